@@ -30,12 +30,15 @@ type Cluster struct {
 	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	// Id of the leader; empty if there is none.
 	Leader string `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	// The state that the answering node has applied.
+	// What agents of the answering node are given to route by.
 	Version *Version `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// The last change that the answering node has applied, whether or not agents
+	// can see it.
+	Applied *Version `protobuf:"bytes,5,opt,name=applied,proto3" json:"applied,omitempty"`
 	// Build of the answering node.
-	Build string `protobuf:"bytes,5,opt,name=build,proto3" json:"build,omitempty"`
+	Build string `protobuf:"bytes,6,opt,name=build,proto3" json:"build,omitempty"`
 	// Agents that hold a stream to the answering node.
-	Agents        int32 `protobuf:"varint,6,opt,name=agents,proto3" json:"agents,omitempty"`
+	Agents        int32 `protobuf:"varint,7,opt,name=agents,proto3" json:"agents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,6 +97,13 @@ func (x *Cluster) GetLeader() string {
 func (x *Cluster) GetVersion() *Version {
 	if x != nil {
 		return x.Version
+	}
+	return nil
+}
+
+func (x *Cluster) GetApplied() *Version {
+	if x != nil {
+		return x.Applied
 	}
 	return nil
 }
@@ -457,8 +467,8 @@ type JoinClusterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The cluster that was joined.
 	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	// What the node must have applied before it may vote.
-	Version       *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// What the node should have applied before it asks for its vote.
+	Applied       *Version `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,9 +510,9 @@ func (x *JoinClusterResponse) GetClusterId() string {
 	return ""
 }
 
-func (x *JoinClusterResponse) GetVersion() *Version {
+func (x *JoinClusterResponse) GetApplied() *Version {
 	if x != nil {
-		return x.Version
+		return x.Applied
 	}
 	return nil
 }
@@ -612,15 +622,16 @@ var File_fife_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_fife_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	"\x15fife/v1/cluster.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\"\xae\x01\n" +
+	"\x15fife/v1/cluster.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\"\xda\x01\n" +
 	"\aCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12*\n" +
-	"\aversion\x18\x04 \x01(\v2\x10.fife.v1.VersionR\aversion\x12\x14\n" +
-	"\x05build\x18\x05 \x01(\tR\x05build\x12\x16\n" +
-	"\x06agents\x18\x06 \x01(\x05R\x06agents\"\x90\x01\n" +
+	"\aversion\x18\x04 \x01(\v2\x10.fife.v1.VersionR\aversion\x12*\n" +
+	"\aapplied\x18\x05 \x01(\v2\x10.fife.v1.VersionR\aapplied\x12\x14\n" +
+	"\x05build\x18\x06 \x01(\tR\x05build\x12\x16\n" +
+	"\x06agents\x18\a \x01(\x05R\x06agents\"\x90\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fraft_address\x18\x02 \x01(\tR\vraftAddress\x12!\n" +
@@ -644,7 +655,7 @@ const file_fife_v1_cluster_proto_rawDesc = "" +
 	"\x13JoinClusterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12*\n" +
-	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"V\n" +
+	"\aapplied\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aapplied\"V\n" +
 	"\x14PromoteMemberRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\aapplied\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aapplied\"@\n" +
@@ -685,24 +696,25 @@ var file_fife_v1_cluster_proto_goTypes = []any{
 }
 var file_fife_v1_cluster_proto_depIdxs = []int32{
 	10, // 0: fife.v1.Cluster.version:type_name -> fife.v1.Version
-	0,  // 1: fife.v1.GetClusterResponse.cluster:type_name -> fife.v1.Cluster
-	1,  // 2: fife.v1.ListMembersResponse.members:type_name -> fife.v1.Member
-	10, // 3: fife.v1.JoinClusterResponse.version:type_name -> fife.v1.Version
-	10, // 4: fife.v1.PromoteMemberRequest.applied:type_name -> fife.v1.Version
-	1,  // 5: fife.v1.PromoteMemberResponse.member:type_name -> fife.v1.Member
-	2,  // 6: fife.v1.ClusterService.GetCluster:input_type -> fife.v1.GetClusterRequest
-	4,  // 7: fife.v1.ClusterService.ListMembers:input_type -> fife.v1.ListMembersRequest
-	6,  // 8: fife.v1.ClusterService.JoinCluster:input_type -> fife.v1.JoinClusterRequest
-	8,  // 9: fife.v1.ClusterService.PromoteMember:input_type -> fife.v1.PromoteMemberRequest
-	3,  // 10: fife.v1.ClusterService.GetCluster:output_type -> fife.v1.GetClusterResponse
-	5,  // 11: fife.v1.ClusterService.ListMembers:output_type -> fife.v1.ListMembersResponse
-	7,  // 12: fife.v1.ClusterService.JoinCluster:output_type -> fife.v1.JoinClusterResponse
-	9,  // 13: fife.v1.ClusterService.PromoteMember:output_type -> fife.v1.PromoteMemberResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	10, // 1: fife.v1.Cluster.applied:type_name -> fife.v1.Version
+	0,  // 2: fife.v1.GetClusterResponse.cluster:type_name -> fife.v1.Cluster
+	1,  // 3: fife.v1.ListMembersResponse.members:type_name -> fife.v1.Member
+	10, // 4: fife.v1.JoinClusterResponse.applied:type_name -> fife.v1.Version
+	10, // 5: fife.v1.PromoteMemberRequest.applied:type_name -> fife.v1.Version
+	1,  // 6: fife.v1.PromoteMemberResponse.member:type_name -> fife.v1.Member
+	2,  // 7: fife.v1.ClusterService.GetCluster:input_type -> fife.v1.GetClusterRequest
+	4,  // 8: fife.v1.ClusterService.ListMembers:input_type -> fife.v1.ListMembersRequest
+	6,  // 9: fife.v1.ClusterService.JoinCluster:input_type -> fife.v1.JoinClusterRequest
+	8,  // 10: fife.v1.ClusterService.PromoteMember:input_type -> fife.v1.PromoteMemberRequest
+	3,  // 11: fife.v1.ClusterService.GetCluster:output_type -> fife.v1.GetClusterResponse
+	5,  // 12: fife.v1.ClusterService.ListMembers:output_type -> fife.v1.ListMembersResponse
+	7,  // 13: fife.v1.ClusterService.JoinCluster:output_type -> fife.v1.JoinClusterResponse
+	9,  // 14: fife.v1.ClusterService.PromoteMember:output_type -> fife.v1.PromoteMemberResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_cluster_proto_init() }

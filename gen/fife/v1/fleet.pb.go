@@ -345,8 +345,10 @@ func (x *ListAgentsResponse) GetUnreachableNodes() []string {
 // WaitForVersionRequest is the request of WaitForVersion.
 type WaitForVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. The version to wait for; an older epoch counts as reached.
-	Version       *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Required. The version to wait for.
+	Version *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Only the agents of this node; empty means all nodes.
+	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -386,6 +388,13 @@ func (x *WaitForVersionRequest) GetVersion() *Version {
 		return x.Version
 	}
 	return nil
+}
+
+func (x *WaitForVersionRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 // WaitForVersionResponse is one message of WaitForVersion.
@@ -521,9 +530,10 @@ const file_fife_v1_fleet_proto_rawDesc = "" +
 	"\x12ListAgentsResponse\x12&\n" +
 	"\x06agents\x18\x01 \x03(\v2\x0e.fife.v1.AgentR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12+\n" +
-	"\x11unreachable_nodes\x18\x03 \x03(\tR\x10unreachableNodes\"C\n" +
+	"\x11unreachable_nodes\x18\x03 \x03(\tR\x10unreachableNodes\"W\n" +
 	"\x15WaitForVersionRequest\x12*\n" +
-	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\"\x84\x02\n" +
+	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\x84\x02\n" +
 	"\x16WaitForVersionResponse\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x05R\aapplied\x12\x1a\n" +

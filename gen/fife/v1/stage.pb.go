@@ -169,7 +169,7 @@ type Canary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The deployment on trial, `apis/{api}/deployments/{number}`.
 	Deployment string `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
-	// Share of requests, 0 to 100, kept to six decimals. 0 sends nothing, 100
+	// Share of requests, 0 to 100, kept in parts per million. 0 sends nothing, 100
 	// everything, exactly.
 	Percent float64 `protobuf:"fixed64,2,opt,name=percent,proto3" json:"percent,omitempty"`
 	// Variables for canary requests only: they win over the stage's, and may add

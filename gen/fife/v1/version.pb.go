@@ -21,13 +21,14 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Version names one committed state of the whole cluster. Versions are ordered,
-// first by epoch, then by index, and written `EPOCH.INDEX`.
+// Version names one committed state of what agents route by. Versions are
+// ordered, first by epoch, then by index, and written `EPOCH.INDEX`. A change
+// that agents cannot see, such as an edited draft, leaves the version as it is.
 type Version struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Raised when a cluster is bootstrapped, restored or recovered.
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Index in the Raft log of the last change that the state holds.
+	// Index in the Raft log of the last change that agents can see.
 	Index         uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,8 +4,13 @@
 // and the agent answers each with an Ack or a Nack.
 //
 // Versions. A version is (epoch, index), ordered. It names one committed state
-// of the cluster: the state after the change at that index of the Raft log. An
-// agent only ever moves to a higher version, whichever node it talks to.
+// of what agents route by: the state after the change at that index of the Raft
+// log. Changes that agents cannot see, such as an edited draft, make no version.
+// An agent only ever moves to a higher version, whichever node it talks to.
+//
+// Resources. Agents hold APIs, stages, and of the deployments those that a stage
+// serves, tries as a canary, or would restore on a rollback: so a promotion and
+// a rollback move a stage of a hundred bytes, whatever the size of the API.
 //
 // Hello. `have` is the version whose resources the agent holds; `seen` the
 // highest it has ever applied, kept on its disk. If `seen` is ahead of the node,
@@ -253,12 +258,12 @@ func (*StreamResponse_Frame) isStreamResponse_Message() {}
 
 func (*StreamResponse_Chunk) isStreamResponse_Message() {}
 
-// Version names one committed state of the cluster.
+// Version names one committed state of what agents route by.
 type Version struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Raised when a cluster is bootstrapped, restored or recovered.
 	Epoch uint64 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Index in the Raft log of the last change that the state holds.
+	// Index in the Raft log of the last change that agents can see.
 	Index         uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

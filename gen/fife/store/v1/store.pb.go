@@ -2259,9 +2259,8 @@ type Deployment struct {
 	BinaryMediaTypes []string `protobuf:"bytes,7,rep,name=binary_media_types,json=binaryMediaTypes,proto3" json:"binary_media_types,omitempty"`
 	// Index of the command that made it.
 	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
-	// The routes, in path order. In a snapshot they may go on in
-	// DeploymentRoutes records.
-	Routes        []*Route `protobuf:"bytes,9,rep,name=routes,proto3" json:"routes,omitempty"`
+	// How many routes it has; they follow in DeploymentRoutes records.
+	RouteCount    uint32 `protobuf:"varint,9,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2352,11 +2351,11 @@ func (x *Deployment) GetRevision() uint64 {
 	return 0
 }
 
-func (x *Deployment) GetRoutes() []*Route {
+func (x *Deployment) GetRouteCount() uint32 {
 	if x != nil {
-		return x.Routes
+		return x.RouteCount
 	}
-	return nil
+	return 0
 }
 
 // Canary is a deployment on trial.
@@ -2815,10 +2814,12 @@ type Outcome struct {
 	Route *Route `protobuf:"bytes,7,opt,name=route,proto3" json:"route,omitempty"`
 	// The deployment of the result, if any, without its routes.
 	Deployment *Deployment `protobuf:"bytes,8,opt,name=deployment,proto3" json:"deployment,omitempty"`
-	// How many routes that deployment has.
-	RouteCount uint32 `protobuf:"varint,9,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
 	// The stage of the result, if any, without its history.
-	Stage         *Stage `protobuf:"bytes,10,opt,name=stage,proto3" json:"stage,omitempty"`
+	Stage *Stage `protobuf:"bytes,9,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Epoch of what agents routed by after the command.
+	Epoch uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Index of what agents routed by after the command.
+	Routing       uint64 `protobuf:"varint,11,opt,name=routing,proto3" json:"routing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2909,18 +2910,25 @@ func (x *Outcome) GetDeployment() *Deployment {
 	return nil
 }
 
-func (x *Outcome) GetRouteCount() uint32 {
-	if x != nil {
-		return x.RouteCount
-	}
-	return 0
-}
-
 func (x *Outcome) GetStage() *Stage {
 	if x != nil {
 		return x.Stage
 	}
 	return nil
+}
+
+func (x *Outcome) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Outcome) GetRouting() uint64 {
+	if x != nil {
+		return x.Routing
+	}
+	return 0
 }
 
 // Refusal is a command that was refused.
@@ -3118,7 +3126,9 @@ type SnapshotHeader struct {
 	// Index of the last command in it.
 	Index uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
 	// Changes up to this index are not in it.
-	ChangeFloor   uint64 `protobuf:"varint,5,opt,name=change_floor,json=changeFloor,proto3" json:"change_floor,omitempty"`
+	ChangeFloor uint64 `protobuf:"varint,5,opt,name=change_floor,json=changeFloor,proto3" json:"change_floor,omitempty"`
+	// Index of the last command in it that agents can see.
+	Routing       uint64 `protobuf:"varint,6,opt,name=routing,proto3" json:"routing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3184,6 +3194,13 @@ func (x *SnapshotHeader) GetIndex() uint64 {
 func (x *SnapshotHeader) GetChangeFloor() uint64 {
 	if x != nil {
 		return x.ChangeFloor
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetRouting() uint64 {
+	if x != nil {
+		return x.Routing
 	}
 	return 0
 }
@@ -3367,7 +3384,7 @@ type SnapshotRecord_Deployment struct {
 }
 
 type SnapshotRecord_DeploymentRoutes struct {
-	// More routes of the last deployment.
+	// Routes of the last deployment.
 	DeploymentRoutes *DeploymentRoutes `protobuf:"bytes,6,opt,name=deployment_routes,json=deploymentRoutes,proto3,oneof"`
 }
 
@@ -3411,7 +3428,7 @@ func (*SnapshotRecord_Change) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Trailer) isSnapshotRecord_Record() {}
 
-// DeploymentRoutes are more routes of a deployment.
+// DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The routes, in path order.
@@ -3686,7 +3703,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe9\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
 	"\n" +
 	"Deployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
@@ -3697,8 +3714,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06digest\x18\x05 \x01(\fR\x06digest\x12B\n" +
 	"\x0fdefault_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0edefaultTimeout\x12,\n" +
 	"\x12binary_media_types\x18\a \x03(\tR\x10binaryMediaTypes\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x04R\brevision\x12,\n" +
-	"\x06routes\x18\t \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\xa5\x02\n" +
+	"\brevision\x18\b \x01(\x04R\brevision\x12\x1f\n" +
+	"\vroute_count\x18\t \x01(\rR\n" +
+	"routeCount\"\xa5\x02\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -3745,7 +3763,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\ahistory\x18\n" +
 	" \x03(\v2\x1c.fife.store.v1.StageRevisionR\ahistory\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\x9c\x03\n" +
+	"updateTime\"\xab\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -3757,11 +3775,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05route\x18\a \x01(\v2\x14.fife.store.v1.RouteR\x05route\x129\n" +
 	"\n" +
 	"deployment\x18\b \x01(\v2\x19.fife.store.v1.DeploymentR\n" +
-	"deployment\x12\x1f\n" +
-	"\vroute_count\x18\t \x01(\rR\n" +
-	"routeCount\x12*\n" +
-	"\x05stage\x18\n" +
-	" \x01(\v2\x14.fife.store.v1.StageR\x05stage\"\xf5\x01\n" +
+	"deployment\x12*\n" +
+	"\x05stage\x18\t \x01(\v2\x14.fife.store.v1.StageR\x05stage\x12\x14\n" +
+	"\x05epoch\x18\n" +
+	" \x01(\x04R\x05epoch\x12\x18\n" +
+	"\arouting\x18\v \x01(\x04R\arouting\"\xf5\x01\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12@\n" +
@@ -3777,14 +3795,15 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"4\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
-	"\x05names\x18\x02 \x03(\tR\x05names\"\x96\x01\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\"\xb0\x01\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\rR\x06schema\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x04R\x05index\x12!\n" +
-	"\fchange_floor\x18\x05 \x01(\x04R\vchangeFloor\"\xb0\x04\n" +
+	"\fchange_floor\x18\x05 \x01(\x04R\vchangeFloor\x12\x18\n" +
+	"\arouting\x18\x06 \x01(\x04R\arouting\"\xb0\x04\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -3920,43 +3939,42 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	42, // 36: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
 	46, // 37: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
 	47, // 38: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	23, // 39: fife.store.v1.Deployment.routes:type_name -> fife.store.v1.Route
-	43, // 40: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	46, // 41: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,  // 42: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	44, // 43: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	28, // 44: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	46, // 45: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	30, // 46: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	30, // 47: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	29, // 48: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	46, // 49: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	31, // 50: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	46, // 51: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	46, // 52: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	34, // 53: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	22, // 54: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	23, // 55: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	27, // 56: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	32, // 57: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	45, // 58: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	35, // 59: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	37, // 60: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	21, // 61: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	22, // 62: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	23, // 63: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	27, // 64: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	39, // 65: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	32, // 66: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	33, // 67: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	36, // 68: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	40, // 69: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	23, // 70: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	71, // [71:71] is the sub-list for method output_type
-	71, // [71:71] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	43, // 39: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	46, // 40: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,  // 41: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	44, // 42: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	28, // 43: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	46, // 44: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	30, // 45: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	30, // 46: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	29, // 47: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	46, // 48: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	31, // 49: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	46, // 50: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	46, // 51: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	34, // 52: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	22, // 53: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	23, // 54: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	27, // 55: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	32, // 56: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	45, // 57: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	35, // 58: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	37, // 59: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	21, // 60: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	22, // 61: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	23, // 62: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	27, // 63: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	39, // 64: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	32, // 65: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	33, // 66: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	36, // 67: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	40, // 68: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	23, // 69: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	70, // [70:70] is the sub-list for method output_type
+	70, // [70:70] is the sub-list for method input_type
+	70, // [70:70] is the sub-list for extension type_name
+	70, // [70:70] is the sub-list for extension extendee
+	0,  // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }

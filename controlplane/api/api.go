@@ -1,0 +1,134 @@
+// Package api is the operators' face of the control plane: the services of
+// fife.v1.
+//
+// A handler checks the shape of a request, builds a command and gives it to the
+// store. It decides nothing and reads no state before it does so: what a change
+// may do is decided when it is applied, by the rules of package release. Whether
+// this node leads is not a handler's business either: see Forwarder.
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"path"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// Fleet is what the services need to know of the agents on this node.
+type Fleet interface {
+	// Agents returns the agents that hold a stream to this node, in id order, and
+	// a channel that is closed when that answer is out of date.
+	Agents() ([]*fifev1.Agent, <-chan struct{})
+}
+
+// Config says what the services work on. All fields are required.
+type Config struct {
+	Store  *store.Store
+	Fleet  Fleet
+	Peers  *Peers
+	Build  string
+	Logger *slog.Logger
+}
+
+// Register adds the services of fife.v1 to a gRPC server.
+func Register(s grpc.ServiceRegistrar, c Config) {
+	changer := changer{c.Store}
+	fifev1.RegisterApiServiceServer(s, &apiService{changer: changer})
+	fifev1.RegisterDeploymentServiceServer(s, &deploymentService{changer: changer})
+	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer})
+	fifev1.RegisterFleetServiceServer(s, &fleetService{store: c.Store, fleet: c.Fleet, peers: c.Peers, logger: c.Logger})
+	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, build: c.Build})
+}
+
+// changer is what the services share: reading what is agreed on, and changing it.
+type changer struct{ store *store.Store }
+
+// read returns a state that holds everything acknowledged before the call.
+func (c changer) read(ctx context.Context) (*store.State, error) {
+	if err := c.store.Sync(ctx); err != nil {
+		return nil, err
+	}
+	return c.store.State(), nil
+}
+
+// changeRequest is what every mutating request carries.
+type changeRequest interface {
+	proto.Message
+	GetRequestId() string
+	GetValidateOnly() bool
+}
+
+// changed is a change that was made or, with validate_only, would be.
+type changed struct {
+	store.Outcome
+	before *store.State // set with validate_only only
+	after  *store.State
+}
+
+// change carries a command out, or with validate_only says what it would do. The
+// command's op must be set; everything else is stamped here. A refusal comes back
+// as the error.
+func (c changer) change(ctx context.Context, v release.Violations, req changeRequest, cmd *storev1.Command) (changed, error) {
+	checkRequestID(&v, req.GetRequestId())
+	if err := v.Err(); err != nil {
+		return changed{}, err
+	}
+	method, _ := grpc.Method(ctx)
+	cmd.Time = timestamppb.New(time.Now())
+	cmd.Actor = "anonymous"
+	cmd.Method = path.Base(method)
+	var done changed
+	if req.GetValidateOnly() {
+		before, err := c.read(ctx)
+		if err != nil {
+			return changed{}, err
+		}
+		done.before = before
+		done.after, done.Outcome = before.Preview(cmd)
+	} else {
+		if id := req.GetRequestId(); id != "" {
+			sum, err := fingerprint(method, req)
+			if err != nil {
+				return changed{}, err
+			}
+			cmd.RequestId, cmd.Fingerprint = id, sum
+		}
+		var err error
+		if done.Outcome, err = c.store.Apply(ctx, cmd); err != nil {
+			return changed{}, err
+		}
+		done.after = c.store.State()
+	}
+	if done.Refusal != nil {
+		return changed{}, done.Refusal
+	}
+	return done, nil
+}
+
+func checkRequestID(v *release.Violations, id string) {
+	if len(id) > 64 || strings.ContainsFunc(id, func(c rune) bool { return c < '!' || c > '~' }) {
+		v.Addf("request_id", "%q must have 1 to 64 printable ASCII characters without spaces", id)
+	}
+}
+
+// fingerprint sums up a call, so that its repeat can be told from another call
+// with the same request id.
+func fingerprint(method string, req proto.Message) ([]byte, error) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(append([]byte(method+"\x00"), data...))
+	return sum[:], nil
+}

@@ -1,0 +1,128 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+var errNotCaughtUp = errors.New("the member is not caught up")
+
+type clusterService struct {
+	fifev1.UnimplementedClusterServiceServer
+	store *store.Store
+	fleet Fleet
+	build string
+}
+
+func (s *clusterService) GetCluster(context.Context, *fifev1.GetClusterRequest) (*fifev1.GetClusterResponse, error) {
+	state := s.store.State()
+	agents, _ := s.fleet.Agents()
+	c := &fifev1.Cluster{
+		ClusterId: state.ClusterID(),
+		Node:      s.store.NodeID(),
+		Version:   toVersion(state.Version()),
+		Applied:   toVersion(state.Applied()),
+		Build:     s.build,
+		Agents:    int32(len(agents)),
+	}
+	if leader, ok := s.store.Leader(); ok {
+		c.Leader = leader.ID
+	}
+	return &fifev1.GetClusterResponse{Cluster: c}, nil
+}
+
+func (s *clusterService) ListMembers(
+	_ context.Context, req *fifev1.ListMembersRequest,
+) (*fifev1.ListMembersResponse, error) {
+	var v release.Violations
+	start := pageStart(&v, req, 1)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	members, err := s.store.Members()
+	if err != nil {
+		return nil, err
+	}
+	members = slices.DeleteFunc(members, func(m store.Member) bool { return m.ID < start[0] })
+	out, next := page(req, slices.Values(members), toMember, func(m store.Member) []string { return []string{m.ID} })
+	return &fifev1.ListMembersResponse{Members: out, NextPageToken: next}, nil
+}
+
+func toMember(m store.Member) *fifev1.Member {
+	return &fifev1.Member{
+		Name:        "members/" + m.ID,
+		RaftAddress: m.RaftAddress,
+		GrpcAddress: m.GRPCAddress,
+		Voter:       m.Voter,
+		Leader:      m.Leader,
+	}
+}
+
+func (s *clusterService) JoinCluster(
+	ctx context.Context, req *fifev1.JoinClusterRequest,
+) (*fifev1.JoinClusterResponse, error) {
+	var v release.Violations
+	release.CheckNodeID(&v, "node_id", req.GetNodeId())
+	checkAddress(&v, "raft_address", req.GetRaftAddress())
+	checkAddress(&v, "grpc_address", req.GetGrpcAddress())
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	node := store.Node{ID: req.GetNodeId(), GRPCAddress: req.GetGrpcAddress()}
+	if err := s.store.Join(ctx, node, req.GetRaftAddress()); err != nil {
+		return nil, err
+	}
+	state := s.store.State()
+	return &fifev1.JoinClusterResponse{ClusterId: state.ClusterID(), Applied: toVersion(state.Applied())}, nil
+}
+
+// checkAddress notes whether an address is one that others can dial.
+func checkAddress(v *release.Violations, field, address string) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "" || port == "0" {
+		v.Addf(field, "%q must be host:port", address)
+		return
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		v.Addf(field, "%q names no host that others can reach; advertise one", address)
+	}
+}
+
+func (s *clusterService) PromoteMember(
+	ctx context.Context, req *fifev1.PromoteMemberRequest,
+) (*fifev1.PromoteMemberResponse, error) {
+	var v release.Violations
+	const prefix = "members/"
+	name := req.GetName()
+	if len(name) <= len(prefix) || name[:len(prefix)] != prefix {
+		v.Addf("name", "%q must have the form members/{node}", name)
+	} else {
+		release.CheckNodeID(&v, "name", name[len(prefix):])
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.store.Sync(ctx); err != nil {
+		return nil, err
+	}
+	applied := store.Version{Epoch: req.GetApplied().GetEpoch(), Index: req.GetApplied().GetIndex()}
+	if now := s.store.State().Applied(); applied.Epoch != now.Epoch || applied.Index+maxLag < now.Index {
+		return nil, fmt.Errorf("%w: it has applied %v, the cluster %v; it tries again by itself", errNotCaughtUp, applied, now)
+	}
+	m, err := s.store.Promote(ctx, name[len(prefix):])
+	if err != nil {
+		return nil, err
+	}
+	return &fifev1.PromoteMemberResponse{Member: toMember(m)}, nil
+}
+
+// maxLag is how many commands a member may lack when it gets its vote: what the
+// others commit while its word travels.
+const maxLag = 1000

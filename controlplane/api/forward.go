@@ -1,0 +1,158 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/fifegateway/fife/controlplane/store"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+const (
+	// forwardedBy marks a call that another node has passed on, so that none goes
+	// round in circles.
+	forwardedBy = "fife-forwarded-by"
+	// forwardBudget bounds how long a node looks for a leader.
+	forwardBudget = 10 * time.Second
+	// forwardPause is the time between two attempts.
+	forwardPause = 50 * time.Millisecond
+)
+
+// Forwarder lets any node answer: what only the leader can do is passed on to it,
+// and tried again while leadership moves. Handlers never know.
+type Forwarder struct {
+	store *store.Store
+	peers *Peers
+}
+
+// NewForwarder returns a Forwarder for the node of the given store.
+func NewForwarder(s *store.Store, p *Peers) *Forwarder { return &Forwarder{store: s, peers: p} }
+
+// needsLeader reports whether a method is passed on. The fleet and the members
+// are known to every node.
+func needsLeader(fullMethod string) bool {
+	switch fullMethod {
+	case fifev1.ClusterService_JoinCluster_FullMethodName, fifev1.ClusterService_PromoteMember_FullMethodName:
+		return true
+	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName:
+		return false
+	}
+	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/")
+}
+
+// Unary is a grpc.UnaryServerInterceptor.
+func (f *Forwarder) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if !needsLeader(info.FullMethod) {
+		return handler(ctx, req)
+	}
+	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) > 0 {
+		return handler(ctx, req)
+	}
+	message := req.(proto.Message)
+	budget, cancel := context.WithTimeout(ctx, forwardBudget)
+	defer cancel()
+	for {
+		resp, err := f.attempt(ctx, message, info, handler)
+		if err == nil || !repeatable(message, err) {
+			return resp, err
+		}
+		select {
+		case <-time.After(forwardPause):
+		case <-budget.Done():
+			return nil, err
+		}
+	}
+}
+
+// attempt carries a call out here if this node leads, and at the leader if not.
+func (f *Forwarder) attempt(
+	ctx context.Context, req proto.Message, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
+	if f.store.IsLeader() {
+		return handler(ctx, req)
+	}
+	leader, ok := f.store.Leader()
+	if !ok {
+		return nil, store.ErrNotLeader
+	}
+	if leader.ID == f.store.NodeID() {
+		return handler(ctx, req)
+	}
+	resp, err := newResponse(info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := f.peers.Conn(leader.GRPCAddress)
+	if err != nil {
+		return nil, err
+	}
+	mintRequestID(req)
+	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID())
+	if err := conn.Invoke(ctx, info.FullMethod, req, resp); err != nil {
+		if reasonOf(err) == "" && status.Code(err) == codes.Unavailable {
+			// The connection broke: whether the leader got the call is open.
+			return nil, fmt.Errorf("%w: leader %s: %w", store.ErrOutcomeUnknown, leader.ID, err)
+		}
+		return nil, err
+	}
+	return resp, nil
+}
+
+// repeatable reports whether a call may be tried again after err: when nothing
+// was done, or when a second attempt would find the outcome of the first.
+func repeatable(req proto.Message, err error) bool {
+	reason := reasonOf(err)
+	if errors.Is(err, store.ErrNotLeader) || reason == reasonNoLeader {
+		return true
+	}
+	if !errors.Is(err, store.ErrOutcomeUnknown) && reason != reasonOutcomeUnknown {
+		return false
+	}
+	field := requestID(req)
+	return field == nil || req.ProtoReflect().Get(field).String() != ""
+}
+
+// mintRequestID gives a change an id if its caller has not, so that it can be
+// tried again without being done twice.
+func mintRequestID(req proto.Message) {
+	field := requestID(req)
+	if field != nil && !req.ProtoReflect().Has(field) {
+		req.ProtoReflect().Set(field, protoreflect.ValueOfString(rand.Text()))
+	}
+}
+
+// requestID returns the request_id field of a request, or nil if it is a read or
+// may be repeated as it is.
+func requestID(req proto.Message) protoreflect.FieldDescriptor {
+	return req.ProtoReflect().Descriptor().Fields().ByName("request_id")
+}
+
+// newResponse returns an empty response of a method.
+func newResponse(fullMethod string) (proto.Message, error) {
+	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(fullMethod, "/"), "/", "."))
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find method %s: %w", fullMethod, err)
+	}
+	method, ok := d.(protoreflect.MethodDescriptor)
+	if !ok {
+		return nil, fmt.Errorf("find method %s: it is no method", fullMethod)
+	}
+	t, err := protoregistry.GlobalTypes.FindMessageByName(method.Output().FullName())
+	if err != nil {
+		return nil, fmt.Errorf("find response of %s: %w", fullMethod, err)
+	}
+	return t.New().Interface(), nil
+}

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/fifegateway/fife/controlplane/release"
+)
+
+// parseAPI reads `apis/{api}` and notes what is wrong with it.
+func parseAPI(v *release.Violations, field, name string) string {
+	id, ok := strings.CutPrefix(name, "apis/")
+	if !ok || strings.Contains(id, "/") {
+		v.Addf(field, "%q must have the form apis/{api}", name)
+		return ""
+	}
+	release.CheckAPIID(v, field, id)
+	return id
+}
+
+// parseStage reads `apis/{api}/stages/{stage}`.
+func parseStage(v *release.Violations, field, name string) (api, stage string) {
+	parts := strings.Split(name, "/")
+	if len(parts) != 4 || parts[0] != "apis" || parts[2] != "stages" {
+		v.Addf(field, "%q must have the form apis/{api}/stages/{stage}", name)
+		return "", ""
+	}
+	release.CheckAPIID(v, field, parts[1])
+	release.CheckStageID(v, field, parts[3])
+	return parts[1], parts[3]
+}
+
+// parseDeployment reads `apis/{api}/deployments/{number}`.
+func parseDeployment(v *release.Violations, field, name string) (api string, number uint64) {
+	parts := strings.Split(name, "/")
+	if len(parts) == 4 && parts[0] == "apis" && parts[2] == "deployments" {
+		if n, err := strconv.ParseUint(parts[3], 10, 64); err == nil && n > 0 {
+			release.CheckAPIID(v, field, parts[1])
+			return parts[1], n
+		}
+	}
+	v.Addf(field, "%q must have the form apis/{api}/deployments/{number}", name)
+	return "", 0
+}
+
+// parseDeploymentOf reads the name of a deployment that must belong to an API;
+// an empty name is 0.
+func parseDeploymentOf(v *release.Violations, field, name, api string) uint64 {
+	if name == "" {
+		return 0
+	}
+	of, number := parseDeployment(v, field, name)
+	if number != 0 && of != api {
+		v.Addf(field, "%q belongs to another API than %s", name, release.APIName(api))
+	}
+	return number
+}
+
+// parseEtag reads an etag as the revision it stands for; empty is 0, for any.
+func parseEtag(v *release.Violations, field, etag string) uint64 {
+	if etag == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(etag, 10, 64)
+	if err != nil || n == 0 {
+		v.Addf(field, "%q is no etag that this service gave out", etag)
+	}
+	return n
+}
+
+// selectFields returns the fields of an update mask; none, or `*`, means all
+// that can be changed.
+func selectFields(v *release.Violations, paths, all []string) []string {
+	if len(paths) == 0 || (len(paths) == 1 && paths[0] == "*") {
+		return all
+	}
+	for _, p := range paths {
+		known := false
+		for _, f := range all {
+			known = known || f == p
+		}
+		if !known {
+			v.Addf("update_mask", "%q cannot be changed; name %s", p, strings.Join(all, ", "))
+		}
+	}
+	return paths
+}

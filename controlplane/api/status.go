@@ -1,0 +1,124 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
+)
+
+// errorDomain is the domain of every ErrorInfo of fife.v1.
+const errorDomain = "fife"
+
+// Reasons that come from outside the rules.
+const (
+	reasonTooLarge       = "PROPOSAL_TOO_LARGE"
+	reasonNotCaughtUp    = "NOT_CAUGHT_UP"
+	reasonNoLeader       = "NO_LEADER"
+	reasonOutcomeUnknown = "OUTCOME_UNKNOWN"
+	reasonInternal       = "INTERNAL"
+)
+
+// refusalCodes maps the reasons of the rules to gRPC codes.
+var refusalCodes = map[release.Reason]codes.Code{
+	release.InvalidField:    codes.InvalidArgument,
+	release.RequestIDReused: codes.InvalidArgument,
+	release.NotFound:        codes.NotFound,
+	release.Exists:          codes.AlreadyExists,
+	release.CanaryExists:    codes.AlreadyExists,
+	release.StaleEtag:       codes.Aborted,
+	release.NoCanary:        codes.FailedPrecondition,
+	release.APIEmpty:        codes.FailedPrecondition,
+	release.RouteIncomplete: codes.FailedPrecondition,
+	release.DeploymentInUse: codes.FailedPrecondition,
+	release.APIInUse:        codes.FailedPrecondition,
+	release.NoHistory:       codes.FailedPrecondition,
+	release.LimitReached:    codes.ResourceExhausted,
+}
+
+// toStatus turns any error of a handler into the status that a client sees, with
+// exactly one ErrorInfo. It is the only place where codes are chosen. A status
+// that another node has made passes as it is.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	var refusal *release.Refusal
+	var tooLarge *store.TooLargeError
+	switch {
+	case errors.As(err, &refusal):
+		return refusalStatus(refusal)
+	case errors.As(err, &tooLarge):
+		return withInfo(codes.InvalidArgument, err.Error()+"; send less at a time", reasonTooLarge, map[string]string{
+			"size": fmt.Sprint(tooLarge.Size), "limit": fmt.Sprint(store.MaxCommand),
+		})
+	case errors.Is(err, store.ErrNotLeader):
+		return withInfo(codes.Unavailable, "the cluster has no leader just now; nothing was done; try again",
+			reasonNoLeader, nil)
+	case errors.Is(err, store.ErrOutcomeUnknown):
+		return withInfo(codes.Unknown,
+			"the change may or may not have been carried out; repeat it with the same request_id to find out",
+			reasonOutcomeUnknown, nil)
+	case errors.Is(err, store.ErrMemberConflict):
+		return withInfo(codes.AlreadyExists, err.Error(), string(release.Exists), nil)
+	case errors.Is(err, store.ErrNoMember):
+		return withInfo(codes.NotFound, err.Error(), string(release.NotFound), nil)
+	case errors.Is(err, errNotCaughtUp):
+		return withInfo(codes.FailedPrecondition, err.Error(), reasonNotCaughtUp, nil)
+	case errors.Is(err, context.Canceled):
+		return status.FromContextError(context.Canceled).Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return withInfo(codes.Internal, "internal error; the node's log says more", reasonInternal, nil)
+}
+
+func refusalStatus(r *release.Refusal) error {
+	code, ok := refusalCodes[r.Reason]
+	if !ok {
+		code = codes.Internal
+	}
+	var details []protoadapt.MessageV1
+	if len(r.Violations) > 0 {
+		bad := &errdetails.BadRequest{}
+		for _, v := range r.Violations {
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
+				Field: v.Field, Description: v.Description, Reason: string(r.Reason),
+			})
+		}
+		details = append(details, bad)
+	}
+	return withInfo(code, r.Error(), string(r.Reason), r.Metadata, details...)
+}
+
+func withInfo(
+	code codes.Code, message, reason string, metadata map[string]string, details ...protoadapt.MessageV1,
+) error {
+	s := status.New(code, message)
+	info := &errdetails.ErrorInfo{Reason: reason, Domain: errorDomain, Metadata: metadata}
+	detailed, err := s.WithDetails(append([]protoadapt.MessageV1{info}, details...)...)
+	if err != nil {
+		return s.Err() // code OK only, which is never passed
+	}
+	return detailed.Err()
+}
+
+// reasonOf returns the reason in a status, or an empty text.
+func reasonOf(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == errorDomain {
+			return info.GetReason()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,249 @@
+// Package controlplane is one node of Fife's control plane, put together: the
+// replicated store, the operators' services, the agents' streams and an admin
+// port. A change goes
+//
+//	RPC -> command -> Raft log -> store.State -> every agent's stream
+//
+// and only the agents' answers come back. See the packages api, store, discovery
+// and, for the rules of a release, release.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/fifegateway/fife/controlplane/api"
+	"github.com/fifegateway/fife/controlplane/discovery"
+	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
+)
+
+// Config says how a node is run. Name, DataDir, GRPCListen and RaftListen are
+// required, and so is one of Bootstrap and Join when DataDir is empty.
+type Config struct {
+	Name    string // unique in the cluster, kept for ever: a DNS label
+	DataDir string
+
+	GRPCListen    string // host:port for operators, agents and the other nodes
+	GRPCAdvertise string // where others reach GRPCListen; empty if they are the same
+	RaftListen    string // host:port for replication
+	RaftAdvertise string // where others reach RaftListen; empty if they are the same
+	AdminListen   string // host:port for metrics and health; empty for none
+
+	Bootstrap bool     // found a cluster of this one node; DataDir must be empty
+	Join      []string // gRPC addresses of members, for a node whose DataDir is empty
+
+	Logger   *slog.Logger
+	Registry *prometheus.Registry
+	Build    string
+
+	Network Network        // nil means TCP
+	Storage *store.Storage // nil means DataDir; otherwise DataDir is not used
+}
+
+// Network is how a node reaches the others. Tests run whole clusters in memory
+// behind it.
+type Network interface {
+	Listen(address string) (net.Listener, error)
+	Dial(ctx context.Context, address string) (net.Conn, error)
+	// RaftTransport returns a transport that listens on one address and tells the
+	// others another one.
+	RaftTransport(listen, advertise string, logger *slog.Logger) (raft.Transport, error)
+}
+
+// Node is one node, not yet running.
+type Node struct {
+	config Config
+}
+
+// shutdownTimeout bounds how long calls under way may take to end.
+const shutdownTimeout = 3 * time.Second
+
+// New checks a configuration. It starts nothing and touches nothing.
+func New(c Config) (*Node, error) {
+	var v release.Violations
+	release.CheckNodeID(&v, "name", c.Name)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if c.DataDir == "" && c.Storage == nil {
+		return nil, errors.New("no data directory is set")
+	}
+	if c.Bootstrap && len(c.Join) > 0 {
+		return nil, errors.New("a node either founds a cluster or joins one, not both")
+	}
+	var err error
+	if c.GRPCAdvertise, err = advertised("grpc", c.GRPCListen, c.GRPCAdvertise); err != nil {
+		return nil, err
+	}
+	if c.RaftAdvertise, err = advertised("raft", c.RaftListen, c.RaftAdvertise); err != nil {
+		return nil, err
+	}
+	if c.Network == nil {
+		c.Network = tcpNetwork{}
+	}
+	return &Node{config: c}, nil
+}
+
+// advertised returns the address that others are told, which must name a host.
+func advertised(what, listen, advertise string) (string, error) {
+	if _, _, err := net.SplitHostPort(listen); err != nil {
+		return "", fmt.Errorf("%s listen address %q must be host:port", what, listen)
+	}
+	if advertise == "" {
+		advertise = listen
+	}
+	host, _, err := net.SplitHostPort(advertise)
+	if err != nil {
+		return "", fmt.Errorf("%s advertise address %q must be host:port", what, advertise)
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		return "", fmt.Errorf("others cannot reach %q: set a %s advertise address that names a host", advertise, what)
+	}
+	return advertise, nil
+}
+
+// Run runs the node until ctx ends, and then hands leadership over, ends the
+// agents' streams and stops. It returns nil after an orderly end.
+func (n *Node) Run(ctx context.Context) (err error) {
+	c := n.config
+	cleanup := func(what string, f func() error) {
+		if e := f(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close %s: %w", what, e))
+		}
+	}
+	storage := c.Storage
+	if storage == nil {
+		if storage, err = store.OpenDisk(c.DataDir, c.Logger); err != nil {
+			return err
+		}
+		defer cleanup("storage", storage.Close)
+	}
+	if err := n.checkStart(storage); err != nil {
+		return err
+	}
+	transport, err := c.Network.RaftTransport(c.RaftListen, c.RaftAdvertise, c.Logger)
+	if err != nil {
+		return fmt.Errorf("listen for raft: %w", err)
+	}
+	if closer, ok := transport.(raft.WithClose); ok {
+		defer cleanup("raft transport", closer.Close)
+	}
+	listener, err := c.Network.Listen(c.GRPCListen)
+	if err != nil {
+		return fmt.Errorf("listen for grpc: %w", err)
+	}
+	defer listener.Close() //nolint:errcheck // the server has closed it, except after an early error
+	s, err := store.Open(store.Config{
+		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport,
+		Storage: storage, Bootstrap: c.Bootstrap, Logger: c.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer cleanup("store", s.Close)
+	peers := api.NewPeers(
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(c.Network.Dial),
+	)
+	defer cleanup("connections to other nodes", peers.Close)
+	return n.serve(ctx, s, peers, listener)
+}
+
+// checkStart refuses a start that would found a second cluster, or none.
+func (n *Node) checkStart(storage *store.Storage) error {
+	used, err := storage.Used()
+	if err != nil {
+		return err
+	}
+	switch {
+	case used && n.config.Bootstrap:
+		return fmt.Errorf("%s: %w: start without bootstrap", n.config.DataDir, store.ErrUsed)
+	case !used && !n.config.Bootstrap && len(n.config.Join) == 0:
+		return fmt.Errorf("%s is empty: found a cluster with bootstrap, or name a member to join", n.config.DataDir)
+	}
+	return nil
+}
+
+func (n *Node) serve(ctx context.Context, s *store.Store, peers *api.Peers, listener net.Listener) error {
+	c := n.config
+	membership := newMembership(n.config, s, peers)
+	streams := discovery.New(discovery.Config{
+		Store: s, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
+	})
+	registerStoreMetrics(c.Registry, s)
+	options := append(api.ServerOptions(api.NewForwarder(s, peers), c.Logger, c.Registry),
+		// Agents ping when their stream is idle, and so do we, to notice each other's
+		// silence. A fixed window saves a ping for every answer of an agent.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.InitialWindowSize(64<<10),
+		grpc.InitialConnWindowSize(64<<10),
+	)
+	server := grpc.NewServer(options...)
+	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: peers, Build: c.Build, Logger: c.Logger})
+	streams.Register(server)
+	healthy := health.NewServer()
+	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	grpc_health_v1.RegisterHealthServer(server, healthy)
+	reflection.Register(server)
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(listener); err != nil {
+			return fmt.Errorf("serve grpc: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return membership.run(groupCtx, healthy) })
+	if c.AdminListen != "" {
+		group.Go(func() error { return n.serveAdmin(groupCtx, s, membership) })
+	}
+	group.Go(func() error {
+		<-groupCtx.Done()
+		healthy.Shutdown()
+		s.HandOver(shutdownTimeout)
+		streams.Drain()
+		stopServer(server)
+		return nil
+	})
+	c.Logger.Info("node started", "name", c.Name, "grpc", c.GRPCAdvertise, "raft", c.RaftAdvertise)
+	return group.Wait()
+}
+
+// stopServer lets calls under way end, for a while.
+func stopServer(server *grpc.Server) {
+	stop := time.AfterFunc(shutdownTimeout, server.Stop)
+	defer stop.Stop()
+	server.GracefulStop()
+}
+
+// serveAdmin serves metrics and health over HTTP until ctx ends.
+func (n *Node) serveAdmin(ctx context.Context, s *store.Store, m *membership) error {
+	listener, err := n.config.Network.Listen(n.config.AdminListen)
+	if err != nil {
+		return fmt.Errorf("listen for admin: %w", err)
+	}
+	server := &http.Server{Handler: adminHandler(n.config.Registry, s, m), ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve admin: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+// Package discovery is the agents' face of the control plane: one stream per
+// agent, over which the routing state flows as atomic frames. The protocol is
+// specified in proto/fife/discovery/v1/discovery.proto.
+//
+// A stream keeps no queue. Its sender loads the newest state, sends the step
+// from what the agent has to that state, and waits: for the agent's answer and
+// for a newer state. A slow agent skips versions and costs the others nothing.
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/fifegateway/fife/controlplane/store"
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+)
+
+const (
+	catchUpWait  = 2 * time.Second  // for this node to reach what an agent has seen
+	writeTimeout = 15 * time.Second // for one message to an agent
+	helloTimeout = 10 * time.Second // for an agent's first message
+)
+
+// Config says what a Server works on. All fields are required.
+type Config struct {
+	Store      *store.Store
+	Ready      <-chan struct{} // closed once the node has caught up after its start
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Server serves fife.discovery.v1.
+type Server struct {
+	discoveryv1.UnimplementedDiscoveryServiceServer
+	config   Config
+	fleet    *Fleet
+	frames   frames
+	metrics  metrics
+	draining chan struct{}
+}
+
+// New returns a server without streams.
+func New(c Config) *Server {
+	s := &Server{config: c, fleet: newFleet(c.Store.NodeID()), draining: make(chan struct{})}
+	s.metrics = newMetrics(c.Registerer, s.fleet)
+	return s
+}
+
+// Fleet returns the agents that hold a stream.
+func (s *Server) Fleet() *Fleet { return s.fleet }
+
+// Drain ends all streams and refuses new ones, with the addresses of the other
+// nodes. It must be called once.
+func (s *Server) Drain() { close(s.draining) }
+
+// Stream serves one agent.
+func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error {
+	messages, failed := receive(stream)
+	hello, err := s.hello(stream.Context(), messages, failed)
+	if err != nil {
+		return err
+	}
+	if err := s.admit(stream.Context(), decodeVersion(hello.GetSeen())); err != nil {
+		return err
+	}
+	address := ""
+	if p, ok := peer.FromContext(stream.Context()); ok {
+		address = p.Addr.String()
+	}
+	session := s.fleet.connect(hello, address)
+	defer s.fleet.disconnect(hello.GetAgentId(), session)
+	s.config.Logger.Info("agent connected", "agent", hello.GetAgentId(), "address", address,
+		"have", decodeVersion(hello.GetHave()))
+
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	sender := &sender{
+		server: s, stream: stream, session: session, apis: hello.GetApis(),
+		agent: hello.GetAgentId(), has: decodeVersion(hello.GetHave()), cancel: cancel,
+	}
+	go func() { cancel(sender.run(ctx, messages)) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("agent %s: %w", hello.GetAgentId(), err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-session.ended:
+		return status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", hello.GetAgentId())
+	case <-s.draining:
+		return s.redirect("this node shuts down")
+	}
+}
+
+// receive reads a stream until it ends. The goroutine ends with the stream.
+func receive(stream discoveryv1.DiscoveryService_StreamServer) (<-chan *discoveryv1.StreamRequest, <-chan error) {
+	messages := make(chan *discoveryv1.StreamRequest)
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case messages <- m:
+			case <-stream.Context().Done():
+				return
+			}
+		}
+	}()
+	return messages, failed
+}
+
+func (s *Server) hello(
+	ctx context.Context, messages <-chan *discoveryv1.StreamRequest, failed <-chan error,
+) (*discoveryv1.Hello, error) {
+	select {
+	case m := <-messages:
+		return checkHello(m.GetHello())
+	case err := <-failed:
+		return nil, fmt.Errorf("read hello: %w", err)
+	case <-time.After(helloTimeout):
+		return nil, status.Errorf(codes.DeadlineExceeded, "no hello within %v", helloTimeout)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Limits of a Hello.
+const (
+	maxAgentID   = 128
+	maxLabels    = 32
+	maxLabelText = 128
+	maxAPIs      = 1000
+)
+
+func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
+	id := h.GetAgentId()
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	switch {
+	case h == nil:
+		return nil, status.Error(codes.InvalidArgument, "the first message must be a hello")
+	case len(id) < 1 || len(id) > maxAgentID || strings.Trim(id, allowed) != "":
+		return nil, status.Errorf(codes.InvalidArgument, "agent_id %q must have 1 to %d characters of [A-Za-z0-9._-]", id, maxAgentID)
+	case len(h.GetLabels()) > maxLabels:
+		return nil, status.Errorf(codes.InvalidArgument, "%d labels, at most %d are allowed", len(h.GetLabels()), maxLabels)
+	case len(h.GetApis()) > maxAPIs:
+		return nil, status.Errorf(codes.InvalidArgument, "%d apis, at most %d are allowed", len(h.GetApis()), maxAPIs)
+	}
+	for k, v := range h.GetLabels() {
+		if len(k) > maxLabelText || len(v) > maxLabelText {
+			return nil, status.Errorf(codes.InvalidArgument, "label %q is longer than %d bytes", k[:min(len(k), maxLabelText)], maxLabelText)
+		}
+	}
+	return h, nil
+}
+
+// admit waits until this node may serve an agent that has seen a version: it
+// never shows an agent an older state than the agent has had.
+func (s *Server) admit(ctx context.Context, seen store.Version) error {
+	deadline := time.After(catchUpWait)
+	select {
+	case <-s.config.Ready:
+	case <-s.draining:
+		return s.redirect("this node shuts down")
+	case <-deadline:
+		return s.redirect("this node has not caught up since its start")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for {
+		state := s.config.Store.State()
+		if state.Version().Compare(seen) >= 0 {
+			return nil
+		}
+		select {
+		case <-state.Changed():
+		case <-s.draining:
+			return s.redirect("this node shuts down")
+		case <-deadline:
+			return s.redirect(fmt.Sprintf("this node is at version %v, the agent has seen %v", state.Version(), seen))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// redirect returns an UNAVAILABLE that names the other nodes.
+func (s *Server) redirect(why string) error {
+	r := &discoveryv1.Redirect{}
+	for n := range s.config.Store.State().Nodes() {
+		if n.ID != s.config.Store.NodeID() {
+			r.Addresses = append(r.Addresses, n.GRPCAddress)
+		}
+	}
+	st, err := status.New(codes.Unavailable, why).WithDetails(r)
+	if err != nil {
+		return status.Error(codes.Unavailable, why)
+	}
+	return st.Err()
+}
+
+// Register adds the service to a gRPC server.
+func (s *Server) Register(r grpc.ServiceRegistrar) { discoveryv1.RegisterDiscoveryServiceServer(r, s) }

@@ -1,0 +1,111 @@
+package discovery
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+)
+
+// This file turns what agents hold into what is sent to them.
+
+func encodeVersion(v store.Version) *discoveryv1.Version {
+	return &discoveryv1.Version{Epoch: v.Epoch, Index: v.Index}
+}
+
+func decodeVersion(p *discoveryv1.Version) store.Version {
+	return store.Version{Epoch: p.GetEpoch(), Index: p.GetIndex()}
+}
+
+// resourceDigest is a resource's part of a frame's digest.
+func resourceDigest(r store.Resource) uint64 {
+	return xxhash.Sum64String(fmt.Sprintf("%s@%d", r.Name(), r.Revision()))
+}
+
+func encodeResource(r store.Resource) *discoveryv1.Resource {
+	p := &discoveryv1.Resource{Name: r.Name(), Revision: r.Revision()}
+	switch {
+	case r.API != nil:
+		p.Body = &discoveryv1.Resource_Api{Api: &discoveryv1.Api{Hosts: r.API.Hosts}}
+	case r.Deployment != nil:
+		p.Body = &discoveryv1.Resource_Deployment{Deployment: encodeDeployment(r.Deployment)}
+	case r.Stage != nil:
+		p.Body = &discoveryv1.Resource_Stage{Stage: encodeStage(r.Stage)}
+	}
+	return p
+}
+
+func encodeDeployment(d *release.Deployment) *discoveryv1.Deployment {
+	p := &discoveryv1.Deployment{
+		DefaultTimeout:   durationpb.New(d.DefaultTimeout),
+		BinaryMediaTypes: d.BinaryMediaTypes,
+		Routes:           make([]*discoveryv1.Route, len(d.Routes)),
+	}
+	for i, r := range d.Routes {
+		p.Routes[i] = encodeRoute(r)
+	}
+	return p
+}
+
+func encodeRoute(r *release.Route) *discoveryv1.Route {
+	p := &discoveryv1.Route{Method: r.Method, Path: r.Path, Timeout: encodeDuration(r.Timeout)}
+	switch i := r.Integration.(type) {
+	case release.HTTP:
+		p.Integration = &discoveryv1.Route_Http{Http: &discoveryv1.HttpIntegration{Uri: i.URI, Method: i.Method}}
+	case release.Lambda:
+		p.Integration = &discoveryv1.Route_Lambda{Lambda: &discoveryv1.LambdaIntegration{
+			Function: i.Function, Qualifier: i.Qualifier,
+		}}
+	case release.Mock:
+		p.Integration = &discoveryv1.Route_Mock{Mock: &discoveryv1.MockIntegration{
+			Status: int32(i.Status), Headers: i.Headers, Body: i.Body,
+		}}
+	}
+	return p
+}
+
+func encodeStage(s *release.Stage) *discoveryv1.Stage {
+	p := &discoveryv1.Stage{
+		Deployment:    s.Config.Deployment,
+		Variables:     s.Config.Variables,
+		AllowOverride: s.Split.AllowOverride,
+		OverrideKey:   s.Split.OverrideKey,
+		ExposeHeaders: s.ExposeHeaders,
+		StickyKey:     encodeStickyKey(s.Split),
+	}
+	if c := s.Config.Canary; c != nil {
+		p.Canary = &discoveryv1.Canary{
+			Deployment:        c.Deployment,
+			PartsPerMillion:   c.PartsPerMillion,
+			VariableOverrides: c.Overrides,
+			Salt:              c.Salt,
+		}
+	}
+	return p
+}
+
+func encodeStickyKey(s release.Split) *discoveryv1.StickyKey {
+	switch s.Source {
+	case release.KeyHeader:
+		return &discoveryv1.StickyKey{Source: &discoveryv1.StickyKey_Header{Header: s.Name}}
+	case release.KeyCookie:
+		return &discoveryv1.StickyKey{Source: &discoveryv1.StickyKey_Cookie{Cookie: s.Name}}
+	case release.KeyQuery:
+		return &discoveryv1.StickyKey{Source: &discoveryv1.StickyKey_QueryParameter{QueryParameter: s.Name}}
+	case release.KeyClientIP:
+		return &discoveryv1.StickyKey{Source: &discoveryv1.StickyKey_ClientIp{ClientIp: true}}
+	}
+	return nil
+}
+
+func encodeDuration(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
+}

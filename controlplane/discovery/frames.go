@@ -1,0 +1,108 @@
+package discovery
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fifegateway/fife/controlplane/store"
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+)
+
+// chunkSize is the most bytes of a frame that travel in one message.
+const chunkSize = 256 << 10
+
+// frames builds the frames that lead to the newest state, each once, however
+// many agents need it. It is safe for concurrent use.
+type frames struct {
+	mu      sync.Mutex
+	to      *store.State
+	entries map[frameKey]*frameEntry
+}
+
+// frameKey says which frame to a state: from where, and for which APIs.
+type frameKey struct {
+	from store.Version // zero for a full snapshot
+	apis string
+}
+
+type frameEntry struct {
+	once     sync.Once
+	messages []*discoveryv1.StreamResponse
+	err      error
+}
+
+// get returns the messages that lead an agent from a version to a state. They
+// must not be changed.
+func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*discoveryv1.StreamResponse, error) {
+	k := frameKey{from: from, apis: strings.Join(apis, "\x00")}
+	f.mu.Lock()
+	if f.to != to {
+		f.to, f.entries = to, map[frameKey]*frameEntry{}
+	}
+	e := f.entries[k]
+	if e == nil {
+		e = &frameEntry{}
+		f.entries[k] = e
+	}
+	f.mu.Unlock()
+	e.once.Do(func() { e.messages, e.err = split(buildFrame(to, from, apis)) })
+	return e.messages, e.err
+}
+
+// buildFrame returns the step from a version to a state, or a full snapshot if
+// the state does not remember what has changed since.
+func buildFrame(to *store.State, from store.Version, apis []string) *discoveryv1.Frame {
+	frame := &discoveryv1.Frame{To: encodeVersion(to.Version())}
+	names, ok := to.Since(from.Index)
+	delta := ok && from != (store.Version{}) && from.Epoch == to.Version().Epoch
+	if delta {
+		frame.From = encodeVersion(from)
+		for _, name := range names {
+			if !wanted(apis, name) {
+				continue
+			}
+			if r, ok := to.Resource(name); ok {
+				frame.Upserts = append(frame.Upserts, encodeResource(r))
+			} else {
+				frame.Removes = append(frame.Removes, name)
+			}
+		}
+	}
+	for r := range to.Resources(apis) {
+		frame.Digest += resourceDigest(r)
+		if !delta {
+			frame.Upserts = append(frame.Upserts, encodeResource(r))
+		}
+	}
+	return frame
+}
+
+// wanted reports whether an agent that asked for certain APIs, or for all if it
+// named none, is to hold a resource.
+func wanted(apis []string, name string) bool {
+	api, _, _ := strings.Cut(strings.TrimPrefix(name, "apis/"), "/")
+	return len(apis) == 0 || slices.Contains(apis, api)
+}
+
+// split returns a frame as one message, or as chunks if it is large.
+func split(frame *discoveryv1.Frame) ([]*discoveryv1.StreamResponse, error) {
+	if proto.Size(frame) <= chunkSize {
+		return []*discoveryv1.StreamResponse{{Message: &discoveryv1.StreamResponse_Frame{Frame: frame}}}, nil
+	}
+	data, err := proto.Marshal(frame)
+	if err != nil {
+		return nil, fmt.Errorf("encode frame: %w", err)
+	}
+	var messages []*discoveryv1.StreamResponse
+	for chunk := range slices.Chunk(data, chunkSize) {
+		messages = append(messages, &discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Chunk{
+			Chunk: &discoveryv1.Chunk{Data: chunk},
+		}})
+	}
+	messages[len(messages)-1].GetChunk().Last = true
+	return messages, nil
+}

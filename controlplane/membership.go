@@ -1,0 +1,196 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/fifegateway/fife/controlplane/api"
+	"github.com/fifegateway/fife/controlplane/store"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+// membership brings a node into the cluster after its start: it joins if it is
+// new, catches up with the leader, and asks for its vote.
+type membership struct {
+	config Config
+	store  *store.Store
+	peers  *api.Peers
+	ready  chan struct{} // closed once the node has what the leader had after its start
+}
+
+func newMembership(c Config, s *store.Store, p *api.Peers) *membership {
+	return &membership{config: c, store: s, peers: p, ready: make(chan struct{})}
+}
+
+const (
+	memberPause   = 50 * time.Millisecond // between two attempts
+	memberTimeout = 5 * time.Second       // for one call
+)
+
+// run returns once the node is a full member, or ctx ends. Not reaching the
+// others is no error: it goes on trying.
+func (m *membership) run(ctx context.Context, healthy *health.Server) error {
+	steps := []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"join the cluster", m.join},
+		{"catch up with the leader", m.catchUp},
+		{"record own address", m.announce},
+		{"become a voter", m.vote},
+	}
+	for _, step := range steps {
+		if !m.insist(ctx, step.what, step.do) {
+			return nil
+		}
+		if step.what == "catch up with the leader" {
+			close(m.ready)
+			healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
+			m.config.Logger.Info("node is ready", "version", m.store.State().Version())
+		}
+	}
+	return nil
+}
+
+// insist repeats a step until it succeeds or ctx ends, and says from time to time
+// why it has not.
+func (m *membership) insist(ctx context.Context, what string, do func(context.Context) error) bool {
+	nextWord := time.Now().Add(memberTimeout)
+	for {
+		attempt, cancel := context.WithTimeout(ctx, memberTimeout)
+		err := do(attempt)
+		cancel()
+		if err == nil {
+			return true
+		}
+		if now := time.Now(); now.After(nextWord) {
+			nextWord = now.Add(memberTimeout)
+			m.config.Logger.Warn("node is not yet a full member", "step", what, "error", err)
+		}
+		select {
+		case <-time.After(memberPause):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// join asks the members named in the configuration to take a new node in. A node
+// with a past is a member already.
+func (m *membership) join(ctx context.Context) error {
+	if m.config.Bootstrap || len(m.config.Join) == 0 || m.store.State().ClusterID() != "" {
+		return nil
+	}
+	members, err := m.store.Members()
+	if err != nil || len(members) > 0 {
+		return err
+	}
+	for _, address := range m.config.Join {
+		var conn fifev1.ClusterServiceClient
+		if conn, err = m.cluster(address); err != nil {
+			continue
+		}
+		if _, err = conn.JoinCluster(ctx, m.self()); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("join through %v: %w", m.config.Join, err)
+}
+
+func (m *membership) self() *fifev1.JoinClusterRequest {
+	return &fifev1.JoinClusterRequest{
+		NodeId: m.config.Name, RaftAddress: m.config.RaftAdvertise, GrpcAddress: m.config.GRPCAdvertise,
+	}
+}
+
+func (m *membership) cluster(address string) (fifev1.ClusterServiceClient, error) {
+	conn, err := m.peers.Conn(address)
+	if err != nil {
+		return nil, err
+	}
+	return fifev1.NewClusterServiceClient(conn), nil
+}
+
+// leader returns a client of the leader.
+func (m *membership) leader() (fifev1.ClusterServiceClient, error) {
+	n, ok := m.store.Leader()
+	if !ok {
+		return nil, store.ErrNotLeader
+	}
+	return m.cluster(n.GRPCAddress)
+}
+
+// catchUp waits until this node has applied all that the leader had when asked
+// now: what it finds on its own disk may be older than what agents have seen.
+func (m *membership) catchUp(ctx context.Context) error {
+	if m.store.IsLeader() {
+		if err := m.store.Sync(ctx); err != nil {
+			return err
+		}
+		if m.store.State().ClusterID() == "" {
+			return fmt.Errorf("the cluster has no identity yet")
+		}
+		return nil
+	}
+	leader, err := m.leader()
+	if err != nil {
+		return err
+	}
+	resp, err := leader.GetCluster(ctx, &fifev1.GetClusterRequest{})
+	if err != nil {
+		return err
+	}
+	goal := store.Version{Epoch: resp.GetCluster().GetApplied().GetEpoch(), Index: resp.GetCluster().GetApplied().GetIndex()}
+	for {
+		state := m.store.State()
+		if goal.Epoch != 0 && state.Applied().Compare(goal) >= 0 {
+			return nil
+		}
+		select {
+		case <-state.Changed():
+		case <-ctx.Done():
+			return fmt.Errorf("at %v of %v: %w", state.Applied(), goal, context.Cause(ctx))
+		}
+	}
+}
+
+// announce tells the leader where this node is reached, if that has changed. A
+// leader records its own address.
+func (m *membership) announce(ctx context.Context) error {
+	self := store.Node{ID: m.config.Name, GRPCAddress: m.config.GRPCAdvertise}
+	if known, ok := m.store.State().Node(self.ID); (ok && known == self) || m.store.IsLeader() {
+		return nil
+	}
+	leader, err := m.leader()
+	if err != nil {
+		return err
+	}
+	_, err = leader.JoinCluster(ctx, m.self())
+	return err
+}
+
+// vote asks the leader for a vote, unless this node has one.
+func (m *membership) vote(ctx context.Context) error {
+	members, err := m.store.Members()
+	if err != nil {
+		return err
+	}
+	for _, member := range members {
+		if member.ID == m.config.Name && member.Voter {
+			return nil
+		}
+	}
+	leader, err := m.leader()
+	if err != nil {
+		return err
+	}
+	applied := m.store.State().Applied()
+	_, err = leader.PromoteMember(ctx, &fifev1.PromoteMemberRequest{
+		Name: "members/" + m.config.Name, Applied: &fifev1.Version{Epoch: applied.Epoch, Index: applied.Index},
+	})
+	return err
+}

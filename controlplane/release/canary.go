@@ -1,0 +1,116 @@
+package release
+
+import (
+	"math"
+	"time"
+)
+
+// Canary is a deployment on trial beside a stage's base.
+type Canary struct {
+	Deployment      uint64
+	PartsPerMillion uint32 // share of requests, 0 to 1,000,000
+	Overrides       map[string]string
+	Salt            uint64 // seed of the sticky split: constant for one canary, new for each
+	StartTime       time.Time
+}
+
+// The fields of a canary that UpdateCanary can change, beside FieldDeployment,
+// as update masks name them.
+const (
+	FieldPercent           = "percent"
+	FieldVariableOverrides = "variable_overrides"
+)
+
+// CanaryFields are all fields that UpdateCanary can change.
+func CanaryFields() []string {
+	return []string{FieldPercent, FieldVariableOverrides, FieldDeployment}
+}
+
+// StartCanary opens a canary; deployment 0 means the stage's own. With replace,
+// an open canary gives way.
+func (s *Stage) StartCanary(c Change, canary Canary, replace bool) (*Stage, error) {
+	if s.Config.Canary != nil && !replace {
+		return nil, refuse(CanaryExists, s.Name(),
+			"%s has a canary already; change, promote or abort it, or start the new one with replace", s.Name())
+	}
+	if err := checkMerged(s, s.Config.Variables, canary.Overrides); err != nil {
+		return nil, err
+	}
+	if canary.Deployment == 0 {
+		canary.Deployment = s.Config.Deployment
+	}
+	canary.StartTime = c.Time
+	config := s.Config
+	config.Canary = &canary
+	return s.next(c, config), nil
+}
+
+// UpdateCanary returns the stage with the named fields of its canary taken from
+// values.
+func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, error) {
+	if s.Config.Canary == nil {
+		return nil, s.noCanary("changed")
+	}
+	canary, config := *s.Config.Canary, s.Config
+	for _, f := range fields {
+		switch f {
+		case FieldPercent:
+			canary.PartsPerMillion = values.PartsPerMillion
+		case FieldVariableOverrides:
+			canary.Overrides = values.Overrides
+		case FieldDeployment:
+			canary.Deployment = values.Deployment
+		}
+	}
+	if err := checkMerged(s, config.Variables, canary.Overrides); err != nil {
+		return nil, err
+	}
+	config.Canary = &canary
+	return s.next(c, config), nil
+}
+
+// AbortCanary removes the canary: all traffic goes to the base.
+func (s *Stage) AbortCanary(c Change) (*Stage, error) {
+	if s.Config.Canary == nil {
+		return nil, s.noCanary("aborted")
+	}
+	config := s.Config
+	config.Canary = nil
+	return s.next(c, config), nil
+}
+
+// PromoteCanary makes the canary the base: its deployment is taken over and its
+// overrides are laid over the stage's variables. With keep, the canary stays at
+// 0 % and without overrides.
+func (s *Stage) PromoteCanary(c Change, keep bool) (*Stage, error) {
+	if s.Config.Canary == nil {
+		return nil, s.noCanary("promoted")
+	}
+	canary := *s.Config.Canary
+	config := Config{
+		Deployment: canary.Deployment,
+		Variables:  MergeVariables(s.Config.Variables, canary.Overrides),
+	}
+	if keep {
+		canary.PartsPerMillion, canary.Overrides = 0, nil
+		config.Canary = &canary
+	}
+	return s.next(c, config), nil
+}
+
+func (s *Stage) noCanary(verb string) error {
+	return refuse(NoCanary, s.Name(), "%s has no canary that could be %s; start one first", s.Name(), verb)
+}
+
+// PartsPerMillion converts a percent, and notes one that is no number from 0 to
+// 100.
+func PartsPerMillion(v *Violations, field string, percent float64) uint32 {
+	if math.IsNaN(percent) || percent < 0 || percent > 100 {
+		v.Addf(field, "%v must lie between 0 and 100", percent)
+		return 0
+	}
+	return uint32(math.Round(percent * 10_000))
+}
+
+// Percent converts parts per million to a percent.
+func Percent(partsPerMillion uint32) float64 { return float64(partsPerMillion) / 10_000 }

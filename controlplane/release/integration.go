@@ -1,0 +1,158 @@
+package release
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Integration is what answers a route's requests: HTTP, Lambda or Mock.
+type Integration interface {
+	// check notes what is wrong with the integration of route r.
+	check(v *Violations, field string, r *Route)
+	// templates returns the texts in which stage variables may stand.
+	templates() []string
+	// canonical returns the integration's fields for a deployment's digest.
+	canonical() []string
+}
+
+// HTTP passes requests on to an HTTP upstream.
+type HTTP struct {
+	URI    string
+	Method string // empty means the request's own
+}
+
+// Lambda invokes a function.
+type Lambda struct {
+	Function  string // name or ARN
+	Qualifier string // version or alias
+}
+
+// Mock answers with a fixed response.
+type Mock struct {
+	Status  int
+	Headers map[string]string
+	Body    string
+}
+
+func checkIntegration(v *Violations, field string, r *Route) {
+	if r.Integration != nil {
+		r.Integration.check(v, field, r)
+	}
+}
+
+// stageVariable matches a reference to a stage variable; the first group is its
+// name.
+var stageVariable = regexp.MustCompile(`\$\{stageVariables\.([A-Za-z0-9_]+)\}`)
+
+// withoutVariables replaces each reference to a stage variable by a digit, which
+// is legal wherever a reference is, ports included, so that the rest can be parsed.
+func withoutVariables(s string) string { return stageVariable.ReplaceAllString(s, "1") }
+
+func (h HTTP) templates() []string { return []string{h.URI} }
+func (h HTTP) canonical() []string { return []string{"http", h.URI, h.Method} }
+
+func (h HTTP) check(v *Violations, field string, r *Route) {
+	if h.Method != "" && (strings.Trim(h.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || h.Method == MethodAny ||
+		h.Method == "CONNECT" || h.Method == "TRACE") {
+		v.Addf(field+".http.method", "%q must be an HTTP method in capitals, or unset for the request's own", h.Method)
+	}
+	field += ".http.uri"
+	if len(h.URI) > MaxURI {
+		v.Addf(field, "has %d bytes, at most %d are allowed", len(h.URI), MaxURI)
+		return
+	}
+	if !strings.HasPrefix(h.URI, "http://") && !strings.HasPrefix(h.URI, "https://") {
+		v.Addf(field, "%q must begin with http:// or https://; stage variables may not stand in the scheme", h.URI)
+		return
+	}
+	u, err := url.Parse(withoutVariables(h.URI))
+	switch {
+	case err != nil:
+		v.Addf(field, "%q is no URI: %v", h.URI, err)
+		return
+	case u.Host == "" || u.Hostname() == "":
+		v.Addf(field, "%q names no host", h.URI)
+	case u.User != nil:
+		v.Addf(field, "%q may not hold user information", h.URI)
+	case u.Fragment != "" || strings.HasSuffix(h.URI, "#"):
+		v.Addf(field, "%q may not hold a fragment", h.URI)
+	case strings.ContainsAny(u.Host+u.RawQuery, "{}"):
+		v.Addf(field, "%q may hold path variables in its path only", h.URI)
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if !strings.ContainsAny(segment, "{}") {
+			continue
+		}
+		if _, _, ok := PathVariable(segment); !ok {
+			v.Addf(field, "%q must hold path variables as whole segments, such as /{id}", h.URI)
+		} else if !slices.Contains(strings.Split(r.Path, "/"), segment) {
+			v.Addf(field, "%q uses %s, which is no variable of %s", h.URI, segment, r.Path)
+		}
+	}
+}
+
+func (l Lambda) templates() []string { return []string{l.Function, l.Qualifier} }
+func (l Lambda) canonical() []string { return []string{"lambda", l.Function, l.Qualifier} }
+
+var (
+	functionName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	functionARN  = regexp.MustCompile(
+		`^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}(:(?:\$LATEST|[A-Za-z0-9_-]{1,128}))?$`)
+	qualifier = regexp.MustCompile(`^(?:\$LATEST|[A-Za-z0-9_-]{1,128})$`)
+)
+
+func (l Lambda) check(v *Violations, field string, _ *Route) {
+	field += ".lambda"
+	function := withoutVariables(l.Function)
+	arn := functionARN.FindStringSubmatch(function)
+	if arn == nil && !functionName.MatchString(function) {
+		v.Addf(field+".function",
+			"%q must be a function's name or ARN, such as arn:aws:lambda:eu-west-1:123456789012:function:hello:1", l.Function)
+	}
+	switch {
+	case l.Qualifier == "":
+	case arn != nil && arn[1] != "":
+		v.Addf(field+".qualifier", "%q must be unset, as the ARN ends in a qualifier", l.Qualifier)
+	case !qualifier.MatchString(withoutVariables(l.Qualifier)):
+		v.Addf(field+".qualifier", "%q must be a version, an alias or $LATEST", l.Qualifier)
+	}
+}
+
+func (m Mock) templates() []string { return nil }
+
+func (m Mock) canonical() []string {
+	fields := []string{"mock", fmt.Sprint(m.Status), m.Body}
+	return append(fields, sortedPairs(m.Headers)...)
+}
+
+func (m Mock) check(v *Violations, field string, _ *Route) {
+	field += ".mock"
+	if m.Status < 200 || m.Status > 599 {
+		v.Addf(field+".status", "%d must lie between 200 and 599", m.Status)
+	}
+	if len(m.Body) > MaxMockBody {
+		v.Addf(field+".body", "has %d bytes, at most %d are allowed", len(m.Body), MaxMockBody)
+	}
+	if len(m.Headers) > MaxMockHeaders {
+		v.Addf(field+".headers", "has %d entries, at most %d are allowed", len(m.Headers), MaxMockHeaders)
+	}
+	for name, value := range m.Headers {
+		if name == "" || strings.Trim(name, alphanumeric+"!#$%&'*+-.^_`|~") != "" {
+			v.Addf(field+".headers", "%q is no header name", name)
+		}
+		if strings.ContainsFunc(value, func(c rune) bool { return (c < ' ' && c != '\t') || c == 0x7f }) {
+			v.Addf(field+".headers", "the value of %q holds control characters", name)
+		}
+	}
+}
+
+func sortedPairs(m map[string]string) []string {
+	pairs := make([]string, 0, 2*len(m))
+	for _, k := range sortedKeys(m) {
+		pairs = append(pairs, k, m[k])
+	}
+	return pairs
+}

@@ -1,0 +1,209 @@
+package release
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Stage is a named place where an API is served. A Stage is never changed once
+// made: its methods return the next one, with one more revision.
+type Stage struct {
+	API           string
+	ID            string
+	Description   string
+	Config        Config
+	Split         Split
+	ExposeHeaders bool
+	CreateTime    time.Time
+	UpdateTime    time.Time
+	Revision      uint64 // counts changes from 1
+	Index         uint64 // index of the last change
+	History       []Revision
+}
+
+// Config is what one revision of a stage serves.
+type Config struct {
+	Deployment uint64 // the base
+	Variables  map[string]string
+	Canary     *Canary // nil if none is open
+}
+
+// Revision is one change of a stage. What was served before is what the
+// revision before it left.
+type Revision struct {
+	Number uint64
+	Change Change
+	Config Config
+}
+
+// Name returns the stage's resource name.
+func (s *Stage) Name() string { return StageName(s.API, s.ID) }
+
+// Target is the part of a stage that a deployment goes to.
+type Target uint8
+
+// The parts of a stage.
+const (
+	TargetAuto   Target = iota // the canary if there is one, else the base
+	TargetBase                 // the base, even beside a canary
+	TargetCanary               // the canary; refused if there is none
+)
+
+// StageValues are the fields of a stage that callers set.
+type StageValues struct {
+	Description   string
+	Deployment    uint64
+	Variables     map[string]string
+	Split         Split
+	ExposeHeaders bool
+}
+
+// The fields of a stage that Update can change, beside FieldDescription, as
+// update masks name them.
+const (
+	FieldDeployment    = "deployment"
+	FieldVariables     = "variables"
+	FieldSplit         = "split"
+	FieldExposeHeaders = "expose_headers"
+)
+
+// StageFields are all fields that Update can change.
+func StageFields() []string {
+	return []string{FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders}
+}
+
+// NewStage makes a stage that serves one deployment.
+func NewStage(c Change, api, id string, values StageValues) *Stage {
+	s := &Stage{
+		API:           api,
+		ID:            id,
+		Description:   values.Description,
+		Split:         values.Split,
+		ExposeHeaders: values.ExposeHeaders,
+		CreateTime:    c.Time,
+	}
+	return s.next(c, Config{Deployment: values.Deployment, Variables: values.Variables})
+}
+
+// next returns the stage after a change. The history is copied, as the old stage
+// goes on being read.
+func (s *Stage) next(c Change, config Config) *Stage {
+	next := *s
+	next.Config = config
+	next.UpdateTime = c.Time
+	next.Revision++
+	kept := s.History[max(0, len(s.History)-HistoryLimit+1):]
+	next.History = append(slices.Clip(slices.Clone(kept)), Revision{Number: next.Revision, Change: c, Config: config})
+	return &next
+}
+
+// Update returns the stage with the named fields taken from values.
+func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, error) {
+	edited, config := *s, s.Config
+	for _, f := range fields {
+		switch f {
+		case FieldDescription:
+			edited.Description = values.Description
+		case FieldDeployment:
+			config.Deployment = values.Deployment
+		case FieldVariables:
+			config.Variables = values.Variables
+		case FieldSplit:
+			edited.Split = values.Split
+		case FieldExposeHeaders:
+			edited.ExposeHeaders = values.ExposeHeaders
+		}
+	}
+	if config.Canary != nil {
+		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
+			return nil, err
+		}
+	}
+	return edited.next(c, config), nil
+}
+
+// Deploy puts a deployment on the stage.
+func (s *Stage) Deploy(c Change, deployment uint64, target Target) (*Stage, error) {
+	config := s.Config
+	switch {
+	case target == TargetCanary && config.Canary == nil:
+		return nil, s.noCanary("deployed to")
+	case target != TargetBase && config.Canary != nil:
+		canary := *config.Canary
+		canary.Deployment = deployment
+		config.Canary = &canary
+	default:
+		config.Deployment = deployment
+	}
+	return s.next(c, config), nil
+}
+
+// Rollback restores the base, its deployment and variables both, as revision to
+// left it; 0 means the base before the last change of it. The canary stays.
+func (s *Stage) Rollback(c Change, to uint64) (*Stage, error) {
+	base, ok := s.RollbackTarget()
+	if to != 0 {
+		i := slices.IndexFunc(s.History, func(r Revision) bool { return r.Number == to })
+		if ok = i >= 0; ok {
+			base = s.History[i].Config
+		}
+	}
+	if !ok {
+		if to != 0 {
+			return nil, refuse(NoHistory, s.Name(), "%s keeps no revision %d; its history has %d to %d",
+				s.Name(), to, s.History[0].Number, s.Revision)
+		}
+		return nil, refuse(NoHistory, s.Name(), "%s has had one base only, so there is nothing to roll back to", s.Name())
+	}
+	config := s.Config
+	config.Deployment, config.Variables = base.Deployment, base.Variables
+	if config.Canary != nil {
+		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
+			return nil, err
+		}
+	}
+	return s.next(c, config), nil
+}
+
+// RollbackTarget returns what a rollback without a revision restores: the base
+// before the last change of it. ok is false if the history holds none.
+func (s *Stage) RollbackTarget() (base Config, ok bool) {
+	for i := len(s.History) - 2; i >= 0; i-- {
+		if c := s.History[i].Config; !sameBase(c, s.Config) {
+			return c, true
+		}
+	}
+	return Config{}, false
+}
+
+func sameBase(a, b Config) bool {
+	return a.Deployment == b.Deployment && maps.Equal(a.Variables, b.Variables)
+}
+
+// Uses reports whether the stage, its canary or a kept revision points at a
+// deployment.
+func (s *Stage) Uses(deployment uint64) bool {
+	uses := func(c Config) bool {
+		return c.Deployment == deployment || (c.Canary != nil && c.Canary.Deployment == deployment)
+	}
+	return uses(s.Config) || slices.ContainsFunc(s.History, func(r Revision) bool { return uses(r.Config) })
+}
+
+// Live returns the deployments that agents hold for the stage, without
+// repetition: the base's, the canary's and the one that a rollback restores.
+func (s *Stage) Live() []uint64 {
+	live := []uint64{s.Config.Deployment}
+	add := func(d uint64) {
+		if !slices.Contains(live, d) {
+			live = append(live, d)
+		}
+	}
+	if s.Config.Canary != nil {
+		add(s.Config.Canary.Deployment)
+	}
+	if base, ok := s.RollbackTarget(); ok {
+		add(base.Deployment)
+	}
+	return live
+}

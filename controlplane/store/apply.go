@@ -1,0 +1,145 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// apply returns the state after one command and what the command came to. It is
+// pure: the same state, index and command give the same result on every replica.
+// It panics on a command that it does not know, as going on without it would
+// lead replicas apart.
+func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
+	t := &tx{next: s.successor(index), index: index, change: release.Change{
+		Time:   decodeTime(cmd.GetTime()),
+		Actor:  cmd.GetActor(),
+		Method: cmd.GetMethod(),
+	}}
+	id := cmd.GetRequestId()
+	if id != "" {
+		if first, ok := s.outcomes.find(id, cmd.GetFingerprint()); ok {
+			if first.Refusal != nil {
+				first.Version = s.Version()
+			}
+			return t.next, first
+		}
+	}
+	outcome, err := t.do(cmd)
+	if err != nil {
+		refusal, ok := err.(*release.Refusal) //nolint:errorlint // rules return it bare; anything else is a bug
+		if !ok {
+			panic(fmt.Sprintf("apply index %d: %v", index, err))
+		}
+		t.next = s.successor(index)
+		outcome = Outcome{Refusal: refusal}
+	} else if len(t.names) > 0 {
+		t.next.routing = index
+		t.next.changes = t.next.changes.add(change{index: index, names: t.names})
+	}
+	outcome.Version = t.next.Version()
+	if id != "" {
+		t.next.outcomes = t.next.outcomes.add(remembered{
+			id: id, index: index, time: t.change.Time, fingerprint: cmd.GetFingerprint(), outcome: outcome,
+		})
+	}
+	return t.next, outcome
+}
+
+// Preview returns the state that a command would lead to and what it would come
+// to. Nothing is changed.
+func (s *State) Preview(cmd *storev1.Command) (*State, Outcome) { return s.apply(s.index+1, cmd) }
+
+// successor returns a copy of the state as of a later index.
+func (s *State) successor(index uint64) *State {
+	next := *s
+	next.index = index
+	next.superseded = make(chan struct{})
+	return &next
+}
+
+// tx builds the next state. On an error what it has built is thrown away, so
+// that operations may refuse at any point.
+type tx struct {
+	next   *State
+	index  uint64
+	change release.Change
+	names  []string // resources that agents know and that were written or removed
+}
+
+func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
+	switch op := cmd.GetOp().(type) {
+	case *storev1.Command_InitCluster:
+		return t.initCluster(op.InitCluster)
+	case *storev1.Command_PutNode:
+		return t.putNode(op.PutNode)
+	case *storev1.Command_CreateApi:
+		return t.createAPI(op.CreateApi)
+	case *storev1.Command_UpdateApi:
+		return t.updateAPI(op.UpdateApi)
+	case *storev1.Command_DeleteApi:
+		return t.deleteAPI(op.DeleteApi)
+	case *storev1.Command_PutRoute:
+		return t.putRoute(op.PutRoute)
+	case *storev1.Command_DeleteRoute:
+		return t.deleteRoute(op.DeleteRoute)
+	case *storev1.Command_CreateDeployment:
+		return t.createDeployment(op.CreateDeployment)
+	case *storev1.Command_DeleteDeployment:
+		return t.deleteDeployment(op.DeleteDeployment)
+	case *storev1.Command_CreateStage:
+		return t.createStage(op.CreateStage)
+	case *storev1.Command_UpdateStage:
+		return t.updateStage(op.UpdateStage)
+	case *storev1.Command_DeleteStage:
+		return t.deleteStage(op.DeleteStage)
+	case *storev1.Command_StartCanary:
+		return t.startCanary(op.StartCanary)
+	case *storev1.Command_UpdateCanary:
+		return t.updateCanary(op.UpdateCanary)
+	case *storev1.Command_AbortCanary:
+		return t.abortCanary(op.AbortCanary)
+	case *storev1.Command_PromoteCanary:
+		return t.promoteCanary(op.PromoteCanary)
+	case *storev1.Command_RollbackStage:
+		return t.rollbackStage(op.RollbackStage)
+	}
+	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
+}
+
+// initCluster gives the cluster its identity, once: a second one, which a node
+// may propose that lost its leadership over the first, changes nothing.
+func (t *tx) initCluster(op *storev1.InitCluster) (Outcome, error) {
+	if t.next.clusterID == "" {
+		t.next.clusterID, t.next.epoch = op.GetClusterId(), op.GetEpoch()
+		t.next.routing = t.index
+	}
+	return Outcome{}, nil
+}
+
+func (t *tx) putNode(op *storev1.PutNode) (Outcome, error) {
+	n := Node{ID: op.GetNode().GetId(), GRPCAddress: op.GetNode().GetGrpcAddress()}
+	t.next.nodes, _, _ = t.next.nodes.Insert([]byte(n.ID), n)
+	return Outcome{}, nil
+}
+
+func (t *tx) touch(name string) { t.names = append(t.names, name) }
+
+// splitName takes a resource name of the kinds that agents know apart. It is
+// used on names that this package made.
+func splitName(name string) (api, kind, id string) {
+	api, rest, _ := strings.Cut(strings.TrimPrefix(name, "apis/"), "/")
+	kind, id, _ = strings.Cut(rest, "/")
+	return api, kind, id
+}
+
+func parseNumber(s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0 // no deployment has this number
+	}
+	return n
+}

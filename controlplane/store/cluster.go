@@ -1,0 +1,133 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/raft"
+
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// Member is one node of the cluster.
+type Member struct {
+	ID          string
+	RaftAddress string
+	GRPCAddress string // empty until the node has said so
+	Voter       bool
+	Leader      bool
+}
+
+// Errors of the membership methods, beside those of Apply.
+var (
+	// ErrMemberConflict says that an id or address belongs to another member.
+	ErrMemberConflict = errors.New("belongs to another member")
+	// ErrNoMember says that no member has the given id.
+	ErrNoMember = errors.New("no such member")
+)
+
+// NodeID returns this node's id.
+func (s *Store) NodeID() string { return s.config.NodeID }
+
+// IsLeader reports whether this node leads, as far as it knows.
+func (s *Store) IsLeader() bool { return s.raft.State() == raft.Leader }
+
+// Leader returns the leader as far as this node knows; ok is false if it knows
+// of none or not where it is reached.
+func (s *Store) Leader() (n Node, ok bool) {
+	_, id := s.raft.LeaderWithID()
+	if id == "" {
+		return Node{}, false
+	}
+	return s.State().Node(string(id))
+}
+
+// Members returns the nodes of the newest configuration in id order.
+func (s *Store) Members() ([]Member, error) {
+	future := s.raft.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	_, leader := s.raft.LeaderWithID()
+	state := s.State()
+	var members []Member
+	for _, server := range future.Configuration().Servers {
+		n, _ := state.Node(string(server.ID))
+		members = append(members, Member{
+			ID:          string(server.ID),
+			RaftAddress: string(server.Address),
+			GRPCAddress: n.GRPCAddress,
+			Voter:       server.Suffrage == raft.Voter,
+			Leader:      server.ID == leader,
+		})
+	}
+	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	return members, nil
+}
+
+// Join adds a node that does not vote yet and records where it is reached.
+// Repeating it is harmless. It must be called on the leader.
+func (s *Store) Join(ctx context.Context, node Node, raftAddress string) error {
+	members, err := s.Members()
+	if err != nil {
+		return err
+	}
+	known := false
+	for _, m := range members {
+		switch {
+		case m.ID == node.ID && m.RaftAddress == raftAddress:
+			known = true
+		case m.ID == node.ID:
+			return fmt.Errorf("id %s %w, at %s", node.ID, ErrMemberConflict, m.RaftAddress)
+		case m.RaftAddress == raftAddress:
+			return fmt.Errorf("address %s %w, %s", raftAddress, ErrMemberConflict, m.ID)
+		case m.GRPCAddress == node.GRPCAddress:
+			return fmt.Errorf("address %s %w, %s", node.GRPCAddress, ErrMemberConflict, m.ID)
+		}
+	}
+	if !known {
+		future := s.raft.AddNonvoter(raft.ServerID(node.ID), raft.ServerAddress(raftAddress), 0, enqueueTimeout)
+		if err := await(ctx, future); err != nil {
+			return fmt.Errorf("add member %s: %w", node.ID, err)
+		}
+	}
+	return s.RecordNode(ctx, node)
+}
+
+// Promote gives a member its vote. It must be called on the leader, once the
+// member has caught up: a voter that is behind can stop the cluster.
+func (s *Store) Promote(ctx context.Context, id string) (Member, error) {
+	members, err := s.Members()
+	if err != nil {
+		return Member{}, err
+	}
+	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id })
+	if i < 0 {
+		return Member{}, fmt.Errorf("promote %s: %w", id, ErrNoMember)
+	}
+	m := members[i]
+	if !m.Voter {
+		future := s.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(m.RaftAddress), 0, enqueueTimeout)
+		if err := await(ctx, future); err != nil {
+			return Member{}, fmt.Errorf("promote %s: %w", id, err)
+		}
+		m.Voter = true
+	}
+	return m, nil
+}
+
+// RecordNode records where a node is reached, unless that is recorded already.
+func (s *Store) RecordNode(ctx context.Context, n Node) error {
+	if known, ok := s.State().Node(n.ID); ok && known == n {
+		return nil
+	}
+	cmd := s.command("RecordNode")
+	cmd.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: encodeNode(n)}}
+	if _, err := s.Apply(ctx, cmd); err != nil {
+		return fmt.Errorf("record address of %s: %w", n.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// fsm holds the present state and moves it on as Raft says. Raft calls it from
+// one goroutine; anybody may load the state at any time.
+type fsm struct{ state atomic.Pointer[State] }
+
+var _ raft.BatchingFSM = (*fsm)(nil)
+
+func newFSM() *fsm {
+	f := &fsm{}
+	f.state.Store(newState())
+	return f
+}
+
+// publish makes next the present state and wakes those who wait on the former
+// one. Nothing waits for them: a slow reader finds the newest state when it
+// comes back.
+func (f *fsm) publish(next *State) { close(f.state.Swap(next).superseded) }
+
+// ApplyBatch applies entries of the log in order. The whole batch is one swap and
+// one wake-up. The response to a command is its Outcome.
+func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	responses := make([]any, len(logs))
+	before := f.state.Load()
+	state := before
+	for i, log := range logs {
+		if log.Type != raft.LogCommand {
+			continue
+		}
+		var cmd storev1.Command
+		if err := proto.Unmarshal(log.Data, &cmd); err != nil {
+			panic(fmt.Sprintf("apply index %d: the entry is damaged: %v", log.Index, err))
+		}
+		state, responses[i] = applyAny(state, log.Index, &cmd)
+	}
+	if state != before {
+		f.publish(state)
+	}
+	return responses
+}
+
+func applyAny(s *State, index uint64, cmd *storev1.Command) (*State, any) {
+	next, outcome := s.apply(index, cmd)
+	return next, outcome
+}
+
+// Apply applies one entry.
+func (f *fsm) Apply(log *raft.Log) any { return f.ApplyBatch([]*raft.Log{log})[0] }
+
+// Snapshot returns the present state for writing.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshot{f.state.Load()}, nil }
+
+// Restore makes the state in a snapshot the present one. On an error the present
+// one stays.
+func (f *fsm) Restore(in io.ReadCloser) error {
+	state, err := readSnapshot(in)
+	if err != nil {
+		_ = in.Close() // the read error says more
+		return err
+	}
+	if err := in.Close(); err != nil {
+		return fmt.Errorf("close snapshot: %w", err)
+	}
+	f.publish(state)
+	return nil
+}

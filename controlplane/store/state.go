@@ -1,0 +1,190 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"time"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/fifegateway/fife/controlplane/release"
+)
+
+// Version names one committed state of what agents route by: the epoch, and the
+// index of the last change that agents can see.
+type Version struct {
+	Epoch, Index uint64
+}
+
+// Compare returns -1, 0 or 1 as v is older than, the same as or newer than o.
+func (v Version) Compare(o Version) int {
+	if v.Epoch != o.Epoch {
+		if v.Epoch < o.Epoch {
+			return -1
+		}
+		return 1
+	}
+	switch {
+	case v.Index < o.Index:
+		return -1
+	case v.Index > o.Index:
+		return 1
+	}
+	return 0
+}
+
+// String returns the version as `EPOCH.INDEX`.
+func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Index) }
+
+// Node is where a node of the control plane is reached.
+type Node struct {
+	ID          string
+	GRPCAddress string
+}
+
+// State is all that the cluster has agreed on after one entry of the log. It is
+// immutable and safe for concurrent use: holding one holds a consistent view for
+// as long as it is wanted. The values it returns must not be changed.
+type State struct {
+	clusterID string
+	epoch     uint64
+	index     uint64 // last command applied, refused ones included
+	routing   uint64 // last command that agents can see
+
+	nodes       *iradix.Tree[Node]                // by node id
+	apis        *iradix.Tree[*release.API]        // by API id
+	hosts       *iradix.Tree[string]              // API id by host
+	routes      *iradix.Tree[*release.Route]      // drafts, by API, path, method
+	deployments *iradix.Tree[*release.Deployment] // by API, number
+	stages      *iradix.Tree[*release.Stage]      // by API, stage
+	live        *iradix.Tree[int]                 // how many stages need a deployment on agents
+	changes     changeLog
+	outcomes    outcomeLog
+
+	superseded chan struct{}
+}
+
+func newState() *State {
+	return &State{
+		nodes:       iradix.New[Node](),
+		apis:        iradix.New[*release.API](),
+		hosts:       iradix.New[string](),
+		routes:      iradix.New[*release.Route](),
+		deployments: iradix.New[*release.Deployment](),
+		stages:      iradix.New[*release.Stage](),
+		live:        iradix.New[int](),
+		changes:     newChangeLog(),
+		outcomes:    newOutcomeLog(),
+		superseded:  make(chan struct{}),
+	}
+}
+
+// ClusterID returns the cluster's identity; empty before the first command.
+func (s *State) ClusterID() string { return s.clusterID }
+
+// Version returns the version of what agents route by.
+func (s *State) Version() Version { return Version{s.epoch, s.routing} }
+
+// Applied returns the epoch and the index of the last command in the state,
+// whether or not agents can see its effect.
+func (s *State) Applied() Version { return Version{s.epoch, s.index} }
+
+// Changed returns a channel that is closed when a newer state has taken this
+// one's place.
+func (s *State) Changed() <-chan struct{} { return s.superseded }
+
+// Node returns where a node is reached.
+func (s *State) Node(id string) (Node, bool) { return s.nodes.Get([]byte(id)) }
+
+// Nodes yields all nodes in id order.
+func (s *State) Nodes() iter.Seq[Node] { return walk(s.nodes, nil) }
+
+// API returns an API.
+func (s *State) API(id string) (*release.API, bool) { return s.apis.Get([]byte(id)) }
+
+// APIs yields all APIs in id order, from the id `from` on.
+func (s *State) APIs(from string) iter.Seq[*release.API] { return walkFrom(s.apis, nil, []byte(from)) }
+
+// Route returns a route of an API's draft.
+func (s *State) Route(api, method, path string) (*release.Route, bool) {
+	return s.routes.Get(routeKey(api, method, path))
+}
+
+// Routes yields the routes of an API's draft in path order, from the route with
+// the given method and path on.
+func (s *State) Routes(api, fromMethod, fromPath string) iter.Seq[*release.Route] {
+	return walkFrom(s.routes, key(api), routeKey(api, fromMethod, fromPath))
+}
+
+// Deployment returns a deployment.
+func (s *State) Deployment(api string, number uint64) (*release.Deployment, bool) {
+	return s.deployments.Get(deploymentKey(api, number))
+}
+
+// Deployments yields an API's deployments, oldest first, from a number on.
+func (s *State) Deployments(api string, from uint64) iter.Seq[*release.Deployment] {
+	return walkFrom(s.deployments, key(api), deploymentKey(api, from))
+}
+
+// Stage returns a stage.
+func (s *State) Stage(api, id string) (*release.Stage, bool) { return s.stages.Get(key(api, id)) }
+
+// Stages yields an API's stages in id order, from an id on.
+func (s *State) Stages(api, from string) iter.Seq[*release.Stage] {
+	return walkFrom(s.stages, key(api), append(key(api), from...))
+}
+
+// AllStages yields the stages of all APIs in order of API and id, from a stage
+// on.
+func (s *State) AllStages(fromAPI, from string) iter.Seq[*release.Stage] {
+	return walkFrom(s.stages, nil, append(key(fromAPI), from...))
+}
+
+// Live reports whether agents hold a deployment: a stage serves it, tries it as
+// a canary or would restore it on a rollback.
+func (s *State) Live(api string, number uint64) bool {
+	n, _ := s.live.Get(deploymentKey(api, number))
+	return n > 0
+}
+
+// key joins texts that hold no NUL, each ended by one, so that a key of fewer
+// texts is a prefix of those that go on with the same ones.
+func key(texts ...string) []byte {
+	var k []byte
+	for _, t := range texts {
+		k = append(append(k, t...), 0)
+	}
+	return k
+}
+
+func routeKey(api, method, path string) []byte { return key(api, path, method) }
+
+func deploymentKey(api string, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(key(api), number)
+}
+
+func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
+
+func walk[T any](t *iradix.Tree[T], prefix []byte) iter.Seq[T] { return walkFrom(t, prefix, prefix) }
+
+// walkFrom yields the values whose keys begin with prefix and are not below
+// from, in key order.
+func walkFrom[T any](t *iradix.Tree[T], prefix, from []byte) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		it := t.Root().Iterator()
+		it.SeekLowerBound(from)
+		for k, v, ok := it.Next(); ok; k, v, ok = it.Next() {
+			if len(k) < len(prefix) || string(k[:len(prefix)]) != string(prefix) || !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// How much the state remembers of requests and changes.
+const (
+	outcomeLimit = 10_000
+	outcomeTTL   = time.Hour
+	changeLimit  = 10_000
+)

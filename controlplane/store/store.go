@@ -1,0 +1,318 @@
+// Package store keeps what the cluster has agreed on: one immutable State,
+// replicated by Raft.
+//
+// A change is a storev1.Command. Apply puts it in the log; once a majority has
+// it, every node applies it to its State by a pure function and swaps one
+// pointer. Whoever wants to follow loads the State, uses it, and waits on its
+// Changed channel: nobody subscribes, nothing queues, and a slow reader skips
+// what it has missed.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// Errors of Apply and Sync. In both cases of ErrNotLeader and *TooLargeError
+// nothing has been done.
+var (
+	// ErrNotLeader says that this node does not lead, or is giving it up.
+	ErrNotLeader = errors.New("this node is not the leader")
+	// ErrOutcomeUnknown says that a command may or may not come into effect.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+)
+
+// MaxCommand is the most bytes that one command may have: an entry has to
+// travel to every node between two heartbeats.
+const MaxCommand = 512 << 10
+
+// TooLargeError says that a command is over MaxCommand.
+type TooLargeError struct{ Size int }
+
+// Error says how large the command is.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the change has %d bytes, at most %d are allowed", e.Size, MaxCommand)
+}
+
+// Config says how a Store is made. All fields but Bootstrap are required.
+type Config struct {
+	NodeID      string         // unique in the cluster and kept for ever
+	GRPCAddress string         // where clients and the other nodes reach this node
+	Transport   raft.Transport // closed by whoever made it, after the Store
+	Storage     *Storage
+	Bootstrap   bool // whether to found a cluster of this one node
+	Logger      *slog.Logger
+}
+
+// Errors of Open about the storage it is given.
+var (
+	// ErrUsed says that a cluster cannot be founded on storage with a past.
+	ErrUsed = errors.New("the data directory already belongs to a cluster")
+)
+
+// Store is one node's copy of the state. It is safe for concurrent use.
+type Store struct {
+	config Config
+	fsm    *fsm
+	raft   *raft.Raft
+	sync   barrier
+	cancel context.CancelFunc
+	duties sync.WaitGroup
+}
+
+// raftConfig returns the settings of Raft. The timeouts are equal on all nodes,
+// and the election's equals the heartbeat's: otherwise a node whose disk has
+// failed can win every election and then fail to write. Followers learn of a
+// commit with the next append or after CommitTimeout; agents hang on followers
+// too, so it is short. The log keeps more than the snapshots retained are apart,
+// so that falling back to an older snapshot leaves no hole.
+func raftConfig(c Config) *raft.Config {
+	r := raft.DefaultConfig()
+	r.LocalID = raft.ServerID(c.NodeID)
+	r.Logger = raftLogger(c.Logger)
+	r.HeartbeatTimeout = time.Second
+	r.ElectionTimeout = time.Second
+	r.LeaderLeaseTimeout = 500 * time.Millisecond
+	r.CommitTimeout = 2 * time.Millisecond
+	r.MaxAppendEntries = 256
+	r.BatchApplyCh = true
+	r.SnapshotThreshold = 8192
+	r.TrailingLogs = retainSnapshots * 8192
+	return r
+}
+
+// NewTransport returns a transport over a layer of connections. Two calls at most
+// are under way to a node at a time: more has been seen to wedge the pipeline.
+func NewTransport(layer raft.StreamLayer, logger *slog.Logger) raft.Transport {
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: layer, MaxPool: 3, MaxRPCsInFlight: 2, Timeout: 10 * time.Second,
+		Logger: raftLogger(logger.With("part", "transport")),
+	})
+}
+
+// Open starts a node. Close must be called, before the transport and the storage
+// are closed.
+func Open(c Config) (*Store, error) {
+	used, err := c.Storage.Used()
+	if err != nil {
+		return nil, err
+	}
+	if used && c.Bootstrap {
+		return nil, ErrUsed
+	}
+	rc := raftConfig(c)
+	if c.Bootstrap {
+		err := raft.BootstrapCluster(rc, c.Storage.Logs, c.Storage.Stable, c.Storage.Snapshots, c.Transport,
+			raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: c.Transport.LocalAddr()}}})
+		if err != nil {
+			return nil, fmt.Errorf("found cluster: %w", err)
+		}
+	}
+	f := newFSM()
+	r, err := raft.NewRaft(rc, f, c.Storage.Logs, c.Storage.Stable, c.Storage.Snapshots, c.Transport)
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Store{config: c, fsm: f, raft: r, cancel: cancel}
+	s.duties.Go(func() { s.lead(ctx) })
+	return s, nil
+}
+
+// Close stops the node. Commands on their way end with ErrOutcomeUnknown.
+func (s *Store) Close() error {
+	s.cancel()
+	err := s.raft.Shutdown().Error()
+	s.duties.Wait()
+	if err != nil {
+		return fmt.Errorf("stop raft: %w", err)
+	}
+	return nil
+}
+
+// HandOver gives leadership to another voter, if this node leads and there is
+// one, so that the cluster need not wait for an election when the node stops. It
+// is a courtesy: if it fails, an election follows.
+func (s *Store) HandOver(timeout time.Duration) {
+	members, err := s.Members()
+	voters := slices.DeleteFunc(members, func(m Member) bool { return !m.Voter })
+	if err != nil || len(voters) < 2 || !s.IsLeader() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	if err := await(ctx, s.raft.LeadershipTransfer()); err != nil {
+		s.config.Logger.Warn("leadership was not handed over; an election will follow", "error", err)
+	}
+}
+
+// State returns the newest state this node has applied. It never blocks; for
+// what the cluster has agreed on by now, call Sync first.
+func (s *Store) State() *State { return s.fsm.state.Load() }
+
+// enqueueTimeout bounds how long a command may wait before Raft takes it.
+const enqueueTimeout = 5 * time.Second
+
+// Apply puts a command in the log, waits until this node has applied it, and
+// returns what it came to. A refusal is an Outcome, not an error. The error wraps
+// ErrNotLeader or is a *TooLargeError if nothing was done, and wraps
+// ErrOutcomeUnknown otherwise: when ctx ends too early, or leadership is lost
+// underway.
+func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error) {
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("encode command: %w", err)
+	}
+	if len(data) > MaxCommand {
+		return Outcome{}, &TooLargeError{Size: len(data)}
+	}
+	future := s.raft.Apply(data, enqueueTimeout)
+	if err := await(ctx, future); err != nil {
+		return Outcome{}, err
+	}
+	return future.Response().(Outcome), nil
+}
+
+// await waits for a future until ctx ends. The goroutine it leaves behind ends
+// with the future, which Raft resolves at the latest when it is shut down.
+func await(ctx context.Context, future raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }()
+	select {
+	case err := <-done:
+		return classify(err)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
+	}
+}
+
+// classify tells the errors of Raft that say "not done" from those that leave it
+// open.
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress),
+		errors.Is(err, raft.ErrEnqueueTimeout):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+}
+
+// Sync returns once State holds everything that was acknowledged before the
+// call. It must be called on the leader; the error wraps ErrNotLeader otherwise.
+//
+// It puts a barrier in the log: asking whether this node still leads and then
+// reading would let a node that has just been deposed answer with the past.
+// Readers that wait at the same time share a barrier.
+func (s *Store) Sync(ctx context.Context) error {
+	return s.sync.wait(ctx, func() error {
+		err := classify(s.raft.Barrier(enqueueTimeout).Error())
+		if errors.Is(err, ErrOutcomeUnknown) {
+			return fmt.Errorf("%w: %w", ErrNotLeader, err) // nothing was asked to be done
+		}
+		return err
+	})
+}
+
+// barrier lets callers that arrive while one run of an expensive wait is under
+// way share the next one.
+type barrier struct {
+	mu      sync.Mutex
+	running bool
+	next    *barrierRun
+}
+
+type barrierRun struct {
+	done chan struct{}
+	err  error
+}
+
+func (b *barrier) wait(ctx context.Context, run func() error) error {
+	b.mu.Lock()
+	if b.next == nil {
+		b.next = &barrierRun{done: make(chan struct{})}
+	}
+	mine := b.next
+	if !b.running {
+		b.running = true
+		go b.loop(run)
+	}
+	b.mu.Unlock()
+	select {
+	case <-mine.done:
+		return mine.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// loop runs until nobody waits. A caller joins only runs that have not begun.
+func (b *barrier) loop(run func() error) {
+	for {
+		b.mu.Lock()
+		current := b.next
+		b.next = nil
+		if current == nil {
+			b.running = false
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+		current.err = run()
+		close(current.done)
+	}
+}
+
+// lead does what only a leader does, in every term that this node leads: found
+// the cluster's identity if nobody has, and record where this node is reached.
+func (s *Store) lead(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case leading := <-s.raft.LeaderCh():
+			if !leading {
+				continue
+			}
+			if err := s.beginTerm(ctx); err != nil && ctx.Err() == nil {
+				s.config.Logger.Warn("leader duties failed; the next term repeats them", "error", err)
+			}
+		}
+	}
+}
+
+func (s *Store) beginTerm(ctx context.Context) error {
+	if err := s.Sync(ctx); err != nil {
+		return fmt.Errorf("begin term: %w", err)
+	}
+	if s.State().ClusterID() == "" {
+		cmd := s.command("InitCluster")
+		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: rand.Text(), Epoch: 1}}
+		if _, err := s.Apply(ctx, cmd); err != nil {
+			return fmt.Errorf("found cluster identity: %w", err)
+		}
+	}
+	return s.RecordNode(ctx, Node{ID: s.config.NodeID, GRPCAddress: s.config.GRPCAddress})
+}
+
+// command returns a command that the node gives itself.
+func (s *Store) command(method string) *storev1.Command {
+	return &storev1.Command{
+		Time:   timestamppb.New(time.Now()),
+		Actor:  "node/" + s.config.NodeID,
+		Method: method,
+	}
+}
