@@ -21,8 +21,8 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
-	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 // Fleet is what the services need to know of the agents on this node.

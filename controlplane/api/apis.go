@@ -5,8 +5,8 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
-	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 type apiService struct {

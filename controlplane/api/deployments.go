@@ -6,8 +6,8 @@ import (
 	"strconv"
 
 	"github.com/fifegateway/fife/controlplane/release"
-	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 type deploymentService struct {
