@@ -34,7 +34,7 @@ import (
 )
 
 // Config says how a node is run. Name, DataDir, GRPCListen and RaftListen are
-// required, and so is one of Bootstrap and Join when DataDir is empty.
+// required, and so is one of Bootstrap, Single and Join when DataDir is empty.
 type Config struct {
 	Name    string // unique in the cluster, kept for ever: a DNS label
 	DataDir string
@@ -47,6 +47,7 @@ type Config struct {
 
 	Bootstrap bool     // found a cluster of this one node; DataDir must be empty
 	Join      []string // gRPC addresses of members, for a node whose DataDir is empty
+	Single    bool     // found a cluster of this one node if DataDir is empty, else go on with it
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
@@ -84,7 +85,7 @@ func New(c Config) (*Node, error) {
 	if c.DataDir == "" && c.Storage == nil {
 		return nil, errors.New("no data directory is set")
 	}
-	if c.Bootstrap && len(c.Join) > 0 {
+	if (c.Bootstrap || c.Single) && len(c.Join) > 0 {
 		return nil, errors.New("a node either founds a cluster or joins one, not both")
 	}
 	var err error
@@ -134,7 +135,8 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		}
 		defer cleanup("storage", storage.Close)
 	}
-	if err := n.checkStart(storage); err != nil {
+	bootstrap, err := n.founds(storage)
+	if err != nil {
 		return err
 	}
 	transport, err := c.Network.RaftTransport(c.RaftListen, c.RaftAdvertise, c.Logger)
@@ -151,7 +153,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer listener.Close() //nolint:errcheck // the server has closed it, except after an early error
 	s, err := store.Open(store.Config{
 		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport,
-		Storage: storage, Bootstrap: c.Bootstrap, Logger: c.Logger,
+		Storage: storage, Bootstrap: bootstrap, Logger: c.Logger,
 	})
 	if err != nil {
 		return err
@@ -165,19 +167,20 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	return n.serve(ctx, s, peers, listener)
 }
 
-// checkStart refuses a start that would found a second cluster, or none.
-func (n *Node) checkStart(storage *store.Storage) error {
+// founds reports whether the node is to found a cluster. It refuses a start that
+// would found a second one, or none.
+func (n *Node) founds(storage *store.Storage) (bool, error) {
+	c := n.config
 	used, err := storage.Used()
-	if err != nil {
-		return err
-	}
 	switch {
-	case used && n.config.Bootstrap:
-		return fmt.Errorf("%s: %w: start without bootstrap", n.config.DataDir, store.ErrUsed)
-	case !used && !n.config.Bootstrap && len(n.config.Join) == 0:
-		return fmt.Errorf("%s is empty: found a cluster with bootstrap, or name a member to join", n.config.DataDir)
+	case err != nil:
+		return false, err
+	case used && c.Bootstrap:
+		return false, fmt.Errorf("%s: %w: start without bootstrap", c.DataDir, store.ErrUsed)
+	case !used && !c.Bootstrap && !c.Single && len(c.Join) == 0:
+		return false, fmt.Errorf("%s is empty: found a cluster with bootstrap, or name a member to join", c.DataDir)
 	}
-	return nil
+	return c.Bootstrap || (c.Single && !used), nil
 }
 
 func (n *Node) serve(ctx context.Context, s *store.Store, peers *api.Peers, listener net.Listener) error {

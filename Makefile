@@ -1,0 +1,75 @@
+# Every check that CI runs is a target here, and CI runs nothing else.
+# `make help` lists them.
+SHELL := bash
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+GOLANGCI_LINT_VERSION := v2.15.0
+BIN := .bin
+FUZZTIME ?= 30s
+# What a breaking change is measured against.
+AGAINST ?= .git\#branch=main
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: ci
+ci: checkgenerate lint build test walkthrough ## All that CI runs
+
+.PHONY: build
+build: ## Build the three binaries into .bin
+	go build -o $(BIN)/ ./cmd/fife ./cmd/fife-controlplane ./cmd/fife-agent
+
+.PHONY: test
+test: ## Run all tests with the race detector
+	go test -race ./...
+
+.PHONY: walkthrough
+walkthrough: ## Play the whole story on a cluster and an agent in one process
+	go run ./cmd/fife dev --walkthrough
+
+.PHONY: generate
+generate: ## Generate gen/ from proto/
+	go tool buf generate
+
+.PHONY: checkgenerate
+checkgenerate: ## Check proto/ and that gen/ and go.mod are what they generate
+	go tool buf lint
+	go tool buf format --diff --exit-code
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+		go tool buf generate --output "$$tmp" && \
+		diff -r gen "$$tmp/gen" || { echo "gen/ is out of date: run make generate" >&2; exit 1; }
+	go mod tidy -diff
+
+.PHONY: breaking
+breaking: ## Check proto/ for changes that break clients or stored data
+	go tool buf breaking --against '$(AGAINST)'
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Run the linters, the import graph among them
+	$< run ./...
+
+$(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(abspath $(BIN)) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+.PHONY: fmt
+fmt: ## Format Go and proto files
+	gofmt -w agent cmd controlplane
+	go tool buf format -w
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME each
+	@set -e; for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; done
+
+.PHONY: bench
+bench: ## Benchmarks of the decision, beside ServeMux and httprouter
+	go test -run '^$$' -bench . -benchmem ./agent/route ./agent/proxy
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf $(BIN)

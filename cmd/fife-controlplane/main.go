@@ -1,0 +1,58 @@
+// Command fife-controlplane runs one node of Fife's control plane.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/fifegateway/fife/cmd/daemon"
+	"github.com/fifegateway/fife/controlplane"
+)
+
+func main() { os.Exit(daemon.Main(newCommand())) }
+
+const long = `fife-controlplane runs one node of the control plane.
+
+Found a cluster on one node with --bootstrap, and start the others with
+--join and the gRPC address of any member. Both are for an empty data directory:
+a node that has been a member starts again with neither. A cluster that is to
+stay at one node starts with --single-node, the first time and every other.`
+
+func newCommand() *cobra.Command {
+	var c controlplane.Config
+	cmd := daemon.Command("fife-controlplane", "Run a node of the control plane", long,
+		func(ctx context.Context, logger *slog.Logger) error {
+			c.Logger = logger
+			c.Build = daemon.Build()
+			c.Registry = prometheus.NewRegistry()
+			c.Registry.MustRegister(collectors.NewGoCollector(),
+				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+			if c.DataDir == "" {
+				return daemon.Usage(errors.New("--data-dir is required"))
+			}
+			node, err := controlplane.New(c)
+			if err != nil {
+				return daemon.Usage(err)
+			}
+			return node.Run(ctx)
+		})
+	f := cmd.Flags()
+	hostname, _ := os.Hostname() // without one, --name has to be given
+	f.StringVar(&c.Name, "name", hostname, "id of this node, unique in the cluster and kept for ever")
+	f.StringVar(&c.DataDir, "data-dir", "", "directory of this node's log and snapshots")
+	f.StringVar(&c.GRPCListen, "grpc-listen", "127.0.0.1:7400", "address for operators, agents and the other nodes")
+	f.StringVar(&c.GRPCAdvertise, "grpc-advertise", "", "where others reach --grpc-listen, if it names no host")
+	f.StringVar(&c.RaftListen, "raft-listen", "127.0.0.1:7401", "address for replication between nodes")
+	f.StringVar(&c.RaftAdvertise, "raft-advertise", "", "where others reach --raft-listen, if it names no host")
+	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
+	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
+	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
+	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
+	return cmd
+}
