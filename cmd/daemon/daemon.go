@@ -83,7 +83,7 @@ func Main(cmd *cobra.Command) int {
 		return exitOK
 	}
 	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %v\n", cmd.Name(), err) // nowhere else to say it
-	if _, ok := err.(usageError); ok { //nolint:errorlint // only the outermost error is marked
+	if _, ok := err.(usageError); ok {                                 //nolint:errorlint // only the outermost error is marked
 		return exitUsage
 	}
 	return exitError

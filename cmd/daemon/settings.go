@@ -18,7 +18,7 @@ const configFlag = "config"
 // the environment or, failing that, from the file that --config names. The
 // environment spells --data-dir as FIFE_DATA_DIR, the file as data-dir; lists are
 // YAML lists there and comma-separated elsewhere. An unknown key of the file is an
-// error, as it is most likely a typing mistake.
+// error, as it is most likely a typing mistake; an empty variable counts as unset.
 func loadSettings(flags *pflag.FlagSet, getenv func(string) (string, bool)) error {
 	if err := loadEnvironment(flags, getenv); err != nil {
 		return err
@@ -54,8 +54,8 @@ func loadEnvironment(flags *pflag.FlagSet, getenv func(string) (string, bool)) e
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := environmentName(f.Name)
-		value, ok := getenv(name)
-		if f.Changed || !ok {
+		value, _ := getenv(name)
+		if f.Changed || value == "" {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {

@@ -1,0 +1,46 @@
+package agent
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// adminHandler serves /metrics; /healthz, which says that the process runs; and
+// /readyz, which says that there is a table to serve from, and whether it may be
+// stale because no control plane is connected.
+func (a *Agent) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.config.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		version, status := a.client.Table().Version(), a.client.Status()
+		switch {
+		case version.IsZero():
+			answer(w, http.StatusServiceUnavailable, "no table yet: the control plane has not been reached")
+		case !status.Connected:
+			answer(w, http.StatusOK, fmt.Sprintf("ok, but stale: version %v, last frame %s, no control plane is connected",
+				version, ago(status.LastFrame)))
+		default:
+			answer(w, http.StatusOK, fmt.Sprintf("ok: version %v from %s", version, status.Address))
+		}
+	})
+	return mux
+}
+
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "before the start"
+	}
+	return time.Since(t).Round(time.Second).String() + " ago"
+}
+
+func answer(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = fmt.Fprintln(w, text) // the client is gone, which is its own business
+}

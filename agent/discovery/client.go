@@ -1,0 +1,316 @@
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/fifegateway/fife/agent/route"
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+)
+
+const (
+	maxFrame  = 64 << 20 // of a frame that comes in chunks
+	maxReason = 4 << 10  // of a Nack, by the protocol
+	window    = 1 << 20  // of flow control, per stream and per connection
+)
+
+// Client keeps a route.Table in step with the control plane. All methods but Run
+// may be called by any goroutine at any time, before Run and after it too.
+type Client struct {
+	config  Config
+	apis    []string // of config, sorted
+	log     *slog.Logger
+	metrics *metrics
+	nodes   *nodes
+	disk    *lastGood
+	// resume is whether what is held was received with the same filter, so that
+	// a delta can follow it. Run alone uses it.
+	resume bool
+	// jitter draws a delay from below a limit; tests draw less randomly.
+	jitter func(limit time.Duration) time.Duration
+
+	current atomic.Pointer[published]
+
+	mu     sync.Mutex
+	status Status // Applied is left unset
+}
+
+// published is a held set with the channel that its successor closes.
+type published struct {
+	*held
+	superseded chan struct{}
+}
+
+// Status is what a Client knows of itself, for operators.
+type Status struct {
+	// Connected is whether a stream is open, to Address.
+	Connected bool
+	// Address of the node that was asked last.
+	Address string
+	// Applied is the version that is routed by; zero before the first.
+	Applied route.Version
+	// LastFrame is when the last frame came, applied or not, since New.
+	LastFrame time.Time
+	// LastNack is why the last frame was refused; empty once a later one has
+	// been applied.
+	LastNack string
+}
+
+// New checks the configuration and loads the last good table from Dir: Table
+// serves it at once. A damaged generation is logged and the one before it is
+// taken; it is an error only if Dir cannot be used. It starts nothing.
+func New(config Config) (*Client, error) {
+	if err := config.check(); err != nil {
+		return nil, fmt.Errorf("discovery: %w", err)
+	}
+	c := &Client{
+		config: config,
+		apis:   slices.Sorted(slices.Values(config.APIs)),
+		log:    cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
+		nodes:  newNodes(config.Addresses),
+		jitter: rand.N[time.Duration],
+	}
+	var err error
+	if c.metrics, err = newMetrics(config.Registerer, func() time.Time { return c.Status().LastFrame }); err != nil {
+		return nil, fmt.Errorf("discovery: %w", err)
+	}
+	if c.disk, err = openLastGood(config.Dir, c.log); err != nil {
+		return nil, fmt.Errorf("discovery: %w", err)
+	}
+	h, apis := c.disk.load()
+	c.resume = slices.Equal(apis, c.apis)
+	c.publish(h)
+	if !h.version.IsZero() {
+		c.log.Info("serving the last good table from disk", "version", h.version)
+	}
+	return c, nil
+}
+
+// Table returns what to route by. It is never nil; before the first frame of a
+// new agent it routes nothing. It takes no lock.
+func (c *Client) Table() *route.Table { return c.current.Load().table }
+
+// Changed returns a channel that is closed when the table of now is superseded.
+// To miss no table, take the channel before the table.
+func (c *Client) Changed() <-chan struct{} { return c.current.Load().superseded }
+
+// Connected reports whether a stream to the control plane is open.
+func (c *Client) Connected() bool { return c.Status().Connected }
+
+// Status returns what the client knows of itself.
+func (c *Client) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.status
+	s.Applied = c.current.Load().version
+	return s
+}
+
+func (c *Client) publish(next *held) {
+	old := c.current.Swap(&published{held: next, superseded: make(chan struct{})})
+	c.metrics.version(next.version)
+	if old != nil {
+		close(old.superseded)
+	}
+}
+
+// Run keeps one stream open until ctx ends, and then returns nil: there is no
+// other way to stop trying. It may be called once.
+func (c *Client) Run(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		address := c.nodes.next()
+		began := time.Now()
+		err := c.session(ctx, address)
+		c.setConnected(false, address)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if to := redirects(err); len(to) > 0 {
+			c.nodes.redirect(to)
+		}
+		if time.Since(began) >= maxDelay {
+			attempt = 0
+		}
+		delay := c.jitter(delayLimit(attempt))
+		c.log.Warn("no stream to the control plane", "address", address, "error", err, "retry_in", delay)
+		c.metrics.reconnects.Inc()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+	}
+}
+
+// redirects returns the addresses that a node sent the agent to.
+func redirects(err error) []string {
+	for _, detail := range status.Convert(err).Details() {
+		if r, ok := detail.(*discoveryv1.Redirect); ok {
+			return r.GetAddresses()
+		}
+	}
+	return nil
+}
+
+// dialOptions returns how connections are made. A connection serves one stream
+// and dies with it, so gRPC has nothing to retry. Fixed windows do without the
+// bandwidth estimator, which would answer every frame with a ping.
+func (c *Client) dialOptions() []grpc.DialOption {
+	return append([]grpc.DialOption{
+		grpc.WithUserAgent("fife-agent/" + c.config.Build),
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(window),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: maxDelay, MaxDelay: maxDelay},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+	}, c.config.DialOptions...)
+}
+
+// session holds one stream to one node and returns why it ended.
+func (c *Client) session(ctx context.Context, address string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The dialer resolves names: one connection, whatever the name stands for.
+	conn, err := grpc.NewClient("passthrough:///"+address, c.dialOptions()...)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	defer func() { _ = conn.Close() }() // it has nothing left to say
+	stream, err := discoveryv1.NewDiscoveryServiceClient(conn).Stream(ctx)
+	if err != nil {
+		return fmt.Errorf("open a stream: %w", err)
+	}
+	if err := send(stream, c.hello()); err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	c.setConnected(true, address)
+	var chunks []byte
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		var frame *discoveryv1.Frame
+		switch m := response.GetMessage().(type) {
+		case *discoveryv1.StreamResponse_Frame:
+			if len(chunks) > 0 {
+				return errors.New("receive: a frame between the chunks of another")
+			}
+			frame = m.Frame
+		case *discoveryv1.StreamResponse_Chunk:
+			if len(chunks)+len(m.Chunk.GetData()) > maxFrame {
+				return fmt.Errorf("receive: a frame in chunks of over %d bytes", maxFrame)
+			}
+			if chunks = append(chunks, m.Chunk.GetData()...); !m.Chunk.GetLast() {
+				continue
+			}
+			frame = new(discoveryv1.Frame)
+			if err := proto.Unmarshal(chunks, frame); err != nil {
+				return fmt.Errorf("receive: decode a frame of %d bytes: %w", len(chunks), err)
+			}
+			chunks = nil
+		default:
+			return errors.New("receive: a message of a kind that this build does not know")
+		}
+		if err := send(stream, c.take(frame)); err != nil {
+			return fmt.Errorf("answer a frame: %w", err)
+		}
+	}
+}
+
+// send sends one request. A stream that has ended says why only to Recv.
+func send(stream grpc.BidiStreamingClient[discoveryv1.StreamRequest, discoveryv1.StreamResponse], r *discoveryv1.StreamRequest) error {
+	err := stream.Send(r)
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for err = nil; err == nil; {
+		_, err = stream.Recv()
+	}
+	return err
+}
+
+func (c *Client) hello() *discoveryv1.StreamRequest {
+	h := c.current.Load().held
+	hello := &discoveryv1.Hello{
+		AgentId: c.config.AgentID,
+		Labels:  c.config.Labels,
+		Seen:    toProto(h.seen),
+		Apis:    c.apis,
+		Build:   c.config.Build,
+	}
+	if c.resume {
+		hello.Have = toProto(h.version)
+	}
+	return &discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Hello{Hello: hello}}
+}
+
+// take applies one frame, or refuses it and leaves everything as it was, and
+// returns the answer to it.
+func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
+	began := time.Now()
+	next, err := c.current.Load().apply(f)
+	if err == nil {
+		err = c.disk.save(next, f, c.apis)
+	}
+	if err != nil {
+		return c.refuse(f, err)
+	}
+	c.resume = true
+	c.publish(next)
+	c.metrics.applied.Inc()
+	c.metrics.apply.Observe(time.Since(began).Seconds())
+	c.setFrame("")
+	c.log.Info("applied a frame", "version", next.version, "from", fromProto(f.GetFrom()), "resources", len(next.resources),
+		"upserts", len(f.GetUpserts()), "removes", len(f.GetRemoves()), "took", time.Since(began))
+	return &discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Ack{
+		Ack: &discoveryv1.Ack{Version: f.GetTo()},
+	}}
+}
+
+func (c *Client) refuse(f *discoveryv1.Frame, cause error) *discoveryv1.StreamRequest {
+	reason := cause.Error()
+	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
+	c.metrics.refused.Inc()
+	c.setFrame(reason)
+	c.log.Error("refused a frame", "version", fromProto(f.GetTo()), "held", c.current.Load().version, "reason", reason)
+	return &discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Nack{
+		Nack: &discoveryv1.Nack{Version: f.GetTo(), Reason: reason, Resync: errors.Is(cause, errOutOfStep)},
+	}}
+}
+
+func (c *Client) setConnected(connected bool, address string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Connected, c.status.Address = connected, address
+	c.metrics.connected.Set(0)
+	if connected {
+		c.metrics.connected.Set(1)
+	}
+}
+
+func (c *Client) setFrame(nack string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.LastFrame, c.status.LastNack = time.Now(), nack
+}

@@ -1,0 +1,166 @@
+package discovery
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/fifegateway/fife/agent/route"
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+)
+
+// held is all that an agent holds at one version. It never changes.
+type held struct {
+	version   route.Version // zero: nothing is held
+	seen      route.Version // the highest ever applied; at least version
+	resources map[string]resource
+	digest    uint64
+	table     *route.Table
+}
+
+// nothing is what a new agent holds.
+func nothing() *held { return &held{table: new(route.Table)} }
+
+// resource is one decoded resource. One of the pointers is set.
+type resource struct {
+	// pb is as received, for the disk; that of a deployment has lost its body,
+	// which is large and has a file of its own.
+	pb         *discoveryv1.Resource
+	api        *route.APISpec
+	deployment *route.Deployment
+	stage      *route.StageSpec
+}
+
+// decode checks that the body is of the kind that the name says and turns it into
+// what route takes. A deployment is compiled, with all the checks that implies.
+func decode(pb *discoveryv1.Resource) (resource, error) {
+	name := pb.GetName()
+	part := strings.Split(name, "/")
+	switch body := pb.GetBody().(type) {
+	case *discoveryv1.Resource_Api:
+		if len(part) == 2 && part[0] == "apis" {
+			return resource{pb: pb, api: &route.APISpec{ID: part[1], Hosts: body.Api.GetHosts()}}, nil
+		}
+	case *discoveryv1.Resource_Stage:
+		if len(part) == 4 && part[0] == "apis" && part[2] == "stages" {
+			return resource{pb: pb, stage: stageSpec(part[1], part[3], body.Stage)}, nil
+		}
+	case *discoveryv1.Resource_Deployment:
+		if len(part) == 4 && part[0] == "apis" && part[2] == "deployments" {
+			number, err := strconv.ParseUint(part[3], 10, 64)
+			if err != nil || strconv.FormatUint(number, 10) != part[3] {
+				return resource{}, fmt.Errorf("resource %q: a deployment has a number", name)
+			}
+			d, err := route.CompileDeployment(deploymentSpec(part[1], number, body.Deployment))
+			if err != nil {
+				return resource{}, err
+			}
+			return resource{pb: &discoveryv1.Resource{Name: name, Revision: pb.GetRevision()}, deployment: d}, nil
+		}
+	case nil:
+		return resource{}, fmt.Errorf("resource %q: has no body, or one of a kind that this build does not know", name)
+	}
+	return resource{}, fmt.Errorf("resource %q: the name does not fit a body of type %T", name, pb.GetBody())
+}
+
+func deploymentSpec(api string, number uint64, d *discoveryv1.Deployment) route.DeploymentSpec {
+	spec := route.DeploymentSpec{
+		API:              api,
+		Number:           number,
+		DefaultTimeout:   d.GetDefaultTimeout().AsDuration(),
+		BinaryMediaTypes: d.GetBinaryMediaTypes(),
+		Routes:           make([]route.RouteSpec, len(d.GetRoutes())),
+	}
+	for i, r := range d.GetRoutes() {
+		spec.Routes[i] = route.RouteSpec{
+			Method:      r.GetMethod(),
+			Path:        r.GetPath(),
+			Timeout:     r.GetTimeout().AsDuration(),
+			Integration: integrationSpec(r),
+		}
+	}
+	return spec
+}
+
+// integrationSpec returns nil for a route without an integration that this build
+// knows; compiling it then fails.
+func integrationSpec(r *discoveryv1.Route) route.IntegrationSpec {
+	switch i := r.GetIntegration().(type) {
+	case *discoveryv1.Route_Http:
+		return route.HTTPSpec{URI: i.Http.GetUri(), Method: i.Http.GetMethod()}
+	case *discoveryv1.Route_Lambda:
+		return route.LambdaSpec{Function: i.Lambda.GetFunction(), Qualifier: i.Lambda.GetQualifier()}
+	case *discoveryv1.Route_Mock:
+		return route.MockSpec{Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody()}
+	}
+	return nil
+}
+
+func stageSpec(api, id string, s *discoveryv1.Stage) *route.StageSpec {
+	spec := &route.StageSpec{
+		API:           api,
+		ID:            id,
+		Deployment:    s.GetDeployment(),
+		Variables:     s.GetVariables(),
+		AllowOverride: s.GetAllowOverride(),
+		OverrideKey:   s.GetOverrideKey(),
+		ExposeHeaders: s.GetExposeHeaders(),
+	}
+	if c := s.GetCanary(); c != nil {
+		spec.Canary = &route.CanarySpec{
+			Deployment:      c.GetDeployment(),
+			PartsPerMillion: c.GetPartsPerMillion(),
+			Overrides:       c.GetVariableOverrides(),
+			Salt:            c.GetSalt(),
+		}
+	}
+	switch k := s.GetStickyKey().GetSource().(type) {
+	case *discoveryv1.StickyKey_Header:
+		spec.Sticky, spec.StickyName = route.KeyHeader, k.Header
+	case *discoveryv1.StickyKey_Cookie:
+		spec.Sticky, spec.StickyName = route.KeyCookie, k.Cookie
+	case *discoveryv1.StickyKey_QueryParameter:
+		spec.Sticky, spec.StickyName = route.KeyQuery, k.QueryParameter
+	case *discoveryv1.StickyKey_ClientIp:
+		spec.Sticky = route.KeyClientIP
+	}
+	return spec
+}
+
+// compile builds the table of what is held, in name order, so that of two
+// errors the same one is always reported.
+func (h *held) compile() (*route.Table, error) {
+	spec := route.Spec{Version: h.version}
+	for _, name := range slices.Sorted(maps.Keys(h.resources)) {
+		switch r := h.resources[name]; {
+		case r.api != nil:
+			spec.APIs = append(spec.APIs, *r.api)
+		case r.deployment != nil:
+			spec.Deployments = append(spec.Deployments, r.deployment)
+		case r.stage != nil:
+			spec.Stages = append(spec.Stages, *r.stage)
+		}
+	}
+	return route.Compile(spec)
+}
+
+// digest is what one resource adds to the sum that both ends compare.
+func digest(pb *discoveryv1.Resource) uint64 {
+	return xxhash.Sum64String(pb.GetName() + "@" + strconv.FormatUint(pb.GetRevision(), 10))
+}
+
+func fromProto(v *discoveryv1.Version) route.Version {
+	return route.Version{Epoch: v.GetEpoch(), Index: v.GetIndex()}
+}
+
+// toProto returns nil, which means none, for the zero version.
+func toProto(v route.Version) *discoveryv1.Version {
+	if v.IsZero() {
+		return nil
+	}
+	return &discoveryv1.Version{Epoch: v.Epoch, Index: v.Index}
+}

@@ -1,0 +1,91 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/fifegateway/fife/agent/route"
+)
+
+// answer is one of the agent's own responses, as Amazon API Gateway words it.
+type answer struct {
+	status    int
+	errorType string // for x-amzn-ErrorType; empty: none
+	message   string // body
+}
+
+// The agent's own answers.
+var (
+	badRequest       = answer{http.StatusBadRequest, "BadRequestException", `{"message":"Bad Request"}`}
+	noRoute          = answer{http.StatusForbidden, "MissingAuthenticationTokenException", `{"message":"Missing Authentication Token"}`}
+	methodNotAllowed = answer{http.StatusMethodNotAllowed, "", `{"message":"Method Not Allowed"}`}
+	internalError    = answer{http.StatusInternalServerError, "InternalServerErrorException", `{"message":"Internal server error"}`}
+	badGateway       = answer{http.StatusBadGateway, "InternalServerErrorException", `{"message":"Internal server error"}`}
+	gatewayTimeout   = answer{http.StatusGatewayTimeout, "InternalServerErrorException", `{"message": "Endpoint request timed out"}`}
+)
+
+// tooLarge is the answer to a body of more than limit bytes.
+func tooLarge(limit int64) answer {
+	return answer{http.StatusRequestEntityTooLarge, "RequestTooLargeException",
+		fmt.Sprintf(`{"message":"HTTP content length exceeded %d bytes."}`, limit)}
+}
+
+// failure is an error that the client is to see as an answer. Its cause is for
+// the log alone.
+type failure struct {
+	answer
+	cause error
+}
+
+// because makes the answer an error. A nil cause says that the client is wrong
+// in a way which concerns nobody else.
+func (a answer) because(cause error) error { return &failure{a, cause} }
+
+func (f *failure) Error() string {
+	if f.cause == nil {
+		return "answered " + strconv.Itoa(f.status)
+	}
+	return fmt.Sprintf("answered %d: %v", f.status, f.cause)
+}
+
+func (f *failure) Unwrap() error { return f.cause }
+
+var (
+	// errTimeout is the cause of a context whose integration took too long.
+	errTimeout = errors.New("integration timed out")
+	// errBroken means that the answer stopped half-way: its connection must be
+	// broken off too, or the client would take it for complete.
+	errBroken = errors.New("answer broken off")
+	// errClientGone means that nobody waits for the answer any more.
+	errClientGone = errors.New("client is gone")
+)
+
+// statusClientGone is what metrics see of a client that went away.
+const statusClientGone = 499
+
+// fail writes one of the agent's own answers.
+func (x *exchange) fail(w http.ResponseWriter, a answer) {
+	h := w.Header()
+	x.stamp(h)
+	h.Set("X-Request-Id", x.id)
+	h.Set("Content-Type", "application/json")
+	if a.errorType != "" {
+		h.Set("X-Amzn-Errortype", a.errorType)
+	}
+	if a.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write([]byte(a.message))
+	x.status = a.status
+}
+
+// notExpanded is the failure to expand a template of the route. It marks the
+// exchange for the counter.
+func (x *exchange) notExpanded(err error) error {
+	var unset *route.UnsetVariableError
+	x.unset = errors.As(err, &unset)
+	return internalError.because(err)
+}

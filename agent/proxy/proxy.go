@@ -1,0 +1,305 @@
+// Package proxy is the data path of an agent: HTTP in, integrations out. It
+// takes its decisions from a route.Table and talks to no control plane.
+//
+// The path of a request, each step in the file of that name:
+//
+//	ServeHTTP          proxy.go      the table of this moment, a request id, the head in plain values
+//	normalizePath      path.go       the bytes matched will be the bytes forwarded
+//	Table.Lookup                     host and first segment name the stage
+//	choose             decide.go     a signed override (override.go), a sticky key, or chance: base or canary
+//	Variant.Match                    method and path name the route
+//	upstreamHeader     headers.go    what the integration may see of the client's headers
+//	serveHTTP          http.go       pass on: streams, gRPC, WebSocket (websocket.go)
+//	serveLambda        lambda.go     lambda_event.go in, lambda_response.go out, over AWS or an emulator
+//	serveMock          mock.go       answer from the table
+//	fail               errors.go     or else an answer of the agent's own, worded as API Gateway words it
+//	observe            metrics.go    counted and timed
+//
+// What decides (head, exchange, and the functions of path.go, decide.go,
+// override.go, headers.go and lambda_*.go) works on plain values and is pure;
+// only proxy.go and the integrations know how bytes are read and written.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fifegateway/fife/agent/route"
+)
+
+// DefaultMaxBody is how many bytes a request's body may have by default.
+const DefaultMaxBody = 10 << 20
+
+// Config is what a Proxy needs. Only Table must be set.
+type Config struct {
+	// Table returns the table to route by; never nil. It is called once for
+	// each request, by many goroutines, and must not block.
+	Table func() *route.Table
+	// DefaultAPI is the API of requests whose host names none; empty means the
+	// only API there is.
+	DefaultAPI string
+	// ExposeHeaders sets X-Fife-Variant, X-Fife-Deployment and X-Fife-Version on
+	// the responses of all stages, not only of those that expose them.
+	ExposeHeaders bool
+
+	// LambdaEndpoint is the URL of a service that speaks Lambda's Invoke, for
+	// all functions that LambdaEndpoints does not name. Empty means AWS, in the
+	// region of the function's ARN. Requests to AWS, and to an endpoint in
+	// amazonaws.com, are signed with the credentials of the ordinary AWS chain,
+	// which is not looked at before it is needed.
+	LambdaEndpoint string
+	// LambdaEndpoints maps functions to the URLs of Runtime Interface Emulators,
+	// each of which serves one function, one invocation at a time. A key is an
+	// ARN or a name, with or without :QUALIFIER; the most exact one that fits
+	// counts, and one without qualifier fits every qualifier.
+	LambdaEndpoints map[string]string
+
+	// TrustedProxies are the peers whose X-Forwarded-* and the like are
+	// believed and passed on.
+	TrustedProxies []netip.Prefix
+	// AllowLinkLocal are link-local addresses that HTTP integrations may dial
+	// all the same: the metadata services of clouds live among them.
+	AllowLinkLocal []netip.Prefix
+	// MaxBody is how many bytes a request's body may have, 0 meaning
+	// DefaultMaxBody. gRPC and WebSocket streams have no such limit.
+	MaxBody int64
+
+	// Rand brings the numbers of the random split, uniform over all of uint64,
+	// and is called by many goroutines; nil means math/rand/v2.
+	Rand func() uint64
+	// Logger gets what goes wrong on the way to integrations; nil means nobody.
+	Logger *slog.Logger
+	// Registerer gets the metrics; nil means nobody.
+	Registerer prometheus.Registerer
+}
+
+// Proxy serves an agent's requests. It is an http.Handler, safe for concurrent
+// use. It must be the server's own handler, behind no other that rewrites
+// requests: it reads the request target as the client sent it.
+type Proxy struct {
+	table      func() *route.Table
+	defaultAPI string
+	expose     bool
+	trusted    []netip.Prefix
+	maxBody    int64
+	tooLarge   answer
+	rand       func() uint64
+	logger     *slog.Logger
+	metrics    *metrics
+
+	upstream *http.Transport // HTTP/1.1, and HTTP/2 where TLS agrees on it
+	grpc     *http.Transport // HTTP/2, without TLS by prior knowledge
+	lambda   *lambda
+}
+
+// New checks the configuration and makes a Proxy. It starts nothing.
+func New(c Config) (*Proxy, error) {
+	switch {
+	case c.Table == nil:
+		return nil, errors.New("proxy: Table is not set")
+	case c.MaxBody < 0:
+		return nil, fmt.Errorf("proxy: MaxBody is %d: want 0 or more", c.MaxBody)
+	}
+	for _, prefix := range append(c.TrustedProxies[:len(c.TrustedProxies):len(c.TrustedProxies)], c.AllowLinkLocal...) {
+		if !prefix.IsValid() {
+			return nil, errors.New("proxy: TrustedProxies or AllowLinkLocal holds an invalid prefix")
+		}
+	}
+	p := &Proxy{
+		table:      c.Table,
+		defaultAPI: c.DefaultAPI,
+		expose:     c.ExposeHeaders,
+		trusted:    c.TrustedProxies,
+		maxBody:    c.MaxBody,
+		rand:       c.Rand,
+		logger:     c.Logger,
+		upstream:   newTransport(c.AllowLinkLocal),
+		grpc:       newTransport(c.AllowLinkLocal),
+	}
+	if p.maxBody == 0 {
+		p.maxBody = DefaultMaxBody
+	}
+	p.tooLarge = tooLarge(p.maxBody)
+	if p.rand == nil {
+		p.rand = rand.Uint64
+	}
+	if p.logger == nil {
+		p.logger = slog.New(slog.DiscardHandler)
+	}
+	p.upstream.Protocols.SetHTTP1(true)
+	p.upstream.Protocols.SetHTTP2(true)
+	p.grpc.Protocols.SetHTTP2(true)
+	p.grpc.Protocols.SetUnencryptedHTTP2(true)
+	var err error
+	if p.lambda, err = newLambda(c.LambdaEndpoint, c.LambdaEndpoints); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	if p.metrics, err = newMetrics(c.Registerer); err != nil {
+		return nil, fmt.Errorf("proxy: register metrics: %w", err)
+	}
+	return p, nil
+}
+
+// Close gives up the idle connections to integrations. Requests that are still
+// served are not disturbed.
+func (p *Proxy) Close() {
+	p.upstream.CloseIdleConnections()
+	p.grpc.CloseIdleConnections()
+	p.lambda.transport.CloseIdleConnections()
+}
+
+// ServeHTTP serves one request from its first byte to its last. It panics with
+// http.ErrAbortHandler when a response broke off half-way, as that is how
+// net/http is told to break off the connection.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.RequestURI == "*" && r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	x := p.begin(r)
+	err := p.serve(w, r, x)
+	var f *failure
+	broken := errors.Is(err, errBroken) || errors.Is(err, errClientGone)
+	switch {
+	case errors.Is(err, errClientGone):
+		x.status = statusClientGone
+	case !broken && errors.As(err, &f):
+		x.fail(w, f.answer)
+		err = f.cause // the client's answer is no news
+	}
+	p.metrics.observe(x)
+	if err != nil {
+		p.log(x, err)
+	}
+	if broken {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// serve decides and hands over to the integration. The error is a *failure, if
+// nothing was written yet, errBroken or errClientGone.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) error {
+	if err := p.decide(x); err != nil {
+		return err
+	}
+	if r.ContentLength > p.maxBody && !isGRPC(x.header) {
+		return p.tooLarge.because(nil)
+	}
+	switch i := x.route.Integration.(type) {
+	case *route.HTTP:
+		return p.serveHTTP(w, r, x, i)
+	case *route.Lambda:
+		return p.serveLambda(w, r, x, i)
+	case *route.Mock:
+		x.serveMock(w, i)
+		return nil
+	default:
+		return internalError.because(fmt.Errorf("unknown integration %T", i))
+	}
+}
+
+// begin takes the head of a request, and the table that it will keep.
+func (p *Proxy) begin(r *http.Request) *exchange {
+	x := &exchange{
+		id:     newRequestID(),
+		start:  time.Now(),
+		table:  p.table(),
+		expose: p.expose,
+		head: head{
+			method: r.Method,
+			host:   r.Host,
+			path:   requestPath(r),
+			query:  r.URL.RawQuery,
+			header: r.Header,
+			scheme: "http",
+			port:   "80",
+		},
+	}
+	if r.TLS != nil {
+		x.scheme, x.port = "https", "443"
+	}
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		if _, port, err := net.SplitHostPort(local.String()); err == nil {
+			x.port = port
+		}
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.peer = peer.Addr().Unmap().WithZone("")
+		x.trusted = p.isTrusted(x.peer)
+	}
+	x.client = clientAddr(x.peer, r.Header["X-Forwarded-For"], p.isTrusted)
+	return x
+}
+
+func (p *Proxy) isTrusted(addr netip.Addr) bool { return containsAddr(p.trusted, addr) }
+
+func containsAddr(prefixes []netip.Prefix, addr netip.Addr) bool {
+	for _, prefix := range prefixes {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// requestPath returns the path of a request as the client sent it. The URL that
+// net/http parsed will not do: of a path with odd bytes it gives a decoded and
+// newly encoded form, in which an encoded slash has become a real one.
+func requestPath(r *http.Request) string {
+	path := r.RequestURI
+	if path == "" { // not from a server
+		return r.URL.EscapedPath()
+	}
+	if _, rest, ok := strings.Cut(path, "://"); ok && path[0] != '/' { // absolute-form, RFC 9112, 3.2.2
+		path = rest[strings.IndexAny(rest+"/", "/?"):]
+	}
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
+// log says why an exchange did not end well: loudly if the agent or an upstream
+// is at fault, else for those who look for it.
+func (p *Proxy) log(x *exchange, err error) {
+	level := slog.LevelDebug
+	if x.status >= 500 {
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{slog.String("request_id", x.id), slog.Int("status", x.status), slog.Any("error", err)}
+	if x.stage != nil {
+		attrs = append(attrs, slog.String("api", x.stage.API), slog.String("stage", x.stage.Name), slog.String("variant", x.variant.Name))
+	}
+	if x.route != nil {
+		attrs = append(attrs, slog.String("route", x.route.Method+" "+x.route.Path))
+	}
+	p.logger.LogAttrs(context.Background(), level, "request failed", attrs...)
+}
+
+// newRequestID returns a random UUID (RFC 9562, version 4). It names a request
+// in logs and guards nothing.
+func newRequestID() string {
+	const digits = "0123456789abcdef"
+	hi, lo := rand.Uint64()&^0xf000|0x4000, rand.Uint64()&^(3<<62)|1<<63
+	var out [36]byte
+	for i := len(out) - 1; i >= 0; i-- {
+		switch i {
+		case 8, 13, 18, 23:
+			out[i] = '-'
+			continue
+		case 17: // the low word is used up
+			lo = hi
+		}
+		out[i] = digits[lo&15]
+		lo >>= 4
+	}
+	return string(out[:])
+}

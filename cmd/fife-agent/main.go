@@ -1,0 +1,87 @@
+// Command fife-agent runs one edge agent of Fife.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/fifegateway/fife/agent"
+	"github.com/fifegateway/fife/cmd/daemon"
+)
+
+func main() { os.Exit(daemon.Main(newCommand())) }
+
+const long = `fife-agent runs one edge agent: it keeps a copy of what the control plane
+holds and routes every HTTP request by it.
+
+The copy is also kept in --state-dir, so that the agent serves without a control
+plane, and after a restart without one.`
+
+func newCommand() *cobra.Command {
+	var c agent.Config
+	var trusted, linkLocal []string
+	cmd := daemon.Command("fife-agent", "Run an edge agent", long,
+		func(ctx context.Context, logger *slog.Logger) error {
+			c.Logger = logger
+			c.Build = daemon.Build()
+			c.Registry = prometheus.NewRegistry()
+			c.Registry.MustRegister(collectors.NewGoCollector(),
+				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+			c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+			var err error
+			if c.TrustedProxies, err = prefixes("trusted-proxy", trusted); err != nil {
+				return daemon.Usage(err)
+			}
+			if c.AllowLinkLocal, err = prefixes("allow-link-local", linkLocal); err != nil {
+				return daemon.Usage(err)
+			}
+			if c.StateDir == "" {
+				return daemon.Usage(errors.New("--state-dir is required"))
+			}
+			a, err := agent.New(c)
+			if err != nil {
+				return err
+			}
+			return a.Run(ctx)
+		})
+	f := cmd.Flags()
+	hostname, _ := os.Hostname() // without one, --id has to be given
+	f.StringVar(&c.ID, "id", hostname, "id of this agent, unique in the fleet and kept over restarts")
+	f.StringToStringVar(&c.Labels, "label", nil, "labels for operators, KEY=VALUE")
+	f.StringSliceVar(&c.ControlPlane, "control-plane", []string{"127.0.0.1:7400"}, "gRPC addresses of control-plane nodes")
+	f.StringSliceVar(&c.APIs, "api", nil, "ids of the APIs to serve; none means all")
+	f.StringVar(&c.HTTPListen, "http-listen", "127.0.0.1:8080", "address for requests, HTTP/1.1 and h2c")
+	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:8081", "address for /metrics, /healthz and /readyz; empty for none")
+	f.StringVar(&c.StateDir, "state-dir", "", "directory of the last good table")
+	f.StringVar(&c.DefaultAPI, "default-api", "", "API of requests whose Host names none; by default the only one there is")
+	f.BoolVar(&c.ExposeHeaders, "expose-headers", false, "say on every response what routed it, whatever its stage says")
+	f.StringVar(&c.LambdaEndpoint, "lambda-endpoint", "", "Lambda-compatible URL for all functions; by default AWS")
+	f.StringToStringVar(&c.LambdaEndpoints, "lambda-function-endpoint", nil,
+		"URL of a runtime interface emulator for one function, ARN=URL or NAME=URL")
+	f.StringSliceVar(&trusted, "trusted-proxy", nil, "networks of peers whose X-Forwarded-* headers are believed, in CIDR form")
+	f.StringSliceVar(&linkLocal, "allow-link-local", nil, "link-local networks that upstreams may be in, in CIDR form")
+	f.Int64Var(&c.MaxBody, "max-body", 0, "most bytes of a request's body; 0 means 10 MiB")
+	return cmd
+}
+
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
+	out := make([]netip.Prefix, len(texts))
+	for i, t := range texts {
+		p, err := netip.ParsePrefix(t)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %q must be a network such as 10.0.0.0/8: %w", flag, t, err)
+		}
+		out[i] = p
+	}
+	return out, nil
+}

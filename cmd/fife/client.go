@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+const (
+	// maxPatience is how long one address may take to be reached.
+	maxPatience = 3 * time.Second
+	// maxAnswer bounds an answer's bytes. A page of routes with mock bodies
+	// outgrows gRPC's own 4 MiB.
+	maxAnswer = 64 << 20
+)
+
+// nodes is the control plane as the CLI reaches it: a few addresses of which
+// any will do. It is a grpc.ClientConnInterface that makes each call on the
+// first address that can be reached and has a leader, beginning with the one
+// that answered last. A repeated call is the same message with the same request
+// id, so the control plane carries it out once. One goroutine may use it.
+type nodes struct {
+	list     []*node
+	patience time.Duration
+	first    int
+}
+
+type node struct {
+	address string
+	conn    *grpc.ClientConn
+
+	mu      sync.Mutex // the connection dials in goroutines of its own
+	dialErr error
+}
+
+// unreachableError says that no address answered a call.
+type unreachableError struct {
+	// causes holds one text for each address, the address first.
+	causes []string
+	// sent says that some connection broke after the call may have left on it.
+	sent bool
+}
+
+func (e *unreachableError) Error() string {
+	return "no control plane node answered: " + strings.Join(e.causes, ", ")
+}
+
+// dial prepares connections to the addresses of --server. It sends nothing.
+func (c *cli) dial(cmd *cobra.Command) (*nodes, error) {
+	source, list := "--server", c.server
+	if list == "" {
+		source, list = "FIFE_SERVER", os.Getenv("FIFE_SERVER")
+	}
+	if list == "" {
+		list = defaultServer
+	}
+	if c.timeout <= 0 {
+		return nil, usagef(cmd, "--timeout %s is not positive; the default is 30s", c.timeout)
+	}
+	addresses := strings.Split(list, ",")
+	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses)))}
+	for _, address := range addresses {
+		address = strings.TrimSpace(address)
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+			n.Close()
+			return nil, usagef(cmd, "%s has %q, which is not HOST:PORT; write it as %s", source, address, defaultServer)
+		}
+		one, err := newNode(address)
+		if err != nil {
+			n.Close()
+			return nil, usagef(cmd, "%s has %q: %v", source, address, err)
+		}
+		n.list = append(n.list, one)
+	}
+	return n, nil
+}
+
+func newNode(address string) (*node, error) {
+	n := &node{address: address}
+	var err error
+	// The passthrough resolver leaves looking up the name to the dialer, which
+	// remembers why it failed; gRPC itself only tells it as part of a longer text.
+	n.conn, err = grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(n.dial),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	return n, err
+}
+
+func (n *node) dial(ctx context.Context, address string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	n.mu.Lock()
+	n.dialErr = err
+	n.mu.Unlock()
+	return conn, err
+}
+
+// Close ends all connections.
+func (n *nodes) Close() {
+	for _, one := range n.list {
+		_ = one.conn.Close() // it fails only if it was closed before
+	}
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (n *nodes) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return n.try(ctx, func(conn *grpc.ClientConn) error {
+		return conn.Invoke(ctx, method, args, reply, opts...)
+	})
+}
+
+// NewStream implements grpc.ClientConnInterface. A stream that breaks later is
+// its reader's to open again.
+func (n *nodes) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (stream grpc.ClientStream, err error) {
+	err = n.try(ctx, func(conn *grpc.ClientConn) (err error) {
+		stream, err = conn.NewStream(ctx, desc, method, opts...)
+		return err
+	})
+	return stream, err
+}
+
+// try makes a call on one address after the other until one gives an answer
+// that another could not better.
+func (n *nodes) try(ctx context.Context, call func(*grpc.ClientConn) error) error {
+	failed := &unreachableError{}
+	var leaderless error
+	for i := range n.list {
+		at := (n.first + i) % len(n.list)
+		one := n.list[at]
+		cause := one.reach(ctx, n.patience)
+		if cause == nil {
+			err := call(one.conn)
+			reason := reasonOf(err)
+			switch {
+			case err == nil, reason != noReason && reason != fifev1.ErrorReason_ERROR_REASON_NO_LEADER:
+				n.first = at
+				return err
+			case reason == fifev1.ErrorReason_ERROR_REASON_NO_LEADER:
+				leaderless = err
+				cause = errors.New("no leader")
+			case status.Code(err) == codes.Unavailable:
+				failed.sent = true
+				cause = errors.New("the connection broke")
+			case failed.sent:
+				// Says nothing of the call that was lost on an earlier address.
+				cause = errors.New(status.Convert(err).Message())
+			default:
+				n.first = at
+				return err
+			}
+		}
+		failed.causes = append(failed.causes, fmt.Sprintf("%s (%v)", one.address, cause))
+	}
+	switch {
+	case failed.sent:
+		return failed
+	case leaderless != nil:
+		return leaderless
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	}
+	return failed
+}
+
+// reach waits until the node is connected. Only after that may a call have left
+// this machine, which is what tells "nothing was done" from "nobody knows".
+func (n *node) reach(ctx context.Context, patience time.Duration) error {
+	if ctx.Err() != nil {
+		return errors.New("not tried")
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		state := n.conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.Idle:
+			n.conn.Connect()
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.dialErr != nil {
+				return innermost(n.dialErr)
+			}
+			return errors.New("what listens there is no control plane")
+		}
+		if !n.conn.WaitForStateChange(ctx, state) {
+			return errors.New("no answer")
+		}
+	}
+}
+
+// innermost returns the innermost cause, such as "connection refused".
+func innermost(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
+}

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+func at(minute int) *timestamppb.Timestamp {
+	return timestamppb.New(time.Date(2026, 3, 4, 19, minute, 0, 0, time.UTC))
+}
+
+func demoAPI() *fifev1.Api {
+	return &fifev1.Api{
+		Name: "apis/demo", Description: "a demo", Hosts: []string{"demo.example.com", "demo.example.org"},
+		DefaultTimeout: durationpb.New(5 * time.Second), BinaryMediaTypes: []string{"image/png"},
+		CreateTime: at(1), UpdateTime: at(2), Etag: "a1", RouteCount: 3,
+	}
+}
+
+func demoStage() *fifev1.Stage {
+	return &fifev1.Stage{
+		Name: "apis/demo/stages/canary", Description: "first", Deployment: "apis/demo/deployments/1",
+		Variables: map[string]string{"size": "2", "color": "blue"},
+		Canary: &fifev1.Canary{
+			Deployment: "apis/demo/deployments/2", Percent: 12.5,
+			VariableOverrides: map[string]string{"color": "green"}, Salt: 7, StartTime: at(5),
+		},
+		Split: &fifev1.SplitPolicy{
+			StickyKey:     &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "X-User"}},
+			AllowOverride: true, OverrideKeySet: true,
+		},
+		ExposeHeaders: true, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
+	}
+}
+
+func plainStage() *fifev1.Stage {
+	return &fifev1.Stage{
+		Name: "apis/demo/stages/plain", Deployment: "apis/demo/deployments/1", Revision: 1, Etag: "p1", CreateTime: at(3), UpdateTime: at(3),
+	}
+}
+
+func demoRoutes() []*fifev1.Route {
+	return []*fifev1.Route{
+		{Method: "GET", Path: "/a/{id}", Etag: "r1", Timeout: durationpb.New(time.Second), Integration: &fifev1.Integration{
+			Kind: &fifev1.Integration_Http{Http: &fifev1.HttpIntegration{Uri: "http://up/{id}", Method: "POST"}}}},
+		{Method: "GET", Path: "/b", Etag: "r2", Integration: &fifev1.Integration{
+			Kind: &fifev1.Integration_Lambda{Lambda: &fifev1.LambdaIntegration{Function: "hello", Qualifier: "live"}}}},
+		{Method: "ANY", Path: "/c", Etag: "r3", Integration: &fifev1.Integration{
+			Kind: &fifev1.Integration_Mock{Mock: &fifev1.MockIntegration{}}}},
+		{Method: "GET", Path: "/d", Etag: "r4"},
+	}
+}
+
+func demoAgents() []*fifev1.Agent {
+	return []*fifev1.Agent{
+		{Name: "agents/edge-1", Node: "n1", Address: "10.0.0.1:5000", Labels: map[string]string{"zone": "b", "rack": "7"},
+			ConnectTime: at(1), Applied: &fifev1.Version{Epoch: 1, Index: 9}, AppliedTime: at(6), Build: "v0.1.0"},
+		{Name: "agents/edge-2", Node: "n2", Address: "10.0.0.2:5000", ConnectTime: at(2),
+			LastNack: &fifev1.Nack{Version: &fifev1.Version{Epoch: 1, Index: 9}, Reason: "digest\x1b[31m differs\n", Time: at(7)}},
+	}
+}
+
+// demo is a control plane that holds the objects above.
+func demo(t *testing.T) *fake {
+	f := newFake(t)
+	version := &fifev1.Version{Epoch: 1, Index: 9}
+	preview := &fifev1.StagePreview{MovedPercent: 50, RoutesAdded: []string{"GET /new"}, RoutesRemoved: []string{"GET /old"}, RoutesChanged: []string{"GET /both"}}
+	deployment := &fifev1.Deployment{
+		Name: "apis/demo/deployments/2", Description: "second", CreateTime: at(4), Digest: "0123456789abcdef0123456789abcdef",
+		RouteCount: 4, DefaultTimeout: durationpb.New(5 * time.Second), BinaryMediaTypes: []string{"image/png"}, Etag: "d2",
+	}
+	warnings := []string{"GET /b: stage variable region is unset"}
+	for method, m := range map[string]proto.Message{
+		"ApiService/CreateApi":                   &fifev1.CreateApiResponse{Api: demoAPI(), Version: version},
+		"ApiService/GetApi":                      &fifev1.GetApiResponse{Api: demoAPI()},
+		"ApiService/UpdateApi":                   &fifev1.UpdateApiResponse{Api: demoAPI(), Version: version},
+		"ApiService/DeleteApi":                   &fifev1.DeleteApiResponse{Version: version},
+		"ApiService/PutRoute":                    &fifev1.PutRouteResponse{Route: demoRoutes()[0], Version: version},
+		"ApiService/ListRoutes":                  &fifev1.ListRoutesResponse{Routes: demoRoutes()},
+		"ApiService/DeleteRoute":                 &fifev1.DeleteRouteResponse{Version: version},
+		"DeploymentService/CreateDeployment":     &fifev1.CreateDeploymentResponse{Deployment: deployment, Stage: demoStage(), Warnings: warnings, Version: version, Preview: preview},
+		"DeploymentService/GetDeployment":        &fifev1.GetDeploymentResponse{Deployment: deployment},
+		"DeploymentService/ListDeployments":      &fifev1.ListDeploymentsResponse{Deployments: []*fifev1.Deployment{deployment}},
+		"DeploymentService/ListDeploymentRoutes": &fifev1.ListDeploymentRoutesResponse{Routes: demoRoutes()},
+		"DeploymentService/DeleteDeployment":     &fifev1.DeleteDeploymentResponse{Version: version},
+		"StageService/CreateStage":               &fifev1.CreateStageResponse{Stage: plainStage(), Warnings: warnings, Version: version},
+		"StageService/GetStage":                  &fifev1.GetStageResponse{Stage: demoStage()},
+		"StageService/ListStages":                &fifev1.ListStagesResponse{Stages: []*fifev1.Stage{demoStage(), plainStage()}},
+		"StageService/UpdateStage":               &fifev1.UpdateStageResponse{Stage: demoStage(), Warnings: warnings, Version: version, Preview: preview},
+		"StageService/DeleteStage":               &fifev1.DeleteStageResponse{Version: version},
+		"StageService/StartCanary":               &fifev1.StartCanaryResponse{Stage: demoStage(), Warnings: warnings, Version: version, Preview: preview},
+		"StageService/UpdateCanary":              &fifev1.UpdateCanaryResponse{Stage: demoStage(), Version: version, Preview: preview},
+		"StageService/AbortCanary":               &fifev1.AbortCanaryResponse{Stage: plainStage(), Version: version, Preview: preview},
+		"StageService/PromoteCanary":             &fifev1.PromoteCanaryResponse{Stage: plainStage(), Version: version, Preview: preview},
+		"StageService/RollbackStage":             &fifev1.RollbackStageResponse{Stage: demoStage(), Version: version, Preview: preview},
+		"StageService/ExplainSplit": &fifev1.ExplainSplitResponse{
+			Variant: "canary", Deployment: "apis/demo/deployments/2", Bucket: 1234, Threshold: 125000, Salt: 7, Explanation: "bucket 1234 is below 125000"},
+		"StageService/ListStageRevisions": &fifev1.ListStageRevisionsResponse{Revisions: []*fifev1.StageRevision{
+			{Revision: 4, CreateTime: at(5), Actor: "anonymous", Method: "PromoteCanary",
+				Before: &fifev1.StageConfig{Deployment: "apis/demo/deployments/1", Canary: demoStage().GetCanary()},
+				After:  &fifev1.StageConfig{Deployment: "apis/demo/deployments/2", Variables: map[string]string{"color": "green"}}},
+			{Revision: 3, CreateTime: at(4), Actor: "anonymous", Method: "StartCanary",
+				After: &fifev1.StageConfig{Deployment: "apis/demo/deployments/1", Canary: demoStage().GetCanary()}},
+		}},
+		"FleetService/ListAgents":     &fifev1.ListAgentsResponse{Agents: demoAgents(), UnreachableNodes: []string{"n3"}},
+		"FleetService/WaitForVersion": &fifev1.WaitForVersionResponse{Total: 2, Applied: 1, Laggards: []string{"edge-2"}, Refused: demoAgents()[1:]},
+		"ClusterService/GetCluster":   &fifev1.GetClusterResponse{Cluster: &fifev1.Cluster{ClusterId: "c-1", Node: "n2", Leader: "n1", Version: version, Build: "v0.1.0", Agents: 1}},
+		"ClusterService/ListMembers": &fifev1.ListMembersResponse{Members: []*fifev1.Member{
+			{Name: "members/n1", RaftAddress: "10.1.0.1:7401", GrpcAddress: "10.1.0.1:7400", Voter: true, Leader: true},
+			{Name: "members/n2", RaftAddress: "10.1.0.2:7401"},
+		}},
+	} {
+		f.on(method, reply(m))
+	}
+	// A listing of two pages.
+	f.on("ApiService/ListApis", pagesOf(
+		&fifev1.ListApisResponse{Apis: []*fifev1.Api{demoAPI()}, NextPageToken: "2"},
+		&fifev1.ListApisResponse{Apis: []*fifev1.Api{{Name: "apis/other"}}}))
+	return f
+}
+
+// TestTranscripts runs command lines and compares, for each, what was sent to
+// the control plane, what was printed, and the exit code.
+func TestTranscripts(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"api": {
+			"api create demo --description demo --host demo.example.com --host demo.example.org --binary-media-type image/png --default-timeout 5s",
+			"api create demo --dry-run",
+			"api create demo -o json",
+			"api get demo",
+			"api get demo -o json",
+			"api get demo -o yaml",
+			"api list",
+			"api list -o json",
+			"api update demo --description new --etag a1",
+			"api update demo --host= --default-timeout 0s --binary-media-type */*",
+			"api update demo",
+			"api delete demo --etag a1 --dry-run",
+			"api delete demo",
+		},
+		"route": {
+			"route put demo get /a/{id} --http http://up/{id} --http-method post --integration-timeout 1s --etag r1",
+			"route put demo GET /b --lambda arn:aws:lambda:eu-west-1:123456789012:function:hello --qualifier live",
+			"route put demo ANY /c --mock-status 204 --mock-header a=b,c=d --mock-header e=f --mock-body hi",
+			"route put demo GET /a",
+			"route put demo GET /a --http http://up --mock-status 200",
+			"route put demo GET /a --http http://up --qualifier live",
+			"route put demo GET /a --http http://up --mock-body x",
+			"route put demo GET a --http http://up",
+			"route list demo",
+			"route delete demo get /a/{id} --etag r1",
+		},
+		"deploy": {
+			"deploy demo",
+			"deploy demo --stage canary --description second --target base --etag s4",
+			"deploy demo --stage canary --target canary --dry-run",
+			"deploy demo --target base",
+			"deploy demo --stage canary --target both",
+			"deployment list demo",
+			"deployment get demo/2",
+			"deployment get demo/2 --routes",
+			"deployment get demo/x",
+			"deployment delete demo/2 --etag d2",
+		},
+		"stage": {
+			"stage create demo/plain --deployment 1 --var color=blue --var list=a,b=c --sticky cookie:session --expose-headers --description first",
+			"stage create demo/plain --deployment 1 --allow-override --override-key-file override.key",
+			"stage create demo/plain",
+			"stage create demo/plain --deployment 0",
+			"stage get demo/canary",
+			"stage get demo/canary -o json",
+			"stage list",
+			"stage list demo",
+			"stage update demo/canary --description new --deployment 2 --expose-headers=false",
+			"stage update demo/canary --var color=red --unset-var size",
+			"stage update demo/canary --sticky none --etag mine",
+			"stage update demo/canary --sticky none --override-key-file override.key --dry-run",
+			"stage update demo/canary --allow-override=false --override-key-file=",
+			"stage update demo/canary --override-key-file short.key",
+			"stage update demo/canary --override-key-file missing.key",
+			"stage update demo/canary",
+			"stage delete demo/canary",
+			"stage history demo/canary",
+			"stage rollback demo/canary",
+			"stage rollback demo/canary --to 2 --dry-run",
+			"stage rollback demo/canary --to 0",
+		},
+		"canary": {
+			"canary start demo/canary --percent 50",
+			"canary start demo/canary --percent 12.5% --deployment 2 --override color=green --replace --etag s4",
+			"canary start demo/canary --percent 0 --dry-run",
+			"canary start demo/canary",
+			"canary start demo --percent 50",
+			"canary start demo/canary --percent 101",
+			"canary start demo/canary --percent NaN",
+			"canary set demo/canary --percent 100",
+			"canary set demo/canary --deployment 3 --etag s4",
+			"canary set demo/canary --override size=3 --unset-override color",
+			"canary set demo/canary",
+			"canary promote demo/canary --keep-canary",
+			"canary promote demo/canary --dry-run",
+			"canary abort demo/canary --etag s4",
+		},
+		"fleet": {
+			"agents",
+			"agents --node n1 -o json",
+			"cluster members",
+			"status",
+			"status -o json",
+			"status -o yaml",
+			"split explain demo/canary --key alice",
+			"split explain demo/canary",
+		},
+		"usage": {
+			"canry",
+			"api lst",
+			"api get",
+			"api get demo other",
+			"api get a/b",
+			"stage list a b",
+			"agents now",
+			"canary abort /canary",
+			"api list -o xml",
+			"api list --timeout 0s",
+			"api list --server localhost",
+			"api list --server localhost:1,,localhost:2",
+			"api list --nothing",
+			"api create demo --request-id=",
+			"api create demo --request-id a\tb",
+			"api create demo --wait --dry-run",
+			"api create demo --wait-timeout 1s",
+			"api create demo --wait --wait-timeout 0s",
+			"stage create demo/x --deployment 1 --var color",
+			"stage create demo/x --deployment 1 --var a=1 --var a=2",
+			"stage create demo/x --deployment 1 --sticky header:",
+			"split sign demo/canary",
+			"split sign demo/canary --key-file override.key --ttl 1ms",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := t.TempDir()
+			writeFile(t, files, "override.key", "0123456789abcdef\n")
+			writeFile(t, files, "short.key", "0123456789abcde\n")
+			f := demo(t)
+			var text strings.Builder
+			for _, line := range lines {
+				// Files are named without their folder, which varies.
+				args := strings.Fields(line)
+				if strings.Contains(line, "\t") {
+					args = strings.Split(line, " ")
+				}
+				for i := range args {
+					if strings.HasSuffix(args[i], ".key") {
+						args[i] = filepath.Join(files, args[i])
+					}
+				}
+				r := fife(t, f.address, args...)
+				fmt.Fprintf(&text, "$ fife %s\n", line)
+				for _, c := range f.take() {
+					fmt.Fprintf(&text, "> %s %s\n", c.method, oneLine(t, c.request))
+				}
+				text.WriteString(strings.ReplaceAll(r.out+r.err, files+"/", ""))
+				fmt.Fprintf(&text, "exit %d\n\n", r.code)
+			}
+			golden(t, name, text.String())
+		})
+	}
+}
+
+func writeFile(t *testing.T, folder, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+// leaves returns every command that does something, but those that cobra adds.
+func leaves(cmd *cobra.Command) (all []*cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		all = append(all, leaves(sub)...)
+	}
+	if len(all) == 0 {
+		all = append(all, cmd)
+	}
+	return all
+}
+
+// TestExamples runs the examples of every command: they must be true.
+func TestExamples(t *testing.T) {
+	t.Chdir(t.TempDir())
+	writeFile(t, ".", "override.key", "0123456789abcdef\n")
+	f := demo(t)
+	f.on("FleetService/WaitForVersion", reply(waiting(1, 1)))
+	f.on("StageService/GetStage", reply(&fifev1.GetStageResponse{Stage: plainStage()}))
+	for _, cmd := range append(leaves(newRootCommand(streams{})), newRootCommand(streams{})) {
+		if cmd.Name() == "dev" {
+			continue // it serves until it is stopped; its own tests run it
+		}
+		lines := strings.Split(cmd.Example, "\n")
+		for _, line := range lines {
+			if !strings.HasPrefix(line, "  fife ") || cmd.HasParent() && !strings.HasPrefix(line, "  "+cmd.CommandPath()) {
+				t.Errorf("%s: %q is no example of it", cmd.CommandPath(), line)
+				continue
+			}
+			if r := fife(t, f.address, strings.Fields(line)[1:]...); r.code != exitOK {
+				t.Errorf("%s: exit %d: %s", line, r.code, r.err)
+			}
+		}
+	}
+}
+
+// TestHelp: every command has a short description, and a group shows its help.
+func TestHelp(t *testing.T) {
+	for _, cmd := range leaves(newRootCommand(streams{})) {
+		if cmd.Short == "" || len(cmd.Short) > 72 || strings.HasSuffix(cmd.Short, ".") {
+			t.Errorf("%s: short description %q", cmd.CommandPath(), cmd.Short)
+		}
+	}
+	for _, line := range []string{"", "canary", "canary --help", "help canary"} {
+		r := fife(t, "", strings.Fields(line)...)
+		if r.code != exitOK || !strings.Contains(r.out, "Available Commands:") || r.err != "" {
+			t.Errorf("fife %s: exit %d: %s%s", line, r.code, r.out, r.err)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	got := buildOf(&debug.BuildInfo{
+		GoVersion: "go1.26.8", Main: debug.Module{Version: "v0.1.0"},
+		Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.time", Value: "2026-03-04T19:00:00Z"}, {Key: "vcs.modified", Value: "true"},
+		},
+	})
+	if want := (build{Version: "v0.1.0", Revision: "abc", Time: "2026-03-04T19:00:00Z", Modified: true, Go: "go1.26.8"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if r := fife(t, "", "version", "-o", "json"); r.code != exitOK || !strings.Contains(r.out, `"go": "go1`) {
+		t.Errorf("exit %d: %s", r.code, r.out)
+	}
+}
