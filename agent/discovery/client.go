@@ -87,10 +87,10 @@ func New(config Config) (*Client, error) {
 		jitter: rand.N[time.Duration],
 	}
 	var err error
-	if c.metrics, err = newMetrics(config.Registerer, func() time.Time { return c.Status().LastFrame }); err != nil {
+	if c.disk, err = openLastGood(config.Dir, c.log); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	if c.disk, err = openLastGood(config.Dir, c.log); err != nil {
+	if c.metrics, err = newMetrics(config.Registerer, func() time.Time { return c.Status().LastFrame }); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
 	h, apis := c.disk.load()
