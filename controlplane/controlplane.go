@@ -162,6 +162,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	peers := api.NewPeers(
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(c.Network.Dial),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 	)
 	defer cleanup("connections to other nodes", peers.Close)
 	return n.serve(ctx, s, peers, listener)

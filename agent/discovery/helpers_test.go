@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -8,6 +9,12 @@ import (
 	"github.com/fifegateway/fife/agent/route"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
+
+var update = flag.Bool("update", false, "write the fixtures that do not exist instead of failing without them")
+
+// fixture is a directory in the first on-disk format. It is never written again:
+// a newer format gets a fixture beside it.
+const fixture = "testdata/lastgood-1"
 
 func version(index uint64) *discoveryv1.Version {
 	return &discoveryv1.Version{Epoch: 1, Index: index}

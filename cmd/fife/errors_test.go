@@ -194,7 +194,7 @@ func TestInterrupt(t *testing.T) {
 	f := newFake(t)
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	r := fifeWith(t, canceled, streams{}, f.address, "api", "delete", "demo")
+	r := fifeWith(canceled, t, streams{}, f.address, "api", "delete", "demo")
 	r.want(t, exitFailed, "", "fife: interrupted before anything was sent\n")
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -204,7 +204,7 @@ func TestInterrupt(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	r = fifeWith(t, ctx, streams{}, f.address, "api", "delete", "demo", "--request-id", "r1")
+	r = fifeWith(ctx, t, streams{}, f.address, "api", "delete", "demo", "--request-id", "r1")
 	if r.code != exitUnknown || !strings.Contains(r.err, "--request-id r1") {
 		t.Errorf("exit %d: %s", r.code, r.err)
 	}

@@ -186,10 +186,10 @@ type result struct {
 // fife runs a command line in this process against addresses.
 func fife(t *testing.T, servers string, args ...string) result {
 	t.Helper()
-	return fifeWith(t, t.Context(), streams{}, servers, args...)
+	return fifeWith(t.Context(), t, streams{}, servers, args...)
 }
 
-func fifeWith(t *testing.T, ctx context.Context, s streams, servers string, args ...string) result {
+func fifeWith(ctx context.Context, t *testing.T, s streams, servers string, args ...string) result {
 	t.Helper()
 	t.Setenv("FIFE_SERVER", servers)
 	var out, errs bytes.Buffer

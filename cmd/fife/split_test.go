@@ -38,7 +38,7 @@ func TestSplitSign(t *testing.T) {
 		t.Errorf("%q, want %q", r.out, want)
 	}
 
-	r = fifeWith(t, t.Context(), streams{in: strings.NewReader("0123456789abcdef")}, "nonsense",
+	r = fifeWith(t.Context(), t, streams{in: strings.NewReader("0123456789abcdef")}, "nonsense",
 		"split", "sign", "demo/canary", "--key-file", "-", "-o", "json")
 	var signed signedOverride
 	if err := json.Unmarshal([]byte(r.out), &signed); err != nil {
@@ -52,7 +52,7 @@ func TestSplitSign(t *testing.T) {
 // TestKeysStaySecret: a key that is refused is not shown.
 func TestKeysStaySecret(t *testing.T) {
 	for _, key := range []string{"short", "sixteen bytes wi\x01th a control", strings.Repeat("k", 257), ""} {
-		r := fifeWith(t, t.Context(), streams{in: strings.NewReader(key)}, "", "split", "sign", "demo/canary", "--key-file", "-")
+		r := fifeWith(t.Context(), t, streams{in: strings.NewReader(key)}, "", "split", "sign", "demo/canary", "--key-file", "-")
 		if r.code != exitUsage || r.out != "" || key != "" && strings.Contains(r.err, key) {
 			t.Errorf("%q: exit %d: %s%s", key, r.code, r.out, r.err)
 		}

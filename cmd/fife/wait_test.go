@@ -152,7 +152,7 @@ func TestWait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := demo(t)
 			f.on("FleetService/WaitForVersion", c.wait)
-			r := fifeWith(t, t.Context(), streams{terminal: c.terminal}, f.address,
+			r := fifeWith(t.Context(), t, streams{terminal: c.terminal}, f.address,
 				strings.Fields("canary abort demo/canary --wait "+c.flags)...)
 			r.want(t, c.code, abortLine, c.err)
 			for _, call := range f.take()[1:] {
@@ -182,7 +182,7 @@ func TestWaitInterrupted(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	r := fifeWith(t, ctx, streams{}, f.address, "canary", "abort", "demo/canary", "--wait")
+	r := fifeWith(ctx, t, streams{}, f.address, "canary", "abort", "demo/canary", "--wait")
 	r.want(t, exitFailed, abortLine, "fife: interrupted; the change is made, and agents that are late will still get it\n")
 }
 

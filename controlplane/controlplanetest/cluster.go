@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -17,7 +18,7 @@ import (
 
 // Cluster is a control plane in memory. Its nodes are called n1, n2, ..., live on
 // hosts of the same names and take gRPC at NAME:7400. It belongs to one test and
-// is not safe for concurrent use.
+// is not safe for concurrent use. The test must run in a synctest bubble.
 type Cluster struct {
 	Network *Network
 	t       testing.TB
@@ -148,4 +149,9 @@ func (c *Cluster) stop() {
 	for name := range c.nodes {
 		c.StopNode(name)
 	}
+	<-time.After(leftovers)
 }
+
+// leftovers is how long a stopped Raft may leave calls behind that nobody will
+// answer. The clock of a bubble stands still once its test has ended.
+const leftovers = time.Minute

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/fifegateway/fife/controlplane/release"
 )
 
 // dump writes a stage out whole, to see whether anything in it has changed.
-func dump(t testing.TB, s *release.Stage) string {
+func dump(t rapid.TB, s *release.Stage) string {
 	t.Helper()
 	text, err := json.Marshal(s)
 	if err != nil {
