@@ -19,7 +19,7 @@ ci: checkgenerate lint build test walkthrough ## All that CI runs
 
 .PHONY: build
 build: ## Build the three binaries into .bin
-	go build -o $(BIN)/ ./cmd/fife ./cmd/fife-controlplane ./cmd/fife-agent
+	go build -trimpath -ldflags='-s -w' -o $(BIN)/ ./cmd/fife ./cmd/fife-controlplane ./cmd/fife-agent
 
 .PHONY: test
 test: ## Run all tests with the race detector

@@ -2,8 +2,17 @@ package proxy
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
+
+// TestTransportChecksWhatItDials would wait in vain if the address were dialled.
+func TestTransportChecksWhatItDials(t *testing.T) {
+	_, err := newTransport(nil).DialContext(t.Context(), "tcp", "169.254.169.254:80")
+	if err == nil || !strings.Contains(err.Error(), "link-local") {
+		t.Errorf("got %v", err)
+	}
+}
 
 func TestCheckDial(t *testing.T) {
 	allowed := []netip.Prefix{netip.MustParsePrefix("169.254.10.0/24")}

@@ -57,7 +57,14 @@ func TestGRPC(t *testing.T) {
 		t.Cleanup(s.Stop)
 		return "http://" + l.Addr().String()
 	}
-	behind := func(t *testing.T, s *grpc.Server) string { return h2c(t, s).URL }
+	behind := func(t *testing.T, s *grpc.Server) string {
+		return h2c(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if te := r.Header.Get("Te"); te != "trailers" {
+				t.Errorf("upstream saw te %q", te)
+			}
+			s.ServeHTTP(w, r)
+		})).URL
+	}
 	secure := func(t *testing.T, s *grpc.Server) string {
 		up := httptest.NewUnstartedServer(s)
 		up.EnableHTTP2 = true

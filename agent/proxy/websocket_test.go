@@ -141,10 +141,11 @@ func TestFalseSwitch(t *testing.T) {
 			_, _ = conn.Read(make([]byte, 1)) // until the agent hangs up
 			_ = conn.Close()
 		}))
-		p := newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: up.URL}), nil)
-		w := get(p, "/prod/x", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-		if w.Code != 500 {
-			t.Errorf("%s: got %d", name, w.Code)
+		front := serve(t, newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: up.URL}), nil))
+		r := request(t, "GET", front.URL+"/prod/x", nil)
+		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+		if res := fetch(t, r); res.status != http.StatusInternalServerError {
+			t.Errorf("%s: got %+v", name, res)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestPrecedence(t *testing.T) {
 func TestBadSettings(t *testing.T) {
 	dir := t.TempDir()
 	for name, test := range map[string]struct{ file, env, want string }{
-		"unknown key":   {file: "nmae: x", want: `unknown setting "nmae"`},
+		"unknown key":   {file: "nome: x", want: `unknown setting "nome"`},
 		"config itself": {file: "config: x", want: `unknown setting "config"`},
 		"wrong kind":    {file: "count: many", want: `setting "count"`},
 		"no value":      {file: "name:", want: "has no value"},

@@ -88,7 +88,10 @@ func explain(err error, f *changeFlags) error {
 		text = errorInfo(st).GetReason()
 	}
 	for _, v := range violations(st) {
-		text += fmt.Sprintf("\n%s: %s", clean(v.GetField()), clean(v.GetDescription()))
+		// One field may be told in the message already.
+		if line := clean(v.GetField()) + ": " + clean(v.GetDescription()); !strings.Contains(text, line) {
+			text += "\n" + line
+		}
 	}
 	if hint := advice(reason, errorInfo(st).GetMetadata(), f); hint != "" {
 		text += "\n" + hint
@@ -146,8 +149,10 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return fmt.Sprintf("add a route first, such as: fife route put %s GET / --mock-status 200", at)
 	case fifev1.ErrorReason_ERROR_REASON_ROUTE_INCOMPLETE:
 		return fmt.Sprintf("give it an integration: fife route put %s %s --http URI", at, clean(meta["route"]))
-	case fifev1.ErrorReason_ERROR_REASON_DEPLOYMENT_IN_USE, fifev1.ErrorReason_ERROR_REASON_API_IN_USE:
-		return fmt.Sprintf("it is used by %s", clean(meta["used_by"]))
+	case fifev1.ErrorReason_ERROR_REASON_DEPLOYMENT_IN_USE:
+		return fmt.Sprintf("%[1]s needs it, now or for a rollback; see: fife stage history %[1]s", clean(short(meta["used_by"])))
+	case fifev1.ErrorReason_ERROR_REASON_API_IN_USE:
+		return fmt.Sprintf("delete its stages first: fife stage list %s", at)
 	case fifev1.ErrorReason_ERROR_REASON_NO_HISTORY:
 		return fmt.Sprintf("see what there is with: fife stage history %s", at)
 	case fifev1.ErrorReason_ERROR_REASON_LIMIT_REACHED:

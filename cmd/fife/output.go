@@ -137,9 +137,13 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// firstFew writes a few of many names, and how many more there are.
+// firstFew writes a few of many resource names or ids, and how many more there
+// are.
 func firstFew(names []string, total, most int) string {
-	shown := names[:min(most, len(names))]
+	shown := make([]string, min(most, len(names)))
+	for i := range shown {
+		shown[i] = short(names[i])
+	}
 	text := clean(strings.Join(shown, ", "))
 	if more := total - len(shown); more > 0 && len(shown) > 0 {
 		text += fmt.Sprintf(" and %d more", more)

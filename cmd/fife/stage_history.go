@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +26,7 @@ func newStageHistoryCommand(c *cli) *cobra.Command {
 					})
 				})
 			}, func(w io.Writer, r *fifev1.ListStageRevisionsResponse) {
-				row(w, "REVISION", "TIME", "ACTOR", "CHANGE", "BASE", "CANARY", "VARIABLES")
+				row(w, "REVISION", "TIME", "ACTOR", "CHANGE", "BASE", "CANARY", "CHANGED VARIABLES")
 				for _, rev := range r.GetRevisions() {
 					writeRevision(w, rev)
 				}
@@ -36,14 +37,18 @@ func newStageHistoryCommand(c *cli) *cobra.Command {
 
 func writeRevision(w io.Writer, rev *fifev1.StageRevision) {
 	before, after := rev.GetBefore(), rev.GetAfter()
-	variables := ""
+	// Which variables are others now: those of the stage, of the canary, or both.
+	var variables []string
 	if before != nil && !maps.Equal(before.GetVariables(), after.GetVariables()) {
-		variables = "changed"
+		variables = append(variables, "stage")
+	}
+	if before != nil && !maps.Equal(before.GetCanary().GetVariableOverrides(), after.GetCanary().GetVariableOverrides()) {
+		variables = append(variables, "canary")
 	}
 	row(w, strconv.FormatUint(rev.GetRevision(), 10), timeText(rev.GetCreateTime()), rev.GetActor(), rev.GetMethod(),
 		transition(before, number(before.GetDeployment()), number(after.GetDeployment())),
 		transition(before, canaryText(before.GetCanary()), canaryText(after.GetCanary())),
-		variables)
+		strings.Join(variables, ", "))
 }
 
 // transition writes a value and, where it is known and differs, what it was before.

@@ -75,6 +75,10 @@ func TestWait(t *testing.T) {
 			wait: reply(waiting(1, 30, "a", "b", "c", "d", "e"), waiting(30, 30)),
 			err:  "applied by 1 of 30 agents, waiting for a, b, c and 26 more\nversion 1.9 applied by all 30 agents in 1.235s\n",
 		},
+		"laggards by resource name": {
+			wait: reply(waiting(0, 2, "agents/a", "agents/b"), waiting(2, 2)),
+			err:  "applied by 0 of 2 agents, waiting for a, b\nversion 1.9 applied by all 2 agents in 1.235s\n",
+		},
 		"no agents": {
 			wait: reply(waiting(0, 0)),
 			err:  "no agents are connected: version 1.9 is applied by 0 of 0\n",

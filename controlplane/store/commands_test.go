@@ -1,0 +1,224 @@
+package store
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// args reads the arguments of a line of testdata. An argument that nobody has
+// read by the end is a mistake in the line.
+type args struct {
+	t    *testing.T
+	line *datadriven.TestData
+	read map[string]bool
+}
+
+func readArgs(t *testing.T, line *datadriven.TestData) args {
+	return args{t, line, map[string]bool{}}
+}
+
+func (a args) list(key string) []string {
+	a.read[key] = true
+	arg, _ := a.line.Arg(key)
+	return arg.Vals
+}
+
+func (a args) has(key string) bool {
+	a.read[key] = true
+	return a.line.HasArg(key)
+}
+
+func (a args) text(key string) string { return strings.Join(a.list(key), ",") }
+
+func (a args) number(key string) uint64 {
+	text := a.text(key)
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		a.line.Fatalf(a.t, "%s: %v", key, err)
+	}
+	return n
+}
+
+func (a args) duration(key string) time.Duration {
+	text := a.text(key)
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		a.line.Fatalf(a.t, "%s: %v", key, err)
+	}
+	return d
+}
+
+// pairs reads `key=(a=1, b=2)`.
+func (a args) pairs(key string) map[string]string {
+	var m map[string]string
+	for _, p := range a.list(key) {
+		name, value, ok := strings.Cut(p, "=")
+		if !ok {
+			a.line.Fatalf(a.t, "%s: %q is no pair", key, p)
+		}
+		if m == nil {
+			m = map[string]string{}
+		}
+		m[name] = value
+	}
+	return m
+}
+
+func (a args) done() {
+	for _, arg := range a.line.CmdArgs {
+		if !a.read[arg.Key] {
+			a.line.Fatalf(a.t, "%s takes no %s", a.line.Cmd, arg.Key)
+		}
+	}
+}
+
+// command builds the command that a line names, or returns nil if it names none.
+func (a args) command() *storev1.Command {
+	build, ok := builders[a.line.Cmd]
+	if !ok {
+		return nil
+	}
+	cmd := &storev1.Command{Actor: "op", Method: a.line.Cmd, RequestId: a.text("request")}
+	if cmd.RequestId != "" {
+		cmd.Fingerprint = []byte(a.line.Cmd + a.text("contents"))
+	}
+	build(a, cmd)
+	a.done()
+	return cmd
+}
+
+var builders = map[string]func(args, *storev1.Command){
+	"init-cluster": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: a.text("id"), Epoch: a.number("epoch")}}
+	},
+	"put-node": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{
+			Node: &storev1.Node{Id: a.text("id"), GrpcAddress: a.text("address")},
+		}}
+	},
+	"create-api": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_CreateApi{CreateApi: &storev1.CreateApi{Api: a.api()}}
+	},
+	"update-api": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_UpdateApi{UpdateApi: &storev1.UpdateApi{
+			Api: a.api(), Fields: a.list("fields"), IfRevision: a.number("if"),
+		}}
+	},
+	"delete-api": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteApi{DeleteApi: &storev1.DeleteApi{Api: a.text("name"), IfRevision: a.number("if")}}
+	},
+	"put-route": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_PutRoute{PutRoute: &storev1.PutRoute{
+			Api: a.text("api"), Route: EncodeRoute(a.route()), IfRevision: a.number("if"),
+		}}
+	},
+	"delete-route": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteRoute{DeleteRoute: &storev1.DeleteRoute{
+			Api: a.text("api"), Method: a.text("method"), Path: a.text("path"), IfRevision: a.number("if"),
+		}}
+	},
+	"deploy": func(a args, c *storev1.Command) {
+		targets := map[string]storev1.Target{"": 0, "base": storev1.Target_TARGET_BASE, "canary": storev1.Target_TARGET_CANARY}
+		c.Op = &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{
+			Api: a.text("api"), Description: a.text("description"), Stage: a.text("stage"),
+			Target: targets[a.text("target")], IfRevision: a.number("if"),
+		}}
+	},
+	"delete-deployment": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteDeployment{DeleteDeployment: &storev1.DeleteDeployment{
+			Api: a.text("api"), Number: a.number("number"), IfRevision: a.number("if"),
+		}}
+	},
+	"create-stage": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_CreateStage{CreateStage: &storev1.CreateStage{
+			Api: a.text("api"), Stage: a.text("stage"), Values: a.stageValues(),
+		}}
+	},
+	"update-stage": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{
+			Api: a.text("api"), Stage: a.text("stage"), Values: a.stageValues(), Fields: a.list("fields"), IfRevision: a.number("if"),
+		}}
+	},
+	"delete-stage": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteStage{DeleteStage: &storev1.DeleteStage{
+			Api: a.text("api"), Stage: a.text("stage"), IfRevision: a.number("if"),
+		}}
+	},
+	"start-canary": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_StartCanary{StartCanary: &storev1.StartCanary{
+			Api: a.text("api"), Stage: a.text("stage"), Canary: a.canary(), Replace: a.has("replace"), IfRevision: a.number("if"),
+		}}
+	},
+	"update-canary": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_UpdateCanary{UpdateCanary: &storev1.UpdateCanary{
+			Api: a.text("api"), Stage: a.text("stage"), Canary: a.canary(), Fields: a.list("fields"), IfRevision: a.number("if"),
+		}}
+	},
+	"abort-canary": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_AbortCanary{AbortCanary: &storev1.AbortCanary{
+			Api: a.text("api"), Stage: a.text("stage"), IfRevision: a.number("if"),
+		}}
+	},
+	"promote": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_PromoteCanary{PromoteCanary: &storev1.PromoteCanary{
+			Api: a.text("api"), Stage: a.text("stage"), KeepCanary: a.has("keep"), IfRevision: a.number("if"),
+		}}
+	},
+	"rollback": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{
+			Api: a.text("api"), Stage: a.text("stage"), ToRevision: a.number("to"), IfRevision: a.number("if"),
+		}}
+	},
+}
+
+func (a args) api() *storev1.Api {
+	return EncodeAPI(&release.API{
+		ID: a.text("name"), Description: a.text("description"), Hosts: a.list("hosts"),
+		DefaultTimeout: a.duration("timeout"), BinaryMediaTypes: a.list("binary"),
+	})
+}
+
+func (a args) route() *release.Route {
+	r := &release.Route{Method: a.text("method"), Path: a.text("path"), Timeout: a.duration("timeout")}
+	switch {
+	case a.has("http"):
+		r.Integration = release.HTTP{URI: a.text("http")}
+	case a.has("lambda"):
+		r.Integration = release.Lambda{Function: a.text("lambda"), Qualifier: a.text("qualifier")}
+	case a.has("mock"):
+		r.Integration = release.Mock{Status: int(a.number("mock")), Headers: a.pairs("headers"), Body: a.text("body")}
+	}
+	return r
+}
+
+func (a args) stageValues() *storev1.StageFields {
+	sources := map[string]release.KeySource{
+		"": release.KeyNone, "header": release.KeyHeader, "cookie": release.KeyCookie,
+		"query": release.KeyQuery, "client-ip": release.KeyClientIP,
+	}
+	return EncodeStageValues(release.StageValues{
+		Description: a.text("description"), Deployment: a.number("deployment"), Variables: a.pairs("vars"),
+		Split:         release.Split{Source: sources[a.text("sticky")], Name: a.text("key"), AllowOverride: a.has("override")},
+		ExposeHeaders: a.has("expose"),
+	})
+}
+
+func (a args) canary() *storev1.Canary {
+	return EncodeCanary(&release.Canary{
+		Deployment: a.number("deployment"), PartsPerMillion: uint32(a.number("percent") * 10_000),
+		Overrides: a.pairs("vars"), Salt: a.number("salt"),
+	})
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fifegateway/fife/controlplane/release"
+)
+
+// clockStart is when the clocks of these tests begin. Times are shown as
+// durations since then.
+var clockStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func showTime(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Sub(clockStart).String()
+}
+
+func showVars(m map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, k+"="+m[k])
+	}
+	return "{" + strings.Join(parts, " ") + "}"
+}
+
+func showRoute(r *release.Route) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s", r)
+	switch i := r.Integration.(type) {
+	case release.HTTP:
+		fmt.Fprintf(&b, " http %s", i.URI)
+	case release.Lambda:
+		fmt.Fprintf(&b, " lambda %s", i.Function)
+		if i.Qualifier != "" {
+			fmt.Fprintf(&b, " qualifier %s", i.Qualifier)
+		}
+	case release.Mock:
+		fmt.Fprintf(&b, " mock %d %s %q", i.Status, showVars(i.Headers), i.Body)
+	}
+	if r.Timeout != 0 {
+		fmt.Fprintf(&b, " timeout %v", r.Timeout)
+	}
+	if r.Revision != 0 {
+		fmt.Fprintf(&b, " rev %d", r.Revision)
+	}
+	return b.String()
+}
+
+func showConfig(c release.Config) string {
+	text := fmt.Sprintf("base %d %s", c.Deployment, showVars(c.Variables))
+	if k := c.Canary; k != nil {
+		text += fmt.Sprintf(", canary %d at %v%% %s salt %d since %s",
+			k.Deployment, release.Percent(k.PartsPerMillion), showVars(k.Overrides), k.Salt, showTime(k.StartTime))
+	}
+	return text
+}
+
+func showAPI(a *release.API) string {
+	text := fmt.Sprintf("api %s rev %d deployments %d routes %d created %s updated %s",
+		a.ID, a.Revision, a.LastDeployment, a.RouteCount, showTime(a.CreateTime), showTime(a.UpdateTime))
+	if len(a.Hosts) > 0 {
+		text += " hosts " + strings.Join(a.Hosts, ",")
+	}
+	if a.Description != "" {
+		text += fmt.Sprintf(" %q", a.Description)
+	}
+	if a.DefaultTimeout != 0 {
+		text += fmt.Sprintf(" timeout %v", a.DefaultTimeout)
+	}
+	if len(a.BinaryMediaTypes) > 0 {
+		text += " binary " + strings.Join(a.BinaryMediaTypes, ",")
+	}
+	return text
+}
+
+func showDeployment(d *release.Deployment) string {
+	return fmt.Sprintf("deployment %d rev %d digest %x routes %d created %s %q",
+		d.Number, d.Revision, d.Digest[:4], d.RouteCount, showTime(d.CreateTime), d.Description)
+}
+
+func showStage(s *release.Stage) string {
+	text := fmt.Sprintf("stage %s revision %d index %d updated %s: %s",
+		s.ID, s.Revision, s.Index, showTime(s.UpdateTime), showConfig(s.Config))
+	if s.Description != "" {
+		text += fmt.Sprintf(" %q", s.Description)
+	}
+	if s.Split != (release.Split{}) {
+		text += fmt.Sprintf(" sticky %d %q override %v", s.Split.Source, s.Split.Name, s.Split.AllowOverride)
+	}
+	if s.ExposeHeaders {
+		text += " exposed"
+	}
+	return text
+}
+
+// showOutcome writes what a command came to.
+func showOutcome(w io.Writer, o Outcome) {
+	if r := o.Refusal; r != nil {
+		fmt.Fprintf(w, "refused at version %v\n%s %s\n%s\n", o.Version, r.Reason, showVars(r.Metadata), r)
+		return
+	}
+	fmt.Fprintf(w, "ok at version %v\n", o.Version)
+	if o.API != nil {
+		fmt.Fprintln(w, showAPI(o.API))
+	}
+	if o.Route != nil {
+		fmt.Fprintln(w, showRoute(o.Route))
+	}
+	if o.Deployment != nil {
+		fmt.Fprintln(w, showDeployment(o.Deployment))
+	}
+	if o.Stage != nil {
+		fmt.Fprintln(w, showStage(o.Stage))
+	}
+}
+
+// showState writes all that a state holds.
+func showState(w io.Writer, s *State) {
+	fmt.Fprintf(w, "cluster %q version %v applied %v outcomes %d changes %d after %d\n",
+		s.ClusterID(), s.Version(), s.Applied(), s.outcomes.byID.Len(), s.changes.entries.Len(), s.changes.floor)
+	for n := range s.Nodes() {
+		fmt.Fprintf(w, "node %s at %s\n", n.ID, n.GRPCAddress)
+	}
+	for a := range s.APIs("") {
+		fmt.Fprintln(w, showAPI(a))
+		for r := range s.Routes(a.ID, "", "") {
+			fmt.Fprintf(w, "  %s\n", showRoute(r))
+		}
+		for d := range s.Deployments(a.ID, 0) {
+			live := ""
+			if s.Live(a.ID, d.Number) {
+				live = " live"
+			}
+			fmt.Fprintf(w, "  %s%s\n", showDeployment(d), live)
+			for _, r := range d.Routes {
+				fmt.Fprintf(w, "    %s\n", showRoute(r))
+			}
+		}
+		for stage := range s.Stages(a.ID, "") {
+			fmt.Fprintf(w, "  %s\n", showStage(stage))
+			for _, r := range stage.History {
+				fmt.Fprintf(w, "    %d %s by %s %s: %s\n", r.Number, r.Change.Method, r.Change.Actor, showTime(r.Change.Time), showConfig(r.Config))
+			}
+		}
+	}
+}
+
+func stateText(s *State) string {
+	var b strings.Builder
+	showState(&b, s)
+	return b.String()
+}
