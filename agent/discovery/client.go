@@ -277,10 +277,10 @@ func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
 		return c.refuse(f, err)
 	}
 	c.resume = true
-	c.publish(next)
 	c.metrics.applied.Inc()
 	c.metrics.apply.Observe(time.Since(began).Seconds())
 	c.setFrame("")
+	c.publish(next)
 	c.log.Info("applied a frame", "version", next.version, "from", fromProto(f.GetFrom()), "resources", len(next.resources),
 		"upserts", len(f.GetUpserts()), "removes", len(f.GetRemoves()), "took", time.Since(began))
 	return &discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Ack{

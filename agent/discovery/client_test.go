@@ -2,11 +2,8 @@ package discovery
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
-	"math"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,10 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
@@ -27,189 +21,6 @@ import (
 	"github.com/fifegateway/fife/agent/route"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
-
-// network is a set of nodes in memory. It runs inside a synctest bubble.
-type network struct {
-	t     *testing.T
-	mu    sync.Mutex
-	nodes map[string]*bufconn.Listener
-	dials []dial
-	began time.Time
-}
-
-// dial is one attempt to connect.
-type dial struct {
-	address string
-	after   time.Duration // since the network began
-}
-
-func newNetwork(t *testing.T) *network {
-	return &network{t: t, nodes: make(map[string]*bufconn.Listener), began: time.Now()}
-}
-
-// script is a node's side of one stream; the stream ends when it returns.
-type script func(*stream) error
-
-// node starts a node whose streams follow the scripts, one after the other, and
-// fail the test if there are more. It returns a function that stops it.
-func (n *network) node(address string, scripts ...script) (stop func()) {
-	server := grpc.NewServer()
-	discoveryv1.RegisterDiscoveryServiceServer(server, &node{t: n.t, address: address, scripts: scripts})
-	listener := bufconn.Listen(1 << 20)
-	n.mu.Lock()
-	n.nodes[address] = listener
-	n.mu.Unlock()
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		if err := server.Serve(listener); err != nil {
-			n.t.Errorf("node %s: %v", address, err)
-		}
-	}()
-	stop = sync.OnceFunc(func() {
-		synctest.Wait() // until all that is on its way has arrived
-		n.mu.Lock()
-		delete(n.nodes, address)
-		n.mu.Unlock()
-		server.Stop()
-		<-served
-	})
-	n.t.Cleanup(stop)
-	return stop
-}
-
-func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
-	n.mu.Lock()
-	n.dials = append(n.dials, dial{address, time.Since(n.began)})
-	listener := n.nodes[address]
-	n.mu.Unlock()
-	if listener == nil {
-		return nil, errors.New("connection refused")
-	}
-	return listener.DialContext(ctx)
-}
-
-func (n *network) dialled() []dial {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.dials)
-}
-
-type node struct {
-	discoveryv1.UnimplementedDiscoveryServiceServer
-	t       *testing.T
-	address string
-	mu      sync.Mutex
-	scripts []script
-}
-
-func (n *node) Stream(s grpc.BidiStreamingServer[discoveryv1.StreamRequest, discoveryv1.StreamResponse]) error {
-	n.mu.Lock()
-	if len(n.scripts) == 0 {
-		n.mu.Unlock()
-		n.t.Errorf("node %s: a stream too many", n.address)
-		return status.Error(codes.Internal, "a stream too many")
-	}
-	script := n.scripts[0]
-	n.scripts = n.scripts[1:]
-	n.mu.Unlock()
-	return script(&stream{s, n.t})
-}
-
-// stream is what scripts read and write. Its methods return zero values once the
-// agent is gone.
-type stream struct {
-	grpc.BidiStreamingServer[discoveryv1.StreamRequest, discoveryv1.StreamResponse]
-	t *testing.T
-}
-
-func (s *stream) hello() *discoveryv1.Hello {
-	r, _ := s.Recv()
-	if r.GetHello() == nil {
-		s.t.Errorf("the stream begins with %v, not with a Hello", r)
-	}
-	return r.GetHello()
-}
-
-func (s *stream) frame(f *discoveryv1.Frame) {
-	if err := s.Send(&discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Frame{Frame: f}}); err != nil {
-		s.t.Errorf("send a frame: %v", err)
-	}
-}
-
-// ack sends a frame and wants an Ack.
-func (s *stream) ack(f *discoveryv1.Frame) {
-	s.frame(f)
-	r, _ := s.Recv()
-	if !proto.Equal(r.GetAck().GetVersion(), f.GetTo()) {
-		s.t.Errorf("frame to %v was answered with %v, want an Ack", f.GetTo(), r)
-	}
-}
-
-// nack sends a frame and wants a Nack.
-func (s *stream) nack(f *discoveryv1.Frame, reason string, resync bool) {
-	s.frame(f)
-	r, _ := s.Recv()
-	n := r.GetNack()
-	if !proto.Equal(n.GetVersion(), f.GetTo()) || !strings.Contains(n.GetReason(), reason) || n.GetResync() != resync {
-		s.t.Errorf("frame to %v was answered with %v, want a Nack: %s, resync %v", f.GetTo(), r, reason, resync)
-	}
-}
-
-// hold keeps the stream open until the agent ends it.
-func (s *stream) hold() error {
-	_, err := s.Recv()
-	return err
-}
-
-func (s *stream) chunk(data []byte, last bool) error {
-	return s.Send(&discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Chunk{
-		Chunk: &discoveryv1.Chunk{Data: data, Last: last},
-	}})
-}
-
-// config is that of an agent on the network.
-func (n *network) config(addresses ...string) Config {
-	return Config{
-		AgentID:   "edge-1",
-		Labels:    map[string]string{"zone": "a"},
-		Addresses: addresses,
-		Dir:       n.t.TempDir(),
-		Build:     "test",
-		DialOptions: []grpc.DialOption{
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(n.dial),
-		},
-	}
-}
-
-func (n *network) client(config Config) *Client {
-	n.t.Helper()
-	c, err := New(config)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	return c
-}
-
-// start runs a client and returns a function that stops it.
-func (n *network) start(c *Client) (stop func()) {
-	ctx, cancel := context.WithCancel(n.t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		synctest.Wait() // until all that is on its way has arrived
-		cancel()
-		if err := <-ended; err != nil {
-			n.t.Errorf("Run: %v", err)
-		}
-		if c.Connected() {
-			n.t.Error("connected after Run has ended")
-		}
-	})
-	n.t.Cleanup(stop)
-	return stop
-}
 
 // wait waits until a client has applied an index.
 func wait(c *Client, index uint64) {
@@ -367,14 +178,15 @@ func TestClientEndsBrokenStreams(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, cp := newNetwork(t), newControlPlane()
-				ended := false
+				ended := make(chan struct{})
 				n.node("n1:1", func(s *stream) error {
 					s.hello()
 					if err := breakIt(s); err != nil {
 						t.Error(err)
 					}
+					defer close(ended)
 					r, err := s.Recv()
-					if ended = err != nil; !ended {
+					if err == nil {
 						t.Errorf("was answered with %v", r)
 					}
 					return err
@@ -387,9 +199,7 @@ func TestClientEndsBrokenStreams(t *testing.T) {
 				n.start(c)
 				wait(c, 10)
 				wantServed(t, c, "demo/1", 10)
-				if !ended {
-					t.Error("the broken stream did not end")
-				}
+				<-ended
 			})
 		})
 	}
@@ -681,103 +491,6 @@ func TestClientWithoutDisk(t *testing.T) {
 		wait(c, 11)
 		wantServed(t, c, "demo/1", 11)
 	})
-}
-
-func TestMetrics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, cp := newNetwork(t), newControlPlane()
-		registry := prometheus.NewRegistry()
-		config := n.config("n1:1")
-		config.Registerer = registry
-		held := make(chan struct{})
-		n.node("n1:1", func(s *stream) error {
-			s.hello()
-			return nil
-		}, func(s *stream) error {
-			s.hello()
-			s.ack(cp.full())
-			f := cp.step(11, nil)
-			f.Digest++
-			s.nack(f, "digest", true)
-			close(held)
-			return s.hold()
-		})
-		c := n.client(config)
-		wantMetrics(t, registry, map[string]float64{
-			"fife_agent_connected": 0, "fife_agent_applied_version_epoch": 0, "fife_agent_applied_version_index": 0,
-			"fife_agent_frames_total applied": 0, "fife_agent_frames_total refused": 0, "fife_agent_reconnects_total": 0,
-			"fife_agent_seconds_since_last_frame": math.NaN(), "fife_agent_frame_apply_seconds": 0,
-		})
-		n.start(c)
-		<-held
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
-		wantMetrics(t, registry, map[string]float64{
-			"fife_agent_connected": 1, "fife_agent_applied_version_epoch": 1, "fife_agent_applied_version_index": 10,
-			"fife_agent_frames_total applied": 1, "fife_agent_frames_total refused": 1, "fife_agent_reconnects_total": 1,
-			"fife_agent_seconds_since_last_frame": 5, "fife_agent_frame_apply_seconds": 1,
-		})
-		if _, err := New(config); err == nil || !strings.Contains(err.Error(), "register metrics") {
-			t.Errorf("two clients on one registry: %v", err)
-		}
-	})
-}
-
-func wantMetrics(t *testing.T, g prometheus.Gatherer, want map[string]float64) {
-	t.Helper()
-	families, err := g.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(map[string]float64)
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	for name, want := range want {
-		if g, ok := got[name]; !ok || g != want && !(math.IsNaN(g) && math.IsNaN(want)) {
-			t.Errorf("%s = %v, want %v", name, g, want)
-		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("metrics %v", got)
-	}
-}
-
-func TestNewRefuses(t *testing.T) {
-	labels := make(map[string]string)
-	for i := range 33 {
-		labels[strings.Repeat("k", i+1)] = ""
-	}
-	tests := []struct {
-		name   string
-		change func(*Config)
-		want   string
-	}{
-		{"agent id, none", func(c *Config) { c.AgentID = "" }, `agent id ""`},
-		{"agent id, character", func(c *Config) { c.AgentID = "a b" }, `agent id "a b"`},
-		{"agent id, long", func(c *Config) { c.AgentID = strings.Repeat("a", 129) }, "1 to 128"},
-		{"labels", func(c *Config) { c.Labels = labels }, "33 labels"},
-		{"label key", func(c *Config) { c.Labels = map[string]string{"": "x"} }, `label ""`},
-		{"label value", func(c *Config) { c.Labels = map[string]string{"x": strings.Repeat("a", 129)} }, `label "x"`},
-		{"no address", func(c *Config) { c.Addresses = nil }, "no address"},
-		{"address without port", func(c *Config) { c.Addresses = []string{"host"} }, `address "host"`},
-		{"address without host", func(c *Config) { c.Addresses = []string{":80"} }, `address ":80"`},
-		{"no directory", func(c *Config) { c.Dir = "" }, "no directory"},
-		{"unusable directory", func(c *Config) { c.Dir = filepath.Join(os.DevNull, "x") }, "directory"},
-	}
-	for _, tt := range tests {
-		config := newNetwork(t).config("n1:1")
-		tt.change(&config)
-		if _, err := New(config); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: error %v, want %s", tt.name, err, tt.want)
-		}
-	}
 }
 
 func TestNewLogsDamage(t *testing.T) {

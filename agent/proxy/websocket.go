@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 )
@@ -54,12 +53,12 @@ func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request, out *http.Requ
 	}
 	x.status = res.StatusCode
 	// From here on nothing is net/http's to answer or to close.
-	stop := context.AfterFunc(r.Context(), func() {
+	hangUp := func() {
 		_ = client.Close()
 		_ = upstream.Close()
-	})
-	defer stop()
-	defer func() { _ = client.Close() }()
+	}
+	defer hangUp()
+	defer context.AfterFunc(r.Context(), hangUp)()
 
 	h := make(http.Header, len(res.Header)+6)
 	copyResponseHeader(h, res.Header)
@@ -68,7 +67,15 @@ func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request, out *http.Requ
 	if err := writeSwitch(buffered.Writer, h); err != nil {
 		return nil // the client is gone; there is nothing left to break off
 	}
-	splice(client, buffered.Reader, upstream)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(upstream, buffered.Reader)
+		hangUp() // the other direction may be stuck in a read or a write
+	}()
+	_, _ = io.Copy(client, upstream)
+	hangUp()
+	<-done
 	return nil
 }
 
@@ -77,18 +84,4 @@ func writeSwitch(w *bufio.Writer, h http.Header) error {
 	_ = h.Write(w)
 	_, _ = w.WriteString("\r\n")
 	return w.Flush() // fails if anything before did
-}
-
-// splice copies both ways until either has ended, then ends the other. Both
-// goroutines are done when it returns.
-func splice(client net.Conn, fromClient io.Reader, upstream io.ReadWriteCloser) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = io.Copy(upstream, fromClient)
-		_ = upstream.Close()
-	}()
-	_, _ = io.Copy(client, upstream)
-	_ = client.Close()
-	<-done
 }
