@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -53,6 +54,9 @@ type Config struct {
 	Registry *prometheus.Registry
 	Build    string
 
+	// Fatal ends the process because going on would be unsafe, for example when
+	// the disk fails; nil means to log the reason and exit with status 1.
+	Fatal   func(error)
 	Network Network        // nil means TCP
 	Storage *store.Storage // nil means DataDir; otherwise DataDir is not used
 }
@@ -63,8 +67,8 @@ type Network interface {
 	Listen(address string) (net.Listener, error)
 	Dial(ctx context.Context, address string) (net.Conn, error)
 	// RaftTransport returns a transport that listens on one address and tells the
-	// others another one.
-	RaftTransport(listen, advertise string, logger *slog.Logger) (raft.Transport, error)
+	// others another one. It talks to nodes of the same cluster only.
+	RaftTransport(listen, advertise string, clusterID func() string, logger *slog.Logger) (raft.Transport, error)
 }
 
 // Node is one node, not yet running.
@@ -97,6 +101,12 @@ func New(c Config) (*Node, error) {
 	}
 	if c.Network == nil {
 		c.Network = tcpNetwork{}
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(err error) {
+			c.Logger.Error("cannot go on", "error", err)
+			os.Exit(1)
+		}
 	}
 	return &Node{config: c}, nil
 }
@@ -139,7 +149,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	transport, err := c.Network.RaftTransport(c.RaftListen, c.RaftAdvertise, c.Logger)
+	transport, err := c.Network.RaftTransport(c.RaftListen, c.RaftAdvertise, storage.ClusterID, c.Logger)
 	if err != nil {
 		return fmt.Errorf("listen for raft: %w", err)
 	}
@@ -153,19 +163,20 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer listener.Close() //nolint:errcheck // the server has closed it, except after an early error
 	s, err := store.Open(store.Config{
 		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport,
-		Storage: storage, Bootstrap: bootstrap, Logger: c.Logger,
+		Storage: storage, Bootstrap: bootstrap, Fatal: c.Fatal, Logger: c.Logger,
 	})
 	if err != nil {
 		return err
 	}
 	defer cleanup("store", s.Close)
-	peers := api.NewPeers(
+	guard := api.NewClusterGuard(storage.ClusterID)
+	peers := api.NewPeers(append(guard.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(c.Network.Dial),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-	)
+	)...)
 	defer cleanup("connections to other nodes", peers.Close)
-	return n.serve(ctx, s, peers, listener)
+	return n.serve(ctx, s, guard, peers, listener)
 }
 
 // founds reports whether the node is to found a cluster. It refuses a start that
@@ -184,14 +195,16 @@ func (n *Node) founds(storage *store.Storage) (bool, error) {
 	return c.Bootstrap || (c.Single && !used), nil
 }
 
-func (n *Node) serve(ctx context.Context, s *store.Store, peers *api.Peers, listener net.Listener) error {
+func (n *Node) serve(
+	ctx context.Context, s *store.Store, guard *api.ClusterGuard, peers *api.Peers, listener net.Listener,
+) error {
 	c := n.config
 	membership := newMembership(n.config, s, peers)
 	streams := discovery.New(discovery.Config{
 		Store: s, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
 	})
 	registerStoreMetrics(c.Registry, s)
-	options := append(api.ServerOptions(api.NewForwarder(s, peers), c.Logger, c.Registry),
+	options := append(api.ServerOptions(guard, api.NewForwarder(s, peers), c.Logger, c.Registry),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -132,7 +133,7 @@ func (m *membership) catchUp(ctx context.Context) error {
 			return err
 		}
 		if m.store.State().ClusterID() == "" {
-			return fmt.Errorf("the cluster has no identity yet")
+			return errors.New("the cluster has no identity yet")
 		}
 		return nil
 	}
@@ -140,22 +141,16 @@ func (m *membership) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resp, err := leader.GetCluster(ctx, &fifev1.GetClusterRequest{})
+	resp, err := leader.SyncCluster(ctx, &fifev1.SyncClusterRequest{})
 	if err != nil {
 		return err
 	}
-	goal := store.Version{Epoch: resp.GetCluster().GetApplied().GetEpoch(), Index: resp.GetCluster().GetApplied().GetIndex()}
-	for {
-		state := m.store.State()
-		if goal.Epoch != 0 && state.Applied().Compare(goal) >= 0 {
-			return nil
-		}
-		select {
-		case <-state.Changed():
-		case <-ctx.Done():
-			return fmt.Errorf("at %v of %v: %w", state.Applied(), goal, context.Cause(ctx))
-		}
+	goal := resp.GetApplied()
+	if goal.GetEpoch() == 0 {
+		return errors.New("the cluster has no identity yet")
 	}
+	_, err = m.store.Reach(ctx, store.Version{Epoch: goal.GetEpoch(), Index: goal.GetIndex()})
+	return err
 }
 
 // announce tells the leader where this node is reached, if that has changed. A

@@ -2,12 +2,18 @@ package controlplane
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -20,26 +26,97 @@ func (tcpNetwork) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 }
 
-func (tcpNetwork) RaftTransport(listen, advertise string, logger *slog.Logger) (raft.Transport, error) {
+func (tcpNetwork) RaftTransport(
+	listen, advertise string, clusterID func() string, logger *slog.Logger,
+) (raft.Transport, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, err
 	}
-	return store.NewTransport(streamLayer{Listener: l, advertise: advertise}, logger), nil
+	return store.NewTransport(streamLayer{Listener: l, advertise: advertise, clusterID: clusterID, logger: logger}, logger), nil
 }
 
 // streamLayer carries Raft over TCP. It tells the others an address that may be a
-// host name, which Raft's own layer resolves once and for all.
+// host name, which Raft's own layer resolves once and for all. Every connection
+// begins with the caller's cluster, and ends there if it is not the callee's: an
+// address that has moved to another cluster must not bring the two logs together.
 type streamLayer struct {
 	net.Listener
 	advertise string
+	clusterID func() string // empty while it is unknown, which fits any
+	logger    *slog.Logger
 }
 
 var _ raft.StreamLayer = streamLayer{}
 
+// raftGreeting begins a connection; the cluster's id and a line feed follow.
+const raftGreeting = "fife-raft 1 "
+
 // Dial connects to another node.
-func (streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(address), timeout)
+func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	conn, err := net.DialTimeout("tcp", string(address), timeout)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, raftGreeting+s.clusterID()+"\n"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// Accept returns the next connection. Its greeting is read with its first bytes,
+// so that a caller who says nothing holds up nobody else.
+func (s streamLayer) Accept() (net.Conn, error) {
+	conn, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &greetedConn{Conn: conn, layer: s}, nil
+}
+
+// greetedConn checks the greeting before it yields anything else.
+type greetedConn struct {
+	net.Conn
+	layer streamLayer
+	once  sync.Once
+	err   error
+}
+
+// Read reads what follows the greeting. One reader at a time, as Raft has it.
+func (c *greetedConn) Read(p []byte) (int, error) {
+	c.once.Do(func() {
+		if c.err = c.greeting(); c.err != nil {
+			c.layer.logger.Warn("raft connection refused", "from", c.RemoteAddr().String(), "error", c.err)
+		}
+	})
+	if c.err != nil {
+		return 0, c.err
+	}
+	return c.Conn.Read(p)
+}
+
+// greeting reads byte by byte, so that it takes nothing of what follows.
+func (c *greetedConn) greeting() error {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		if _, err := io.ReadFull(c.Conn, b); err != nil {
+			return fmt.Errorf("read greeting: %w", err)
+		}
+		if b[0] == '\n' {
+			break
+		}
+		if line = append(line, b[0]); len(line) > 128 {
+			return errors.New("no greeting of a node")
+		}
+	}
+	theirs, ok := strings.CutPrefix(string(line), raftGreeting)
+	if !ok {
+		return fmt.Errorf("no greeting of a node: %q", line)
+	}
+	if ours := c.layer.clusterID(); ours != "" && theirs != "" && ours != theirs {
+		return fmt.Errorf("%w: it is of %s, this node of %s", api.ErrOtherCluster, theirs, ours)
+	}
+	return nil
 }
 
 // Addr returns the address that the others are told.

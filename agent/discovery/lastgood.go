@@ -230,7 +230,7 @@ func (l *lastGood) writeTable(next *held, files map[string]string, apis []string
 		return err
 	}
 	// A cut between these two leaves only the previous generation: what is held.
-	if true {
+	if l.current {
 		if err := os.Rename(current, previous); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
@@ -46,7 +47,7 @@ type script func(*stream) error
 // node starts a node whose streams follow the scripts, one after the other, and
 // fail the test if there are more. It returns a function that stops it.
 func (n *network) node(address string, scripts ...script) (stop func()) {
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}))
 	discoveryv1.RegisterDiscoveryServiceServer(server, &node{t: n.t, address: address, scripts: scripts})
 	listener := bufconn.Listen(1 << 20)
 	n.mu.Lock()

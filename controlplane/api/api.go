@@ -17,6 +17,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/fifegateway/fife/controlplane/release"
@@ -48,18 +49,37 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterDeploymentServiceServer(s, &deploymentService{changer: changer})
 	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer})
 	fifev1.RegisterFleetServiceServer(s, &fleetService{store: c.Store, fleet: c.Fleet, peers: c.Peers, logger: c.Logger})
-	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, build: c.Build})
+	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 
 // changer is what the services share: reading what is agreed on, and changing it.
 type changer struct{ store *store.Store }
 
-// read returns a state that holds everything acknowledged before the call.
-func (c changer) read(ctx context.Context) (*store.State, error) {
-	if err := c.store.Sync(ctx); err != nil {
-		return nil, err
+// readRequest is what every reading request carries.
+type readRequest interface {
+	GetConsistency() fifev1.ReadConsistency
+}
+
+// view is a state to answer from.
+type view struct {
+	*store.State
+	staleness *fifev1.Staleness // set if the state may be old
+}
+
+// read returns a state that holds everything acknowledged before the call, or
+// the one at hand if the request is content with that.
+func (c changer) read(ctx context.Context, req readRequest) (view, error) {
+	if req.GetConsistency() == fifev1.ReadConsistency_READ_CONSISTENCY_STALE {
+		state := c.store.State()
+		return view{state, &fifev1.Staleness{
+			Applied: toVersion(state.Applied()),
+			Age:     durationpb.New(c.store.Age()),
+		}}, nil
 	}
-	return c.store.State(), nil
+	if err := c.store.Sync(ctx); err != nil {
+		return view{}, err
+	}
+	return view{State: c.store.State()}, nil
 }
 
 // changeRequest is what every mutating request carries.
@@ -90,12 +110,11 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 	cmd.Method = path.Base(method)
 	var done changed
 	if req.GetValidateOnly() {
-		before, err := c.read(ctx)
-		if err != nil {
+		if err := c.store.Sync(ctx); err != nil {
 			return changed{}, err
 		}
-		done.before = before
-		done.after, done.Outcome = before.Preview(cmd)
+		done.before = c.store.State()
+		done.after, done.Outcome = done.before.Preview(cmd)
 	} else {
 		if id := req.GetRequestId(); id != "" {
 			sum, err := fingerprint(method, req)

@@ -30,25 +30,25 @@ func (s *apiService) CreateApi(ctx context.Context, req *fifev1.CreateApiRequest
 func (s *apiService) GetApi(ctx context.Context, req *fifev1.GetApiRequest) (*fifev1.GetApiResponse, error) {
 	var v release.Violations
 	id := parseAPI(&v, "name", req.GetName())
-	a, _, err := s.findAPI(ctx, v, id)
+	a, view, err := s.findAPI(ctx, v, req, id)
 	if err != nil {
 		return nil, err
 	}
-	return &fifev1.GetApiResponse{Api: toAPI(a)}, nil
+	return &fifev1.GetApiResponse{Api: toAPI(a), Staleness: view.staleness}, nil
 }
 
 // findAPI returns an API and the state that it is of.
-func (c changer) findAPI(ctx context.Context, v release.Violations, id string) (*release.API, *store.State, error) {
+func (c changer) findAPI(ctx context.Context, v release.Violations, req readRequest, id string) (*release.API, view, error) {
 	if err := v.Err(); err != nil {
-		return nil, nil, err
+		return nil, view{}, err
 	}
-	state, err := c.read(ctx)
+	state, err := c.read(ctx, req)
 	if err != nil {
-		return nil, nil, err
+		return nil, view{}, err
 	}
 	a, ok := state.API(id)
 	if !ok {
-		return nil, nil, release.Missing(release.APIName(id))
+		return nil, view{}, release.Missing(release.APIName(id))
 	}
 	return a, state, nil
 }
@@ -59,12 +59,12 @@ func (s *apiService) ListApis(ctx context.Context, req *fifev1.ListApisRequest) 
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	state, err := s.read(ctx)
+	state, err := s.read(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	apis, next := page(req, state.APIs(start[0]), toAPI, func(a *release.API) []string { return []string{a.ID} })
-	return &fifev1.ListApisResponse{Apis: apis, NextPageToken: next}, nil
+	return &fifev1.ListApisResponse{Apis: apis, NextPageToken: next, Staleness: state.staleness}, nil
 }
 
 func (s *apiService) UpdateApi(ctx context.Context, req *fifev1.UpdateApiRequest) (*fifev1.UpdateApiResponse, error) {
@@ -114,12 +114,12 @@ func (s *apiService) ListRoutes(ctx context.Context, req *fifev1.ListRoutesReque
 	var v release.Violations
 	id := parseAPI(&v, "parent", req.GetParent())
 	start := pageStart(&v, req, 2)
-	_, state, err := s.findAPI(ctx, v, id)
+	_, state, err := s.findAPI(ctx, v, req, id)
 	if err != nil {
 		return nil, err
 	}
 	routes, next := page(req, state.Routes(id, start[0], start[1]), toRoute, routeToken)
-	return &fifev1.ListRoutesResponse{Routes: routes, NextPageToken: next}, nil
+	return &fifev1.ListRoutesResponse{Routes: routes, NextPageToken: next, Staleness: state.staleness}, nil
 }
 
 func routeToken(r *release.Route) []string { return []string{r.Method, r.Path} }

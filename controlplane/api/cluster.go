@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 
@@ -16,9 +17,11 @@ var errNotCaughtUp = errors.New("the member is not caught up")
 
 type clusterService struct {
 	fifev1.UnimplementedClusterServiceServer
-	store *store.Store
-	fleet Fleet
-	build string
+	store  *store.Store
+	fleet  Fleet
+	peers  *Peers
+	build  string
+	logger *slog.Logger
 }
 
 func (s *clusterService) GetCluster(context.Context, *fifev1.GetClusterRequest) (*fifev1.GetClusterResponse, error) {
@@ -99,13 +102,7 @@ func (s *clusterService) PromoteMember(
 	ctx context.Context, req *fifev1.PromoteMemberRequest,
 ) (*fifev1.PromoteMemberResponse, error) {
 	var v release.Violations
-	const prefix = "members/"
-	name := req.GetName()
-	if len(name) <= len(prefix) || name[:len(prefix)] != prefix {
-		v.Addf("name", "%q must have the form members/{node}", name)
-	} else {
-		release.CheckNodeID(&v, "name", name[len(prefix):])
-	}
+	id := parseMember(&v, "name", req.GetName())
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
@@ -116,7 +113,7 @@ func (s *clusterService) PromoteMember(
 	if now := s.store.State().Applied(); applied.Epoch != now.Epoch || applied.Index+maxLag < now.Index {
 		return nil, fmt.Errorf("%w: it has applied %v, the cluster %v; it tries again by itself", errNotCaughtUp, applied, now)
 	}
-	m, err := s.store.Promote(ctx, name[len(prefix):])
+	m, err := s.store.Promote(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -126,3 +123,34 @@ func (s *clusterService) PromoteMember(
 // maxLag is how many commands a member may lack when it gets its vote: what the
 // others commit while its word travels.
 const maxLag = 1000
+
+func (s *clusterService) RemoveMember(
+	ctx context.Context, req *fifev1.RemoveMemberRequest,
+) (*fifev1.RemoveMemberResponse, error) {
+	var v release.Violations
+	id := parseMember(&v, "name", req.GetName())
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.store.Remove(ctx, id); err != nil {
+		return nil, err
+	}
+	return &fifev1.RemoveMemberResponse{}, nil
+}
+
+func (s *clusterService) TransferLeadership(
+	ctx context.Context, req *fifev1.TransferLeadershipRequest,
+) (*fifev1.TransferLeadershipResponse, error) {
+	var v release.Violations
+	id := ""
+	if req.GetName() != "" {
+		id = parseMember(&v, "name", req.GetName())
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.store.TransferLeadership(ctx, id); err != nil {
+		return nil, err
+	}
+	return &fifev1.TransferLeadershipResponse{}, nil
+}

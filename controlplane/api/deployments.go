@@ -56,28 +56,28 @@ func (s *deploymentService) GetDeployment(
 ) (*fifev1.GetDeploymentResponse, error) {
 	var v release.Violations
 	api, number := parseDeployment(&v, "name", req.GetName())
-	d, err := s.findDeployment(ctx, v, api, number)
+	d, state, err := s.findDeployment(ctx, v, req, api, number)
 	if err != nil {
 		return nil, err
 	}
-	return &fifev1.GetDeploymentResponse{Deployment: toDeployment(d)}, nil
+	return &fifev1.GetDeploymentResponse{Deployment: toDeployment(d), Staleness: state.staleness}, nil
 }
 
 func (s *deploymentService) findDeployment(
-	ctx context.Context, v release.Violations, api string, number uint64,
-) (*release.Deployment, error) {
+	ctx context.Context, v release.Violations, req readRequest, api string, number uint64,
+) (*release.Deployment, view, error) {
 	if err := v.Err(); err != nil {
-		return nil, err
+		return nil, view{}, err
 	}
-	state, err := s.read(ctx)
+	state, err := s.read(ctx, req)
 	if err != nil {
-		return nil, err
+		return nil, view{}, err
 	}
 	d, ok := state.Deployment(api, number)
 	if !ok {
-		return nil, release.Missing(release.DeploymentName(api, number))
+		return nil, view{}, release.Missing(release.DeploymentName(api, number))
 	}
-	return d, nil
+	return d, state, nil
 }
 
 func (s *deploymentService) ListDeployments(
@@ -86,14 +86,14 @@ func (s *deploymentService) ListDeployments(
 	var v release.Violations
 	id := parseAPI(&v, "parent", req.GetParent())
 	start := pageStart(&v, req, 1)
-	_, state, err := s.findAPI(ctx, v, id)
+	_, state, err := s.findAPI(ctx, v, req, id)
 	if err != nil {
 		return nil, err
 	}
 	from, _ := strconv.ParseUint(start[0], 10, 64) // a forged token lists from the first
 	deployments, next := page(req, state.Deployments(id, from), toDeployment,
 		func(d *release.Deployment) []string { return []string{strconv.FormatUint(d.Number, 10)} })
-	return &fifev1.ListDeploymentsResponse{Deployments: deployments, NextPageToken: next}, nil
+	return &fifev1.ListDeploymentsResponse{Deployments: deployments, NextPageToken: next, Staleness: state.staleness}, nil
 }
 
 func (s *deploymentService) ListDeploymentRoutes(
@@ -102,13 +102,13 @@ func (s *deploymentService) ListDeploymentRoutes(
 	var v release.Violations
 	api, number := parseDeployment(&v, "parent", req.GetParent())
 	start := pageStart(&v, req, 2)
-	d, err := s.findDeployment(ctx, v, api, number)
+	d, state, err := s.findDeployment(ctx, v, req, api, number)
 	if err != nil {
 		return nil, err
 	}
 	first, _ := slices.BinarySearchFunc(d.Routes, &release.Route{Method: start[0], Path: start[1]}, release.CompareRoutes)
 	routes, next := page(req, slices.Values(d.Routes[first:]), toRoute, routeToken)
-	return &fifev1.ListDeploymentRoutesResponse{Routes: routes, NextPageToken: next}, nil
+	return &fifev1.ListDeploymentRoutesResponse{Routes: routes, NextPageToken: next, Staleness: state.staleness}, nil
 }
 
 func (s *deploymentService) DeleteDeployment(

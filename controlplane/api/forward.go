@@ -40,13 +40,12 @@ type Forwarder struct {
 // NewForwarder returns a Forwarder for the node of the given store.
 func NewForwarder(s *store.Store, p *Peers) *Forwarder { return &Forwarder{store: s, peers: p} }
 
-// needsLeader reports whether a method is passed on. The fleet and the members
-// are known to every node.
+// needsLeader reports whether a method is passed on. What every node knows, or is
+// asked of one node, is not.
 func needsLeader(fullMethod string) bool {
 	switch fullMethod {
-	case fifev1.ClusterService_JoinCluster_FullMethodName, fifev1.ClusterService_PromoteMember_FullMethodName:
-		return true
-	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName:
+	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName,
+		fifev1.ClusterService_GetStateHash_FullMethodName:
 		return false
 	}
 	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/")
@@ -54,7 +53,8 @@ func needsLeader(fullMethod string) bool {
 
 // Unary is a grpc.UnaryServerInterceptor.
 func (f *Forwarder) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if !needsLeader(info.FullMethod) {
+	if read, ok := req.(readRequest); !needsLeader(info.FullMethod) ||
+		(ok && read.GetConsistency() == fifev1.ReadConsistency_READ_CONSISTENCY_STALE) {
 		return handler(ctx, req)
 	}
 	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) > 0 {

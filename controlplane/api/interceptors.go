@@ -14,9 +14,12 @@ import (
 )
 
 // ServerOptions returns the interceptors of a node's gRPC server, outermost
-// first: metrics and the log see what the client sees; errors become statuses;
-// a panic becomes an error; what needs the leader goes to the leader.
-func ServerOptions(f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer) []grpc.ServerOption {
+// first: metrics and the log see what the client sees; errors become statuses; a
+// panic becomes an error; nodes of other clusters are refused; what needs the
+// leader goes to the leader.
+func ServerOptions(
+	guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
+) []grpc.ServerOption {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	registerer.MustRegister(metrics)
 	log := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
@@ -33,6 +36,7 @@ func ServerOptions(f *Forwarder, logger *slog.Logger, registerer prometheus.Regi
 			logging.UnaryServerInterceptor(log, events),
 			unaryStatus,
 			recovery.UnaryServerInterceptor(recovered),
+			guard.unary,
 			f.Unary,
 		),
 		grpc.ChainStreamInterceptor(
@@ -40,6 +44,7 @@ func ServerOptions(f *Forwarder, logger *slog.Logger, registerer prometheus.Regi
 			logging.StreamServerInterceptor(log, events),
 			streamStatus,
 			recovery.StreamServerInterceptor(recovered),
+			guard.stream,
 		),
 	}
 }

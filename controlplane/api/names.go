@@ -56,6 +56,17 @@ func parseDeploymentOf(v *release.Violations, field, name, api string) uint64 {
 	return number
 }
 
+// parseMember reads `members/{node}`.
+func parseMember(v *release.Violations, field, name string) string {
+	id, ok := strings.CutPrefix(name, "members/")
+	if !ok {
+		v.Addf(field, "%q must have the form members/{node}", name)
+		return ""
+	}
+	release.CheckNodeID(v, field, id)
+	return id
+}
+
 // parseEtag reads an etag as the revision it stands for; empty is 0, for any.
 func parseEtag(v *release.Violations, field, etag string) uint64 {
 	if etag == "" {

@@ -38,29 +38,29 @@ func (s *stageService) CreateStage(
 }
 
 func (s *stageService) GetStage(ctx context.Context, req *fifev1.GetStageRequest) (*fifev1.GetStageResponse, error) {
-	stage, err := s.findStage(ctx, nil, "name", req.GetName())
+	stage, state, err := s.findStage(ctx, nil, req, "name", req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	return &fifev1.GetStageResponse{Stage: toStage(stage)}, nil
+	return &fifev1.GetStageResponse{Stage: toStage(stage), Staleness: state.staleness}, nil
 }
 
 func (s *stageService) findStage(
-	ctx context.Context, v release.Violations, field, name string,
-) (*release.Stage, error) {
+	ctx context.Context, v release.Violations, req readRequest, field, name string,
+) (*release.Stage, view, error) {
 	api, id := parseStage(&v, field, name)
 	if err := v.Err(); err != nil {
-		return nil, err
+		return nil, view{}, err
 	}
-	state, err := s.read(ctx)
+	state, err := s.read(ctx, req)
 	if err != nil {
-		return nil, err
+		return nil, view{}, err
 	}
 	stage, ok := state.Stage(api, id)
 	if !ok {
-		return nil, release.Missing(name)
+		return nil, view{}, release.Missing(name)
 	}
-	return stage, nil
+	return stage, state, nil
 }
 
 func (s *stageService) ListStages(
@@ -73,20 +73,20 @@ func (s *stageService) ListStages(
 		if err := v.Err(); err != nil {
 			return nil, err
 		}
-		state, err := s.read(ctx)
+		state, err := s.read(ctx, req)
 		if err != nil {
 			return nil, err
 		}
 		stages, next := page(req, state.AllStages(start[0], start[1]), toStage, token)
-		return &fifev1.ListStagesResponse{Stages: stages, NextPageToken: next}, nil
+		return &fifev1.ListStagesResponse{Stages: stages, NextPageToken: next, Staleness: state.staleness}, nil
 	}
 	id := parseAPI(&v, "parent", req.GetParent())
-	_, state, err := s.findAPI(ctx, v, id)
+	_, state, err := s.findAPI(ctx, v, req, id)
 	if err != nil {
 		return nil, err
 	}
 	stages, next := page(req, state.Stages(id, start[1]), toStage, token)
-	return &fifev1.ListStagesResponse{Stages: stages, NextPageToken: next}, nil
+	return &fifev1.ListStagesResponse{Stages: stages, NextPageToken: next, Staleness: state.staleness}, nil
 }
 
 func (s *stageService) UpdateStage(
@@ -147,7 +147,7 @@ func (s *stageService) ListStageRevisions(
 ) (*fifev1.ListStageRevisionsResponse, error) {
 	var v release.Violations
 	start := pageStart(&v, req, 1)
-	stage, err := s.findStage(ctx, v, "parent", req.GetParent())
+	stage, state, err := s.findStage(ctx, v, req, "parent", req.GetParent())
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,9 @@ func (s *stageService) ListStageRevisions(
 	}
 	revisions, next := page(req, newestFirst, convert,
 		func(i int) []string { return []string{strconv.FormatUint(history[i].Number, 10)} })
-	return &fifev1.ListStageRevisionsResponse{Revisions: revisions, NextPageToken: next}, nil
+	return &fifev1.ListStageRevisionsResponse{
+		Revisions: revisions, NextPageToken: next, Staleness: state.staleness,
+	}, nil
 }
 
 const maxStickyKey = 4096 // bytes
@@ -190,7 +192,7 @@ func (s *stageService) ExplainSplit(
 	if n := len(req.GetKey()); n < 1 || n > maxStickyKey {
 		v.Addf("key", "has %d bytes, it must have 1 to %d", n, maxStickyKey)
 	}
-	stage, err := s.findStage(ctx, v, "name", req.GetName())
+	stage, state, err := s.findStage(ctx, v, req, "name", req.GetName())
 	if err != nil {
 		return nil, err
 	}
@@ -206,5 +208,6 @@ func (s *stageService) ExplainSplit(
 		Threshold:   e.Threshold,
 		Salt:        e.Salt,
 		Explanation: e.Text,
+		Staleness:   state.staleness,
 	}, nil
 }

@@ -24,6 +24,13 @@ const (
 	reasonNoLeader       = "NO_LEADER"
 	reasonOutcomeUnknown = "OUTCOME_UNKNOWN"
 	reasonInternal       = "INTERNAL"
+	reasonQuorumAtRisk   = "QUORUM_AT_RISK"
+	reasonNoCheckpoint   = "NO_CHECKPOINT"
+	reasonBadBackup      = "BAD_BACKUP"
+	reasonNotEmpty       = "NOT_EMPTY"
+	reasonDiskFull       = "DISK_FULL"
+	reasonOtherCluster   = "OTHER_CLUSTER"
+	reasonNotSupported   = "NOT_SUPPORTED"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -43,6 +50,24 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.LimitReached:    codes.ResourceExhausted,
 }
 
+// sentinels maps errors whose own text says all to codes and reasons.
+var sentinels = []struct {
+	err    error
+	code   codes.Code
+	reason string
+}{
+	{store.ErrMemberConflict, codes.AlreadyExists, string(release.Exists)},
+	{store.ErrNoMember, codes.NotFound, string(release.NotFound)},
+	{store.ErrQuorumAtRisk, codes.FailedPrecondition, reasonQuorumAtRisk},
+	{store.ErrNoCheckpoint, codes.FailedPrecondition, reasonNoCheckpoint},
+	{store.ErrBadSnapshot, codes.InvalidArgument, reasonBadBackup},
+	{store.ErrNotEmpty, codes.FailedPrecondition, reasonNotEmpty},
+	{store.ErrDiskFull, codes.ResourceExhausted, reasonDiskFull},
+	{store.ErrNotSupported, codes.FailedPrecondition, reasonNotSupported},
+	{ErrOtherCluster, codes.FailedPrecondition, reasonOtherCluster},
+	{errNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
+}
+
 // toStatus turns any error of a handler into the status that a client sees, with
 // exactly one ErrorInfo. It is the only place where codes are chosen. A status
 // that another node has made passes as it is.
@@ -52,6 +77,7 @@ func toStatus(err error) error {
 	}
 	var refusal *release.Refusal
 	var tooLarge *store.TooLargeError
+	var elsewhere *leaderElsewhereError
 	switch {
 	case errors.As(err, &refusal):
 		return refusalStatus(refusal)
@@ -59,6 +85,8 @@ func toStatus(err error) error {
 		return withInfo(codes.InvalidArgument, err.Error()+"; send less at a time", reasonTooLarge, map[string]string{
 			"size": fmt.Sprint(tooLarge.Size), "limit": fmt.Sprint(store.MaxCommand),
 		})
+	case errors.As(err, &elsewhere):
+		return withInfo(codes.Unavailable, err.Error(), reasonNoLeader, map[string]string{"leader": elsewhere.address})
 	case errors.Is(err, store.ErrNotLeader):
 		return withInfo(codes.Unavailable, "the cluster has no leader just now; nothing was done; try again",
 			reasonNoLeader, nil)
@@ -66,16 +94,15 @@ func toStatus(err error) error {
 		return withInfo(codes.Unknown,
 			"the change may or may not have been carried out; repeat it with the same request_id to find out",
 			reasonOutcomeUnknown, nil)
-	case errors.Is(err, store.ErrMemberConflict):
-		return withInfo(codes.AlreadyExists, err.Error(), string(release.Exists), nil)
-	case errors.Is(err, store.ErrNoMember):
-		return withInfo(codes.NotFound, err.Error(), string(release.NotFound), nil)
-	case errors.Is(err, errNotCaughtUp):
-		return withInfo(codes.FailedPrecondition, err.Error(), reasonNotCaughtUp, nil)
 	case errors.Is(err, context.Canceled):
 		return status.FromContextError(context.Canceled).Err()
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			return withInfo(s.code, err.Error(), s.reason, nil)
+		}
 	}
 	if _, ok := status.FromError(err); ok {
 		return err

@@ -14,6 +14,10 @@ import (
 // It panics on a command that it does not know, as going on without it would
 // lead replicas apart.
 func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
+	if cmd.GetSchema() > Schema {
+		panic(fmt.Sprintf("apply index %d: the entry has schema %d, this build reads up to %d; run a newer build",
+			index, cmd.GetSchema(), Schema))
+	}
 	t := &tx{next: s.successor(index), index: index, change: release.Change{
 		Time:   decodeTime(cmd.GetTime()),
 		Actor:  cmd.GetActor(),
@@ -76,6 +80,10 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.initCluster(op.InitCluster)
 	case *storev1.Command_PutNode:
 		return t.putNode(op.PutNode)
+	case *storev1.Command_DeleteNode:
+		return t.deleteNode(op.DeleteNode)
+	case *storev1.Command_Checkpoint:
+		return t.takeCheckpoint()
 	case *storev1.Command_CreateApi:
 		return t.createAPI(op.CreateApi)
 	case *storev1.Command_UpdateApi:
@@ -121,8 +129,21 @@ func (t *tx) initCluster(op *storev1.InitCluster) (Outcome, error) {
 }
 
 func (t *tx) putNode(op *storev1.PutNode) (Outcome, error) {
-	n := Node{ID: op.GetNode().GetId(), GRPCAddress: op.GetNode().GetGrpcAddress()}
+	n := decodeNode(op.GetNode())
 	t.next.nodes, _, _ = t.next.nodes.Insert([]byte(n.ID), n)
+	return Outcome{}, nil
+}
+
+func (t *tx) deleteNode(op *storev1.DeleteNode) (Outcome, error) {
+	t.next.nodes, _, _ = t.next.nodes.Delete([]byte(op.GetId()))
+	return Outcome{}, nil
+}
+
+// takeCheckpoint keeps the state for comparison between nodes: see StateHash.
+func (t *tx) takeCheckpoint() (Outcome, error) {
+	t.next.checkpoint = nil
+	kept := *t.next
+	t.next.checkpoint = &kept
 	return Outcome{}, nil
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/fifegateway/fife/controlplane/release"
@@ -24,6 +25,9 @@ func (t *tx) createAPI(op *storev1.CreateApi) (Outcome, error) {
 	a := decodeAPI(op.GetApi())
 	if _, ok := t.next.API(a.ID); ok {
 		return Outcome{}, release.Taken(a.Name())
+	}
+	if t.next.apis.Len() >= MaxAPIs {
+		return Outcome{}, release.TooMany("the cluster", "APIs", MaxAPIs)
 	}
 	a.CreateTime, a.UpdateTime, a.Revision = t.change.Time, t.change.Time, t.index
 	if err := t.claimHosts(a, nil); err != nil {
@@ -152,6 +156,9 @@ func (t *tx) createDeployment(op *storev1.CreateDeployment) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if count(t.next.Deployments(a.ID, 0)) >= MaxDeployments {
+		return Outcome{}, release.TooMany(a.Name(), "deployments", MaxDeployments)
+	}
 	draft := slices.Collect(t.next.Routes(a.ID, "", ""))
 	d, err := release.Freeze(a, draft, op.GetDescription(), t.change.Time, t.index)
 	if err != nil {
@@ -166,6 +173,13 @@ func (t *tx) createDeployment(op *storev1.CreateDeployment) (Outcome, error) {
 		outcome.Stage, err = t.deployTo(op, d.Number)
 	}
 	return outcome, err
+}
+
+func count[T any](values iter.Seq[T]) (n int) {
+	for range values {
+		n++
+	}
+	return n
 }
 
 func (t *tx) deleteDeployment(op *storev1.DeleteDeployment) (Outcome, error) {

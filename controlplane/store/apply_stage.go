@@ -64,12 +64,22 @@ func (t *tx) needDeployment(api string, number uint64) error {
 	return nil
 }
 
+func (t *tx) needRoomForStage(api string) error {
+	if count(t.next.Stages(api, "")) >= MaxStages {
+		return release.TooMany(release.APIName(api), "stages", MaxStages)
+	}
+	return nil
+}
+
 func (t *tx) createStage(op *storev1.CreateStage) (Outcome, error) {
 	if _, err := t.api(op.GetApi()); err != nil {
 		return Outcome{}, err
 	}
 	if s, ok := t.next.Stage(op.GetApi(), op.GetStage()); ok {
 		return Outcome{}, release.Taken(s.Name())
+	}
+	if err := t.needRoomForStage(op.GetApi()); err != nil {
+		return Outcome{}, err
 	}
 	values := decodeStageValues(op.GetValues())
 	if err := t.needDeployment(op.GetApi(), values.Deployment); err != nil {
@@ -83,6 +93,9 @@ func (t *tx) deployTo(op *storev1.CreateDeployment, number uint64) (*release.Sta
 	target := release.Target(op.GetTarget())
 	_, exists := t.next.Stage(op.GetApi(), op.GetStage())
 	if !exists && op.GetIfRevision() == 0 && target != release.TargetCanary {
+		if err := t.needRoomForStage(op.GetApi()); err != nil {
+			return nil, err
+		}
 		s := release.NewStage(t.change, op.GetApi(), op.GetStage(), release.StageValues{Deployment: number})
 		outcome, err := t.setStage(nil, s)
 		return outcome.Stage, err

@@ -27,6 +27,9 @@ var (
 	ErrMemberConflict = errors.New("belongs to another member")
 	// ErrNoMember says that no member has the given id.
 	ErrNoMember = errors.New("no such member")
+	// ErrQuorumAtRisk says that a removal would leave the cluster without voters,
+	// or without a majority of voters that can be reached.
+	ErrQuorumAtRisk = errors.New("the cluster would lose its majority")
 )
 
 // NodeID returns this node's id.
@@ -119,8 +122,90 @@ func (s *Store) Promote(ctx context.Context, id string) (Member, error) {
 	return m, nil
 }
 
+// Remove takes a member out of the cluster. It must be called on the leader. The
+// error wraps ErrQuorumAtRisk if the cluster could not go on without it; what is
+// left must be able to agree on the next change.
+func (s *Store) Remove(ctx context.Context, id string) error {
+	members, err := s.Members()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id })
+	if i < 0 {
+		return fmt.Errorf("remove %s: %w", id, ErrNoMember)
+	}
+	if err := s.checkQuorumWithout(members, id); err != nil {
+		return fmt.Errorf("remove %s: %w", id, err)
+	}
+	if members[i].ID == s.config.NodeID {
+		if err := s.TransferLeadership(ctx, ""); err != nil {
+			return fmt.Errorf("remove the leader: %w", err)
+		}
+		return fmt.Errorf("remove %s: %w: it has handed leadership over", id, ErrNotLeader)
+	}
+	future := s.raft.RemoveServer(raft.ServerID(id), 0, enqueueTimeout)
+	if err := await(ctx, future); err != nil {
+		return fmt.Errorf("remove %s: %w", id, err)
+	}
+	cmd := s.command("RemoveMember")
+	cmd.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: id}}
+	if _, err := s.Apply(ctx, cmd); err != nil {
+		return fmt.Errorf("forget address of %s: %w", id, err)
+	}
+	return nil
+}
+
+// checkQuorumWithout refuses to lose a member if the voters that remain and can
+// be reached are no majority of those that remain.
+func (s *Store) checkQuorumWithout(members []Member, id string) error {
+	voters, reachable := 0, 0
+	for _, m := range members {
+		if m.ID == id || !m.Voter {
+			continue
+		}
+		voters++
+		if m.ID == s.config.NodeID || s.health.healthy(m.ID) {
+			reachable++
+		}
+	}
+	if reachable <= voters/2 {
+		return fmt.Errorf("%w: %d voters would remain, of which %d can be reached", ErrQuorumAtRisk, voters, reachable)
+	}
+	return nil
+}
+
+// TransferLeadership gives leadership to a voter, or to the best one if id is
+// empty. It must be called on the leader.
+func (s *Store) TransferLeadership(ctx context.Context, id string) error {
+	if id == "" {
+		if err := await(ctx, s.raft.LeadershipTransfer()); err != nil {
+			return fmt.Errorf("transfer leadership: %w", err)
+		}
+		return nil
+	}
+	members, err := s.Members()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id && m.Voter })
+	if i < 0 {
+		return fmt.Errorf("transfer leadership to %s: %w that votes", id, ErrNoMember)
+	}
+	if members[i].ID == s.config.NodeID {
+		return nil
+	}
+	future := s.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(members[i].RaftAddress))
+	if err := await(ctx, future); err != nil {
+		return fmt.Errorf("transfer leadership to %s: %w", id, err)
+	}
+	return nil
+}
+
 // RecordNode records where a node is reached, unless that is recorded already.
 func (s *Store) RecordNode(ctx context.Context, n Node) error {
+	if n.Schema == 0 {
+		n.Schema = 1 // a build that does not say reads the first schema
+	}
 	if known, ok := s.State().Node(n.ID); ok && known == n {
 		return nil
 	}

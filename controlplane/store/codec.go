@@ -302,9 +302,13 @@ func decodeTime(p *timestamppb.Timestamp) time.Time {
 	return p.AsTime()
 }
 
-func encodeNode(n Node) *storev1.Node { return &storev1.Node{Id: n.ID, GrpcAddress: n.GRPCAddress} }
+func encodeNode(n Node) *storev1.Node {
+	return &storev1.Node{Id: n.ID, GrpcAddress: n.GRPCAddress, Schema: n.Schema}
+}
 
-func decodeNode(p *storev1.Node) Node { return Node{ID: p.GetId(), GRPCAddress: p.GetGrpcAddress()} }
+func decodeNode(p *storev1.Node) Node {
+	return Node{ID: p.GetId(), GRPCAddress: p.GetGrpcAddress(), Schema: p.GetSchema()}
+}
 
 func encodeRemembered(r remembered) *storev1.Outcome {
 	o := r.outcome

@@ -121,22 +121,30 @@ func (r *replica) look(a args, out *strings.Builder) {
 		}
 	case "wait":
 		r.clock = r.clock.Add(a.duration("for"))
-	case "repeat":
-		// Node records are the smallest commands that there are.
-		prefix := a.text("request")
+	case "outcomes":
+		ids := slices.Collect(walk(s.outcomes.byIndex, nil))
+		fmt.Fprintf(out, "%d", len(ids))
+		if len(ids) > 0 {
+			fmt.Fprintf(out, ", from %s to %s", ids[0], ids[len(ids)-1])
+		}
+		fmt.Fprintln(out)
+	case "changes":
+		fmt.Fprintf(out, "%d after %d\n", s.changes.entries.Len(), s.changes.floor)
+	case "put-nodes": // many small commands, all at one time
+		at := r.clock
 		for i := range a.number("times") {
-			cmd := &storev1.Command{Op: &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: &storev1.Node{Id: "n"}}}}
-			if prefix != "" {
-				cmd.RequestId = fmt.Sprint(prefix, i)
-			}
-			r.apply(a.t, cmd)
+			r.apply(a.t, &storev1.Command{
+				Time: timestamppb.New(at), RequestId: fmt.Sprint(a.text("request"), i),
+				Op: &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: &storev1.Node{Id: "n"}}},
+			})
 		}
-		fmt.Fprintf(out, "outcomes %d\n", r.state().outcomes.byID.Len())
-	case "touch":
+		r.clock = at
+	case "update-apis": // many changes that agents see
 		for range a.number("times") {
-			r.apply(a.t, &storev1.Command{Op: &storev1.Command_UpdateApi{UpdateApi: &storev1.UpdateApi{Api: &storev1.Api{Id: a.text("api")}}}})
+			r.apply(a.t, &storev1.Command{Op: &storev1.Command_UpdateApi{
+				UpdateApi: &storev1.UpdateApi{Api: &storev1.Api{Id: a.text("name")}},
+			}})
 		}
-		fmt.Fprintf(out, "changes %d after %d\n", r.state().changes.entries.Len(), r.state().changes.floor)
 	default:
 		a.line.Fatalf(a.t, "unknown line")
 	}

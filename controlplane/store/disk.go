@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -14,9 +15,11 @@ import (
 // Storage is where Raft keeps its log, its vote and its snapshots. Whoever opens
 // it closes it, after the Store.
 type Storage struct {
-	Logs      raft.LogStore
-	Stable    raft.StableStore
-	Snapshots raft.SnapshotStore
+	logs      raft.LogStore
+	stable    raft.StableStore
+	snapshots raft.SnapshotStore
+	identity  *identityFile
+	dir       string // empty in memory
 	close     func() error
 }
 
@@ -24,29 +27,45 @@ type Storage struct {
 // is not the end; the log reaches back behind the oldest (see raftConfig).
 const retainSnapshots = 3
 
-// OpenDisk opens the storage in a directory, which is made if it is missing.
+// OpenDisk opens the storage in a directory, which is made if it is missing. The
+// error wraps ErrLocked if another process has it open.
 func OpenDisk(dir string, logger *slog.Logger) (*Storage, error) {
 	logs := filepath.Join(dir, "wal")
 	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := openIdentity(dir)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
 	w, err := wal.Open(logs, wal.WithLogger(raftLogger(logger.With("part", "wal"))))
 	if err != nil {
-		return nil, fmt.Errorf("open log in %s: %w", logs, err)
+		return nil, errors.Join(fmt.Errorf("open log in %s: %w", logs, err), unlock())
 	}
+	closeAll := func() error { return errors.Join(w.Close(), unlock()) }
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, retainSnapshots,
 		raftLogger(logger.With("part", "snapshots")))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", dir, err), w.Close())
+		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", dir, err), closeAll())
 	}
-	return &Storage{Logs: w, Stable: w, Snapshots: snapshots, close: w.Close}, nil
+	return &Storage{
+		logs: w, stable: &voteStore{StableStore: w}, snapshots: snapshots,
+		identity: identity, dir: dir, close: closeAll,
+	}, nil
 }
 
 // NewMemory returns storage that lasts as long as the process. It outlives a
 // Store that is closed, so that tests can restart a node.
 func NewMemory() *Storage {
 	s := raft.NewInmemStore()
-	return &Storage{Logs: s, Stable: s, Snapshots: raft.NewInmemSnapshotStore(), close: func() error { return nil }}
+	return &Storage{
+		logs: s, stable: &voteStore{StableStore: s}, snapshots: raft.NewInmemSnapshotStore(),
+		identity: &identityFile{}, close: func() error { return nil },
+	}
 }
 
 // Close releases the storage.
@@ -54,9 +73,25 @@ func (s *Storage) Close() error { return s.close() }
 
 // Used reports whether the storage holds a node's past.
 func (s *Storage) Used() (bool, error) {
-	used, err := raft.HasExistingState(s.Logs, s.Stable, s.Snapshots)
+	used, err := raft.HasExistingState(s.logs, s.stable, s.snapshots)
 	if err != nil {
 		return false, fmt.Errorf("look for existing state: %w", err)
 	}
 	return used, nil
+}
+
+// ClusterID returns the identity of the cluster whose past the storage holds;
+// empty if it has not been learnt yet.
+func (s *Storage) ClusterID() string { return s.identity.get().ClusterID }
+
+// free returns how many bytes can still be written; ok is false in memory.
+func (s *Storage) free() (bytes uint64, ok bool, err error) {
+	if s.dir == "" {
+		return 0, false, nil
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(s.dir, &st); err != nil {
+		return 0, false, fmt.Errorf("measure free disk space: %w", err)
+	}
+	return st.Bavail * uint64(st.Bsize), true, nil
 }

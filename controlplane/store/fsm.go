@@ -13,12 +13,24 @@ import (
 
 // fsm holds the present state and moves it on as Raft says. Raft calls it from
 // one goroutine; anybody may load the state at any time.
-type fsm struct{ state atomic.Pointer[State] }
+type fsm struct {
+	state atomic.Pointer[State]
+	fatal func(error)
+
+	// installs counts snapshots restored since the last entry was applied.
+	installs int
+}
 
 var _ raft.BatchingFSM = (*fsm)(nil)
 
+// maxInstalls is how many snapshots in a row, with no entry between them, say that
+// this node is in a loop in which it is sent a snapshot, finds no log to follow
+// it, and asks for the next (hashicorp/raft#697). A restart ends it.
+const maxInstalls = 5
+
+// newFSM returns an empty machine. What would be fatal panics until fatal is set.
 func newFSM() *fsm {
-	f := &fsm{}
+	f := &fsm{fatal: func(err error) { panic(err) }}
 	f.state.Store(newState())
 	return f
 }
@@ -31,6 +43,7 @@ func (f *fsm) publish(next *State) { close(f.state.Swap(next).superseded) }
 // ApplyBatch applies entries of the log in order. The whole batch is one swap and
 // one wake-up. The response to a command is its Outcome.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	f.installs = 0
 	responses := make([]any, len(logs))
 	before := f.state.Load()
 	state := before
@@ -73,5 +86,8 @@ func (f *fsm) Restore(in io.ReadCloser) error {
 		return fmt.Errorf("close snapshot: %w", err)
 	}
 	f.publish(state)
+	if f.installs++; f.installs >= maxInstalls {
+		f.fatal(fmt.Errorf("%d snapshots were installed and no entry applied after any", f.installs))
+	}
 	return nil
 }

@@ -41,6 +41,7 @@ func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Index)
 type Node struct {
 	ID          string
 	GRPCAddress string
+	Schema      uint32 // newest schema of commands that its build can read
 }
 
 // State is all that the cluster has agreed on after one entry of the log. It is
@@ -61,6 +62,7 @@ type State struct {
 	live        *iradix.Tree[int]                 // how many stages need a deployment on agents
 	changes     changeLog
 	outcomes    outcomeLog
+	checkpoint  *State // as of the last Checkpoint command; not replicated
 
 	superseded chan struct{}
 }

@@ -52,15 +52,13 @@ type Config struct {
 	GRPCAddress string         // where clients and the other nodes reach this node
 	Transport   raft.Transport // closed by whoever made it, after the Store
 	Storage     *Storage
-	Bootstrap   bool // whether to found a cluster of this one node
+	Bootstrap   bool        // whether to found a cluster of this one node
+	Fatal       func(error) // ends the process; called when going on would be unsafe
 	Logger      *slog.Logger
 }
 
-// Errors of Open about the storage it is given.
-var (
-	// ErrUsed says that a cluster cannot be founded on storage with a past.
-	ErrUsed = errors.New("the data directory already belongs to a cluster")
-)
+// ErrUsed says that a cluster cannot be founded on storage with a past.
+var ErrUsed = errors.New("the data directory already belongs to a cluster")
 
 // Store is one node's copy of the state. It is safe for concurrent use.
 type Store struct {
@@ -68,6 +66,8 @@ type Store struct {
 	fsm    *fsm
 	raft   *raft.Raft
 	sync   barrier
+	health *health
+	disk   *diskGauge
 	cancel context.CancelFunc
 	duties sync.WaitGroup
 }
@@ -103,7 +103,8 @@ func NewTransport(layer raft.StreamLayer, logger *slog.Logger) raft.Transport {
 }
 
 // Open starts a node. Close must be called, before the transport and the storage
-// are closed.
+// are closed. The error wraps ErrUsed or ErrOtherNode if the storage is not one
+// to start from.
 func Open(c Config) (*Store, error) {
 	used, err := c.Storage.Used()
 	if err != nil {
@@ -112,23 +113,49 @@ func Open(c Config) (*Store, error) {
 	if used && c.Bootstrap {
 		return nil, ErrUsed
 	}
+	if err := c.Storage.identity.claim(c.NodeID); err != nil {
+		return nil, err
+	}
+	dog := watchdog{logger: c.Logger, fatal: c.Fatal}
+	logs := watchedLogs{LogStore: c.Storage.logs, dog: dog}
+	stable := watchedStable{StableStore: c.Storage.stable, dog: dog}
 	rc := raftConfig(c)
 	if c.Bootstrap {
-		err := raft.BootstrapCluster(rc, c.Storage.Logs, c.Storage.Stable, c.Storage.Snapshots, c.Transport,
+		err := raft.BootstrapCluster(rc, logs, stable, c.Storage.snapshots, c.Transport,
 			raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: c.Transport.LocalAddr()}}})
 		if err != nil {
 			return nil, fmt.Errorf("found cluster: %w", err)
 		}
 	}
 	f := newFSM()
-	r, err := raft.NewRaft(rc, f, c.Storage.Logs, c.Storage.Stable, c.Storage.Snapshots, c.Transport)
+	f.fatal = c.Fatal
+	r, err := raft.NewRaft(rc, f, logs, stable, c.Storage.snapshots, c.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Store{config: c, fsm: f, raft: r, cancel: cancel}
+	s := &Store{config: c, fsm: f, raft: r, health: newHealth(r), disk: newDiskGauge(c.Storage), cancel: cancel}
 	s.duties.Go(func() { s.lead(ctx) })
+	s.duties.Go(func() { s.health.run(ctx) })
+	s.duties.Go(func() { s.rememberCluster(ctx) })
 	return s, nil
+}
+
+// rememberCluster keeps the cluster's identity on the node's own disk.
+func (s *Store) rememberCluster(ctx context.Context) {
+	for {
+		state := s.State()
+		if id := state.ClusterID(); id != "" {
+			if err := s.config.Storage.identity.learn(id); err != nil {
+				s.config.Logger.Error("cluster identity is not on disk", "error", err)
+			}
+		}
+		select {
+		case <-state.Changed():
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Close stops the node. Commands on their way end with ErrOutcomeUnknown.
@@ -142,6 +169,30 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// Reach returns the first state of this node that is not older than a goal. The
+// goal must be of the same epoch or an earlier one, or ctx must end.
+func (s *Store) Reach(ctx context.Context, goal Version) (*State, error) {
+	for {
+		state := s.State()
+		if state.Applied().Compare(goal) >= 0 {
+			return state, nil
+		}
+		select {
+		case <-state.Changed():
+		case <-ctx.Done():
+			return nil, fmt.Errorf("at %v of %v: %w", state.Applied(), goal, context.Cause(ctx))
+		}
+	}
+}
+
+// Age returns the time since this node last heard from a leader; 0 if it leads.
+func (s *Store) Age() time.Duration {
+	if s.IsLeader() {
+		return 0
+	}
+	return time.Since(s.raft.LastContact())
+}
+
 // HandOver gives leadership to another voter, if this node leads and there is
 // one, so that the cluster need not wait for an election when the node stops. It
 // is a courtesy: if it fails, an election follows.
@@ -153,7 +204,7 @@ func (s *Store) HandOver(timeout time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := await(ctx, s.raft.LeadershipTransfer()); err != nil {
+	if err := s.TransferLeadership(ctx, ""); err != nil {
 		s.config.Logger.Warn("leadership was not handed over; an election will follow", "error", err)
 	}
 }
@@ -167,16 +218,23 @@ const enqueueTimeout = 5 * time.Second
 
 // Apply puts a command in the log, waits until this node has applied it, and
 // returns what it came to. A refusal is an Outcome, not an error. The error wraps
-// ErrNotLeader or is a *TooLargeError if nothing was done, and wraps
+// ErrNotLeader, ErrDiskFull or ErrNotSupported or is a *TooLargeError if nothing was done, and wraps
 // ErrOutcomeUnknown otherwise: when ctx ends too early, or leadership is lost
 // underway.
 func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error) {
+	cmd.Schema = commandSchema(cmd)
 	data, err := proto.Marshal(cmd)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("encode command: %w", err)
 	}
 	if len(data) > MaxCommand {
 		return Outcome{}, &TooLargeError{Size: len(data)}
+	}
+	if err := s.State().checkSchema(cmd); err != nil {
+		return Outcome{}, err
+	}
+	if err := s.disk.check(); err != nil {
+		return Outcome{}, err
 	}
 	future := s.raft.Apply(data, enqueueTimeout)
 	if err := await(ctx, future); err != nil {
@@ -305,7 +363,7 @@ func (s *Store) beginTerm(ctx context.Context) error {
 			return fmt.Errorf("found cluster identity: %w", err)
 		}
 	}
-	return s.RecordNode(ctx, Node{ID: s.config.NodeID, GRPCAddress: s.config.GRPCAddress})
+	return s.RecordNode(ctx, Node{ID: s.config.NodeID, GRPCAddress: s.config.GRPCAddress, Schema: Schema})
 }
 
 // command returns a command that the node gives itself.

@@ -648,7 +648,9 @@ func (x *CreateApiResponse) GetVersion() *Version {
 type GetApiRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. `apis/{api}`.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -690,11 +692,20 @@ func (x *GetApiRequest) GetName() string {
 	return ""
 }
 
+func (x *GetApiRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // GetApiResponse is the response of GetApi.
 type GetApiResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The API.
-	Api           *Api `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	Api *Api `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,2,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -736,13 +747,22 @@ func (x *GetApiResponse) GetApi() *Api {
 	return nil
 }
 
+func (x *GetApiResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // ListApisRequest is the request of ListApis.
 type ListApisRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous page.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +811,13 @@ func (x *ListApisRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListApisRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ListApisResponse is the response of ListApis.
 type ListApisResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -798,6 +825,8 @@ type ListApisResponse struct {
 	Apis []*Api `protobuf:"bytes,1,rep,name=apis,proto3" json:"apis,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -844,6 +873,13 @@ func (x *ListApisResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListApisResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
 }
 
 // UpdateApiRequest is the request of UpdateApi.
@@ -1231,7 +1267,9 @@ type ListRoutesRequest struct {
 	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1287,6 +1325,13 @@ func (x *ListRoutesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListRoutesRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ListRoutesResponse is the response of ListRoutes.
 type ListRoutesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1294,6 +1339,8 @@ type ListRoutesResponse struct {
 	Routes []*Route `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1340,6 +1387,13 @@ func (x *ListRoutesResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListRoutesResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
 }
 
 // DeleteRouteRequest is the request of DeleteRoute.
@@ -1529,18 +1583,22 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"_\n" +
 	"\x11CreateApiResponse\x12\x1e\n" +
 	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\x12*\n" +
-	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"#\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"_\n" +
 	"\rGetApiRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"0\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"b\n" +
 	"\x0eGetApiResponse\x12\x1e\n" +
-	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\"M\n" +
+	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\x120\n" +
+	"\tstaleness\x18\x02 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\x89\x01\n" +
 	"\x0fListApisRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"\\\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\x8e\x01\n" +
 	"\x10ListApisResponse\x12 \n" +
 	"\x04apis\x18\x01 \x03(\v2\f.fife.v1.ApiR\x04apis\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xb3\x01\n" +
 	"\x10UpdateApiRequest\x12\x1e\n" +
 	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1567,15 +1625,17 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"d\n" +
 	"\x10PutRouteResponse\x12$\n" +
 	"\x05route\x18\x01 \x01(\v2\x0e.fife.v1.RouteR\x05route\x12*\n" +
-	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"g\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"\xa3\x01\n" +
 	"\x11ListRoutesRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"d\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x04 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\x96\x01\n" +
 	"\x12ListRoutesResponse\x12&\n" +
 	"\x06routes\x18\x01 \x03(\v2\x0e.fife.v1.RouteR\x06routes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb0\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xb0\x01\n" +
 	"\x12DeleteRouteRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
@@ -1638,7 +1698,9 @@ var file_fife_v1_api_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
 	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 	(*Version)(nil),               // 25: fife.v1.Version
-	(*fieldmaskpb.FieldMask)(nil), // 26: google.protobuf.FieldMask
+	(ReadConsistency)(0),          // 26: fife.v1.ReadConsistency
+	(*Staleness)(nil),             // 27: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil), // 28: google.protobuf.FieldMask
 }
 var file_fife_v1_api_proto_depIdxs = []int32{
 	23, // 0: fife.v1.Api.default_timeout:type_name -> google.protobuf.Duration
@@ -1653,39 +1715,45 @@ var file_fife_v1_api_proto_depIdxs = []int32{
 	0,  // 9: fife.v1.CreateApiRequest.api:type_name -> fife.v1.Api
 	0,  // 10: fife.v1.CreateApiResponse.api:type_name -> fife.v1.Api
 	25, // 11: fife.v1.CreateApiResponse.version:type_name -> fife.v1.Version
-	0,  // 12: fife.v1.GetApiResponse.api:type_name -> fife.v1.Api
-	0,  // 13: fife.v1.ListApisResponse.apis:type_name -> fife.v1.Api
-	0,  // 14: fife.v1.UpdateApiRequest.api:type_name -> fife.v1.Api
-	26, // 15: fife.v1.UpdateApiRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 16: fife.v1.UpdateApiResponse.api:type_name -> fife.v1.Api
-	25, // 17: fife.v1.UpdateApiResponse.version:type_name -> fife.v1.Version
-	25, // 18: fife.v1.DeleteApiResponse.version:type_name -> fife.v1.Version
-	1,  // 19: fife.v1.PutRouteRequest.route:type_name -> fife.v1.Route
-	1,  // 20: fife.v1.PutRouteResponse.route:type_name -> fife.v1.Route
-	25, // 21: fife.v1.PutRouteResponse.version:type_name -> fife.v1.Version
-	1,  // 22: fife.v1.ListRoutesResponse.routes:type_name -> fife.v1.Route
-	25, // 23: fife.v1.DeleteRouteResponse.version:type_name -> fife.v1.Version
-	6,  // 24: fife.v1.ApiService.CreateApi:input_type -> fife.v1.CreateApiRequest
-	8,  // 25: fife.v1.ApiService.GetApi:input_type -> fife.v1.GetApiRequest
-	10, // 26: fife.v1.ApiService.ListApis:input_type -> fife.v1.ListApisRequest
-	12, // 27: fife.v1.ApiService.UpdateApi:input_type -> fife.v1.UpdateApiRequest
-	14, // 28: fife.v1.ApiService.DeleteApi:input_type -> fife.v1.DeleteApiRequest
-	16, // 29: fife.v1.ApiService.PutRoute:input_type -> fife.v1.PutRouteRequest
-	18, // 30: fife.v1.ApiService.ListRoutes:input_type -> fife.v1.ListRoutesRequest
-	20, // 31: fife.v1.ApiService.DeleteRoute:input_type -> fife.v1.DeleteRouteRequest
-	7,  // 32: fife.v1.ApiService.CreateApi:output_type -> fife.v1.CreateApiResponse
-	9,  // 33: fife.v1.ApiService.GetApi:output_type -> fife.v1.GetApiResponse
-	11, // 34: fife.v1.ApiService.ListApis:output_type -> fife.v1.ListApisResponse
-	13, // 35: fife.v1.ApiService.UpdateApi:output_type -> fife.v1.UpdateApiResponse
-	15, // 36: fife.v1.ApiService.DeleteApi:output_type -> fife.v1.DeleteApiResponse
-	17, // 37: fife.v1.ApiService.PutRoute:output_type -> fife.v1.PutRouteResponse
-	19, // 38: fife.v1.ApiService.ListRoutes:output_type -> fife.v1.ListRoutesResponse
-	21, // 39: fife.v1.ApiService.DeleteRoute:output_type -> fife.v1.DeleteRouteResponse
-	32, // [32:40] is the sub-list for method output_type
-	24, // [24:32] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	26, // 12: fife.v1.GetApiRequest.consistency:type_name -> fife.v1.ReadConsistency
+	0,  // 13: fife.v1.GetApiResponse.api:type_name -> fife.v1.Api
+	27, // 14: fife.v1.GetApiResponse.staleness:type_name -> fife.v1.Staleness
+	26, // 15: fife.v1.ListApisRequest.consistency:type_name -> fife.v1.ReadConsistency
+	0,  // 16: fife.v1.ListApisResponse.apis:type_name -> fife.v1.Api
+	27, // 17: fife.v1.ListApisResponse.staleness:type_name -> fife.v1.Staleness
+	0,  // 18: fife.v1.UpdateApiRequest.api:type_name -> fife.v1.Api
+	28, // 19: fife.v1.UpdateApiRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 20: fife.v1.UpdateApiResponse.api:type_name -> fife.v1.Api
+	25, // 21: fife.v1.UpdateApiResponse.version:type_name -> fife.v1.Version
+	25, // 22: fife.v1.DeleteApiResponse.version:type_name -> fife.v1.Version
+	1,  // 23: fife.v1.PutRouteRequest.route:type_name -> fife.v1.Route
+	1,  // 24: fife.v1.PutRouteResponse.route:type_name -> fife.v1.Route
+	25, // 25: fife.v1.PutRouteResponse.version:type_name -> fife.v1.Version
+	26, // 26: fife.v1.ListRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	1,  // 27: fife.v1.ListRoutesResponse.routes:type_name -> fife.v1.Route
+	27, // 28: fife.v1.ListRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	25, // 29: fife.v1.DeleteRouteResponse.version:type_name -> fife.v1.Version
+	6,  // 30: fife.v1.ApiService.CreateApi:input_type -> fife.v1.CreateApiRequest
+	8,  // 31: fife.v1.ApiService.GetApi:input_type -> fife.v1.GetApiRequest
+	10, // 32: fife.v1.ApiService.ListApis:input_type -> fife.v1.ListApisRequest
+	12, // 33: fife.v1.ApiService.UpdateApi:input_type -> fife.v1.UpdateApiRequest
+	14, // 34: fife.v1.ApiService.DeleteApi:input_type -> fife.v1.DeleteApiRequest
+	16, // 35: fife.v1.ApiService.PutRoute:input_type -> fife.v1.PutRouteRequest
+	18, // 36: fife.v1.ApiService.ListRoutes:input_type -> fife.v1.ListRoutesRequest
+	20, // 37: fife.v1.ApiService.DeleteRoute:input_type -> fife.v1.DeleteRouteRequest
+	7,  // 38: fife.v1.ApiService.CreateApi:output_type -> fife.v1.CreateApiResponse
+	9,  // 39: fife.v1.ApiService.GetApi:output_type -> fife.v1.GetApiResponse
+	11, // 40: fife.v1.ApiService.ListApis:output_type -> fife.v1.ListApisResponse
+	13, // 41: fife.v1.ApiService.UpdateApi:output_type -> fife.v1.UpdateApiResponse
+	15, // 42: fife.v1.ApiService.DeleteApi:output_type -> fife.v1.DeleteApiResponse
+	17, // 43: fife.v1.ApiService.PutRoute:output_type -> fife.v1.PutRouteResponse
+	19, // 44: fife.v1.ApiService.ListRoutes:output_type -> fife.v1.ListRoutesResponse
+	21, // 45: fife.v1.ApiService.DeleteRoute:output_type -> fife.v1.DeleteRouteResponse
+	38, // [38:46] is the sub-list for method output_type
+	30, // [30:38] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_api_proto_init() }

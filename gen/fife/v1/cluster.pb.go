@@ -618,6 +618,705 @@ func (x *PromoteMemberResponse) GetMember() *Member {
 	return nil
 }
 
+// RemoveMemberRequest is the request of RemoveMember.
+type RemoveMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `members/{node}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RemoveMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RemoveMemberResponse is the response of RemoveMember.
+type RemoveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberResponse) Reset() {
+	*x = RemoveMemberResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberResponse) ProtoMessage() {}
+
+func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+// TransferLeadershipRequest is the request of TransferLeadership.
+type TransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `members/{node}`, a voter; empty means the best one.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TransferLeadershipRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// TransferLeadershipResponse is the response of TransferLeadership.
+type TransferLeadershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{13}
+}
+
+// VerifyClusterRequest is the request of VerifyCluster.
+type VerifyClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyClusterRequest) Reset() {
+	*x = VerifyClusterRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyClusterRequest) ProtoMessage() {}
+
+func (x *VerifyClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyClusterRequest.ProtoReflect.Descriptor instead.
+func (*VerifyClusterRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+// VerifyClusterResponse is the response of VerifyCluster.
+type VerifyClusterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether all members that answered have the same hash, and all answered.
+	Consistent bool `protobuf:"varint,1,opt,name=consistent,proto3" json:"consistent,omitempty"`
+	// Index of the entry as of which the states were compared.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// What each member said, in id order.
+	Members       []*MemberHash `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyClusterResponse) Reset() {
+	*x = VerifyClusterResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyClusterResponse) ProtoMessage() {}
+
+func (x *VerifyClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyClusterResponse.ProtoReflect.Descriptor instead.
+func (*VerifyClusterResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *VerifyClusterResponse) GetConsistent() bool {
+	if x != nil {
+		return x.Consistent
+	}
+	return false
+}
+
+func (x *VerifyClusterResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *VerifyClusterResponse) GetMembers() []*MemberHash {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// MemberHash is one member's word in VerifyCluster.
+type MemberHash struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `members/{node}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// XXH64 of its state as a snapshot; 0 if it did not answer.
+	Hash uint64 `protobuf:"fixed64,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Why it did not answer.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberHash) Reset() {
+	*x = MemberHash{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberHash) ProtoMessage() {}
+
+func (x *MemberHash) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
+func (*MemberHash) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MemberHash) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberHash) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *MemberHash) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// GetStateHashRequest is the request of GetStateHash.
+type GetStateHashRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Index of the checkpoint.
+	Index         uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStateHashRequest) Reset() {
+	*x = GetStateHashRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStateHashRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStateHashRequest) ProtoMessage() {}
+
+func (x *GetStateHashRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStateHashRequest.ProtoReflect.Descriptor instead.
+func (*GetStateHashRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetStateHashRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// GetStateHashResponse is the response of GetStateHash.
+type GetStateHashResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// XXH64 of the node's state as a snapshot.
+	Hash          uint64 `protobuf:"fixed64,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStateHashResponse) Reset() {
+	*x = GetStateHashResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStateHashResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStateHashResponse) ProtoMessage() {}
+
+func (x *GetStateHashResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStateHashResponse.ProtoReflect.Descriptor instead.
+func (*GetStateHashResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetStateHashResponse) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+// BackupClusterRequest is the request of BackupCluster.
+type BackupClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupClusterRequest) Reset() {
+	*x = BackupClusterRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupClusterRequest) ProtoMessage() {}
+
+func (x *BackupClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupClusterRequest.ProtoReflect.Descriptor instead.
+func (*BackupClusterRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{19}
+}
+
+// BackupClusterResponse is one piece of a backup.
+type BackupClusterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes; the last piece has none.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// In the last piece: SHA-256 of all bytes.
+	Sha256 []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// In the last piece: what the backup holds.
+	Applied       *Version `protobuf:"bytes,3,opt,name=applied,proto3" json:"applied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupClusterResponse) Reset() {
+	*x = BackupClusterResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupClusterResponse) ProtoMessage() {}
+
+func (x *BackupClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupClusterResponse.ProtoReflect.Descriptor instead.
+func (*BackupClusterResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *BackupClusterResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *BackupClusterResponse) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *BackupClusterResponse) GetApplied() *Version {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+// RestoreClusterRequest is one piece of a backup.
+type RestoreClusterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes, at most 1 MiB.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreClusterRequest) Reset() {
+	*x = RestoreClusterRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreClusterRequest) ProtoMessage() {}
+
+func (x *RestoreClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreClusterRequest.ProtoReflect.Descriptor instead.
+func (*RestoreClusterRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RestoreClusterRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// RestoreClusterResponse is the response of RestoreCluster.
+type RestoreClusterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What agents are given to route by from now on.
+	Version       *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreClusterResponse) Reset() {
+	*x = RestoreClusterResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreClusterResponse) ProtoMessage() {}
+
+func (x *RestoreClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreClusterResponse.ProtoReflect.Descriptor instead.
+func (*RestoreClusterResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RestoreClusterResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+// SyncClusterRequest is the request of SyncCluster.
+type SyncClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncClusterRequest) Reset() {
+	*x = SyncClusterRequest{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncClusterRequest) ProtoMessage() {}
+
+func (x *SyncClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncClusterRequest.ProtoReflect.Descriptor instead.
+func (*SyncClusterRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{23}
+}
+
+// SyncClusterResponse is the response of SyncCluster.
+type SyncClusterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last change that the leader had applied.
+	Applied       *Version `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncClusterResponse) Reset() {
+	*x = SyncClusterResponse{}
+	mi := &file_fife_v1_cluster_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncClusterResponse) ProtoMessage() {}
+
+func (x *SyncClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_cluster_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncClusterResponse.ProtoReflect.Descriptor instead.
+func (*SyncClusterResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SyncClusterResponse) GetApplied() *Version {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
 var File_fife_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_fife_v1_cluster_proto_rawDesc = "" +
@@ -660,13 +1359,54 @@ const file_fife_v1_cluster_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\aapplied\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aapplied\"@\n" +
 	"\x15PromoteMemberResponse\x12'\n" +
-	"\x06member\x18\x01 \x01(\v2\x0f.fife.v1.MemberR\x06member2\xbb\x02\n" +
+	"\x06member\x18\x01 \x01(\v2\x0f.fife.v1.MemberR\x06member\")\n" +
+	"\x13RemoveMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14RemoveMemberResponse\"/\n" +
+	"\x19TransferLeadershipRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1c\n" +
+	"\x1aTransferLeadershipResponse\"\x16\n" +
+	"\x14VerifyClusterRequest\"|\n" +
+	"\x15VerifyClusterResponse\x12\x1e\n" +
+	"\n" +
+	"consistent\x18\x01 \x01(\bR\n" +
+	"consistent\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12-\n" +
+	"\amembers\x18\x03 \x03(\v2\x13.fife.v1.MemberHashR\amembers\"J\n" +
+	"\n" +
+	"MemberHash\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"+\n" +
+	"\x13GetStateHashRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"*\n" +
+	"\x14GetStateHashResponse\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\x06R\x04hash\"\x16\n" +
+	"\x14BackupClusterRequest\"o\n" +
+	"\x15BackupClusterResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\x12*\n" +
+	"\aapplied\x18\x03 \x01(\v2\x10.fife.v1.VersionR\aapplied\"+\n" +
+	"\x15RestoreClusterRequest\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"D\n" +
+	"\x16RestoreClusterResponse\x12*\n" +
+	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\"\x14\n" +
+	"\x12SyncClusterRequest\"A\n" +
+	"\x13SyncClusterResponse\x12*\n" +
+	"\aapplied\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aapplied2\xf5\x06\n" +
 	"\x0eClusterService\x12E\n" +
 	"\n" +
 	"GetCluster\x12\x1a.fife.v1.GetClusterRequest\x1a\x1b.fife.v1.GetClusterResponse\x12H\n" +
 	"\vListMembers\x12\x1b.fife.v1.ListMembersRequest\x1a\x1c.fife.v1.ListMembersResponse\x12H\n" +
 	"\vJoinCluster\x12\x1b.fife.v1.JoinClusterRequest\x1a\x1c.fife.v1.JoinClusterResponse\x12N\n" +
-	"\rPromoteMember\x12\x1d.fife.v1.PromoteMemberRequest\x1a\x1e.fife.v1.PromoteMemberResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\rPromoteMember\x12\x1d.fife.v1.PromoteMemberRequest\x1a\x1e.fife.v1.PromoteMemberResponse\x12K\n" +
+	"\fRemoveMember\x12\x1c.fife.v1.RemoveMemberRequest\x1a\x1d.fife.v1.RemoveMemberResponse\x12]\n" +
+	"\x12TransferLeadership\x12\".fife.v1.TransferLeadershipRequest\x1a#.fife.v1.TransferLeadershipResponse\x12N\n" +
+	"\rVerifyCluster\x12\x1d.fife.v1.VerifyClusterRequest\x1a\x1e.fife.v1.VerifyClusterResponse\x12H\n" +
+	"\vSyncCluster\x12\x1b.fife.v1.SyncClusterRequest\x1a\x1c.fife.v1.SyncClusterResponse\x12K\n" +
+	"\fGetStateHash\x12\x1c.fife.v1.GetStateHashRequest\x1a\x1d.fife.v1.GetStateHashResponse\x12P\n" +
+	"\rBackupCluster\x12\x1d.fife.v1.BackupClusterRequest\x1a\x1e.fife.v1.BackupClusterResponse0\x01\x12S\n" +
+	"\x0eRestoreCluster\x12\x1e.fife.v1.RestoreClusterRequest\x1a\x1f.fife.v1.RestoreClusterResponse(\x01B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_cluster_proto_rawDescOnce sync.Once
@@ -680,41 +1420,74 @@ func file_fife_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_fife_v1_cluster_proto_rawDescData
 }
 
-var file_fife_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_fife_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_fife_v1_cluster_proto_goTypes = []any{
-	(*Cluster)(nil),               // 0: fife.v1.Cluster
-	(*Member)(nil),                // 1: fife.v1.Member
-	(*GetClusterRequest)(nil),     // 2: fife.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),    // 3: fife.v1.GetClusterResponse
-	(*ListMembersRequest)(nil),    // 4: fife.v1.ListMembersRequest
-	(*ListMembersResponse)(nil),   // 5: fife.v1.ListMembersResponse
-	(*JoinClusterRequest)(nil),    // 6: fife.v1.JoinClusterRequest
-	(*JoinClusterResponse)(nil),   // 7: fife.v1.JoinClusterResponse
-	(*PromoteMemberRequest)(nil),  // 8: fife.v1.PromoteMemberRequest
-	(*PromoteMemberResponse)(nil), // 9: fife.v1.PromoteMemberResponse
-	(*Version)(nil),               // 10: fife.v1.Version
+	(*Cluster)(nil),                    // 0: fife.v1.Cluster
+	(*Member)(nil),                     // 1: fife.v1.Member
+	(*GetClusterRequest)(nil),          // 2: fife.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 3: fife.v1.GetClusterResponse
+	(*ListMembersRequest)(nil),         // 4: fife.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),        // 5: fife.v1.ListMembersResponse
+	(*JoinClusterRequest)(nil),         // 6: fife.v1.JoinClusterRequest
+	(*JoinClusterResponse)(nil),        // 7: fife.v1.JoinClusterResponse
+	(*PromoteMemberRequest)(nil),       // 8: fife.v1.PromoteMemberRequest
+	(*PromoteMemberResponse)(nil),      // 9: fife.v1.PromoteMemberResponse
+	(*RemoveMemberRequest)(nil),        // 10: fife.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),       // 11: fife.v1.RemoveMemberResponse
+	(*TransferLeadershipRequest)(nil),  // 12: fife.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 13: fife.v1.TransferLeadershipResponse
+	(*VerifyClusterRequest)(nil),       // 14: fife.v1.VerifyClusterRequest
+	(*VerifyClusterResponse)(nil),      // 15: fife.v1.VerifyClusterResponse
+	(*MemberHash)(nil),                 // 16: fife.v1.MemberHash
+	(*GetStateHashRequest)(nil),        // 17: fife.v1.GetStateHashRequest
+	(*GetStateHashResponse)(nil),       // 18: fife.v1.GetStateHashResponse
+	(*BackupClusterRequest)(nil),       // 19: fife.v1.BackupClusterRequest
+	(*BackupClusterResponse)(nil),      // 20: fife.v1.BackupClusterResponse
+	(*RestoreClusterRequest)(nil),      // 21: fife.v1.RestoreClusterRequest
+	(*RestoreClusterResponse)(nil),     // 22: fife.v1.RestoreClusterResponse
+	(*SyncClusterRequest)(nil),         // 23: fife.v1.SyncClusterRequest
+	(*SyncClusterResponse)(nil),        // 24: fife.v1.SyncClusterResponse
+	(*Version)(nil),                    // 25: fife.v1.Version
 }
 var file_fife_v1_cluster_proto_depIdxs = []int32{
-	10, // 0: fife.v1.Cluster.version:type_name -> fife.v1.Version
-	10, // 1: fife.v1.Cluster.applied:type_name -> fife.v1.Version
+	25, // 0: fife.v1.Cluster.version:type_name -> fife.v1.Version
+	25, // 1: fife.v1.Cluster.applied:type_name -> fife.v1.Version
 	0,  // 2: fife.v1.GetClusterResponse.cluster:type_name -> fife.v1.Cluster
 	1,  // 3: fife.v1.ListMembersResponse.members:type_name -> fife.v1.Member
-	10, // 4: fife.v1.JoinClusterResponse.applied:type_name -> fife.v1.Version
-	10, // 5: fife.v1.PromoteMemberRequest.applied:type_name -> fife.v1.Version
+	25, // 4: fife.v1.JoinClusterResponse.applied:type_name -> fife.v1.Version
+	25, // 5: fife.v1.PromoteMemberRequest.applied:type_name -> fife.v1.Version
 	1,  // 6: fife.v1.PromoteMemberResponse.member:type_name -> fife.v1.Member
-	2,  // 7: fife.v1.ClusterService.GetCluster:input_type -> fife.v1.GetClusterRequest
-	4,  // 8: fife.v1.ClusterService.ListMembers:input_type -> fife.v1.ListMembersRequest
-	6,  // 9: fife.v1.ClusterService.JoinCluster:input_type -> fife.v1.JoinClusterRequest
-	8,  // 10: fife.v1.ClusterService.PromoteMember:input_type -> fife.v1.PromoteMemberRequest
-	3,  // 11: fife.v1.ClusterService.GetCluster:output_type -> fife.v1.GetClusterResponse
-	5,  // 12: fife.v1.ClusterService.ListMembers:output_type -> fife.v1.ListMembersResponse
-	7,  // 13: fife.v1.ClusterService.JoinCluster:output_type -> fife.v1.JoinClusterResponse
-	9,  // 14: fife.v1.ClusterService.PromoteMember:output_type -> fife.v1.PromoteMemberResponse
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 7: fife.v1.VerifyClusterResponse.members:type_name -> fife.v1.MemberHash
+	25, // 8: fife.v1.BackupClusterResponse.applied:type_name -> fife.v1.Version
+	25, // 9: fife.v1.RestoreClusterResponse.version:type_name -> fife.v1.Version
+	25, // 10: fife.v1.SyncClusterResponse.applied:type_name -> fife.v1.Version
+	2,  // 11: fife.v1.ClusterService.GetCluster:input_type -> fife.v1.GetClusterRequest
+	4,  // 12: fife.v1.ClusterService.ListMembers:input_type -> fife.v1.ListMembersRequest
+	6,  // 13: fife.v1.ClusterService.JoinCluster:input_type -> fife.v1.JoinClusterRequest
+	8,  // 14: fife.v1.ClusterService.PromoteMember:input_type -> fife.v1.PromoteMemberRequest
+	10, // 15: fife.v1.ClusterService.RemoveMember:input_type -> fife.v1.RemoveMemberRequest
+	12, // 16: fife.v1.ClusterService.TransferLeadership:input_type -> fife.v1.TransferLeadershipRequest
+	14, // 17: fife.v1.ClusterService.VerifyCluster:input_type -> fife.v1.VerifyClusterRequest
+	23, // 18: fife.v1.ClusterService.SyncCluster:input_type -> fife.v1.SyncClusterRequest
+	17, // 19: fife.v1.ClusterService.GetStateHash:input_type -> fife.v1.GetStateHashRequest
+	19, // 20: fife.v1.ClusterService.BackupCluster:input_type -> fife.v1.BackupClusterRequest
+	21, // 21: fife.v1.ClusterService.RestoreCluster:input_type -> fife.v1.RestoreClusterRequest
+	3,  // 22: fife.v1.ClusterService.GetCluster:output_type -> fife.v1.GetClusterResponse
+	5,  // 23: fife.v1.ClusterService.ListMembers:output_type -> fife.v1.ListMembersResponse
+	7,  // 24: fife.v1.ClusterService.JoinCluster:output_type -> fife.v1.JoinClusterResponse
+	9,  // 25: fife.v1.ClusterService.PromoteMember:output_type -> fife.v1.PromoteMemberResponse
+	11, // 26: fife.v1.ClusterService.RemoveMember:output_type -> fife.v1.RemoveMemberResponse
+	13, // 27: fife.v1.ClusterService.TransferLeadership:output_type -> fife.v1.TransferLeadershipResponse
+	15, // 28: fife.v1.ClusterService.VerifyCluster:output_type -> fife.v1.VerifyClusterResponse
+	24, // 29: fife.v1.ClusterService.SyncCluster:output_type -> fife.v1.SyncClusterResponse
+	18, // 30: fife.v1.ClusterService.GetStateHash:output_type -> fife.v1.GetStateHashResponse
+	20, // 31: fife.v1.ClusterService.BackupCluster:output_type -> fife.v1.BackupClusterResponse
+	22, // 32: fife.v1.ClusterService.RestoreCluster:output_type -> fife.v1.RestoreClusterResponse
+	22, // [22:33] is the sub-list for method output_type
+	11, // [11:22] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_cluster_proto_init() }
@@ -729,7 +1502,7 @@ func file_fife_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_cluster_proto_rawDesc), len(file_fife_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

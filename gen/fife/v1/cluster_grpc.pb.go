@@ -19,10 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ClusterService_GetCluster_FullMethodName    = "/fife.v1.ClusterService/GetCluster"
-	ClusterService_ListMembers_FullMethodName   = "/fife.v1.ClusterService/ListMembers"
-	ClusterService_JoinCluster_FullMethodName   = "/fife.v1.ClusterService/JoinCluster"
-	ClusterService_PromoteMember_FullMethodName = "/fife.v1.ClusterService/PromoteMember"
+	ClusterService_GetCluster_FullMethodName         = "/fife.v1.ClusterService/GetCluster"
+	ClusterService_ListMembers_FullMethodName        = "/fife.v1.ClusterService/ListMembers"
+	ClusterService_JoinCluster_FullMethodName        = "/fife.v1.ClusterService/JoinCluster"
+	ClusterService_PromoteMember_FullMethodName      = "/fife.v1.ClusterService/PromoteMember"
+	ClusterService_RemoveMember_FullMethodName       = "/fife.v1.ClusterService/RemoveMember"
+	ClusterService_TransferLeadership_FullMethodName = "/fife.v1.ClusterService/TransferLeadership"
+	ClusterService_VerifyCluster_FullMethodName      = "/fife.v1.ClusterService/VerifyCluster"
+	ClusterService_SyncCluster_FullMethodName        = "/fife.v1.ClusterService/SyncCluster"
+	ClusterService_GetStateHash_FullMethodName       = "/fife.v1.ClusterService/GetStateHash"
+	ClusterService_BackupCluster_FullMethodName      = "/fife.v1.ClusterService/BackupCluster"
+	ClusterService_RestoreCluster_FullMethodName     = "/fife.v1.ClusterService/RestoreCluster"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -43,6 +50,31 @@ type ClusterServiceClient interface {
 	// itself once it has caught up. NOT_FOUND if it has not joined,
 	// FAILED_PRECONDITION (NOT_CAUGHT_UP) while it is behind.
 	PromoteMember(ctx context.Context, in *PromoteMemberRequest, opts ...grpc.CallOption) (*PromoteMemberResponse, error)
+	// RemoveMember takes a node out of the cluster. FAILED_PRECONDITION
+	// (QUORUM_AT_RISK) if the voters that remain and can be reached would be no
+	// majority. Removing the leader makes it hand leadership over first.
+	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
+	// TransferLeadership makes another voter the leader. NOT_FOUND if the named
+	// member does not vote.
+	TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error)
+	// VerifyCluster compares the states of all members as of one entry of the log.
+	VerifyCluster(ctx context.Context, in *VerifyClusterRequest, opts ...grpc.CallOption) (*VerifyClusterResponse, error)
+	// SyncCluster returns what the leader has applied, everything acknowledged
+	// before the call included. A node that has come to it can answer by itself.
+	SyncCluster(ctx context.Context, in *SyncClusterRequest, opts ...grpc.CallOption) (*SyncClusterResponse, error)
+	// GetStateHash returns the hash of the answering node's state as of a
+	// checkpoint. Nodes ask each other; FAILED_PRECONDITION (NO_CHECKPOINT) if the
+	// node has no such checkpoint.
+	GetStateHash(ctx context.Context, in *GetStateHashRequest, opts ...grpc.CallOption) (*GetStateHashResponse, error)
+	// BackupCluster streams a consistent, checksummed copy of all that the cluster
+	// holds, without stopping writes. It holds secrets: keep it safe.
+	BackupCluster(ctx context.Context, in *BackupClusterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupClusterResponse], error)
+	// RestoreCluster makes the state in a backup that of a new cluster, under a
+	// higher epoch, so that agents follow. FAILED_PRECONDITION (NOT_EMPTY) if the
+	// cluster has APIs; INVALID_ARGUMENT (BAD_BACKUP) if the backup is damaged.
+	// Only the leader takes it: others answer UNAVAILABLE (NO_LEADER) with the
+	// leader's address.
+	RestoreCluster(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[RestoreClusterRequest, RestoreClusterResponse], error)
 }
 
 type clusterServiceClient struct {
@@ -93,6 +125,88 @@ func (c *clusterServiceClient) PromoteMember(ctx context.Context, in *PromoteMem
 	return out, nil
 }
 
+func (c *clusterServiceClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveMemberResponse)
+	err := c.cc.Invoke(ctx, ClusterService_RemoveMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferLeadershipResponse)
+	err := c.cc.Invoke(ctx, ClusterService_TransferLeadership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) VerifyCluster(ctx context.Context, in *VerifyClusterRequest, opts ...grpc.CallOption) (*VerifyClusterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyClusterResponse)
+	err := c.cc.Invoke(ctx, ClusterService_VerifyCluster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) SyncCluster(ctx context.Context, in *SyncClusterRequest, opts ...grpc.CallOption) (*SyncClusterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SyncClusterResponse)
+	err := c.cc.Invoke(ctx, ClusterService_SyncCluster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) GetStateHash(ctx context.Context, in *GetStateHashRequest, opts ...grpc.CallOption) (*GetStateHashResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStateHashResponse)
+	err := c.cc.Invoke(ctx, ClusterService_GetStateHash_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) BackupCluster(ctx context.Context, in *BackupClusterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupClusterResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ClusterService_ServiceDesc.Streams[0], ClusterService_BackupCluster_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupClusterRequest, BackupClusterResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClusterService_BackupClusterClient = grpc.ServerStreamingClient[BackupClusterResponse]
+
+func (c *clusterServiceClient) RestoreCluster(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[RestoreClusterRequest, RestoreClusterResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ClusterService_ServiceDesc.Streams[1], ClusterService_RestoreCluster_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RestoreClusterRequest, RestoreClusterResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClusterService_RestoreClusterClient = grpc.ClientStreamingClient[RestoreClusterRequest, RestoreClusterResponse]
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -111,6 +225,31 @@ type ClusterServiceServer interface {
 	// itself once it has caught up. NOT_FOUND if it has not joined,
 	// FAILED_PRECONDITION (NOT_CAUGHT_UP) while it is behind.
 	PromoteMember(context.Context, *PromoteMemberRequest) (*PromoteMemberResponse, error)
+	// RemoveMember takes a node out of the cluster. FAILED_PRECONDITION
+	// (QUORUM_AT_RISK) if the voters that remain and can be reached would be no
+	// majority. Removing the leader makes it hand leadership over first.
+	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
+	// TransferLeadership makes another voter the leader. NOT_FOUND if the named
+	// member does not vote.
+	TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error)
+	// VerifyCluster compares the states of all members as of one entry of the log.
+	VerifyCluster(context.Context, *VerifyClusterRequest) (*VerifyClusterResponse, error)
+	// SyncCluster returns what the leader has applied, everything acknowledged
+	// before the call included. A node that has come to it can answer by itself.
+	SyncCluster(context.Context, *SyncClusterRequest) (*SyncClusterResponse, error)
+	// GetStateHash returns the hash of the answering node's state as of a
+	// checkpoint. Nodes ask each other; FAILED_PRECONDITION (NO_CHECKPOINT) if the
+	// node has no such checkpoint.
+	GetStateHash(context.Context, *GetStateHashRequest) (*GetStateHashResponse, error)
+	// BackupCluster streams a consistent, checksummed copy of all that the cluster
+	// holds, without stopping writes. It holds secrets: keep it safe.
+	BackupCluster(*BackupClusterRequest, grpc.ServerStreamingServer[BackupClusterResponse]) error
+	// RestoreCluster makes the state in a backup that of a new cluster, under a
+	// higher epoch, so that agents follow. FAILED_PRECONDITION (NOT_EMPTY) if the
+	// cluster has APIs; INVALID_ARGUMENT (BAD_BACKUP) if the backup is damaged.
+	// Only the leader takes it: others answer UNAVAILABLE (NO_LEADER) with the
+	// leader's address.
+	RestoreCluster(grpc.ClientStreamingServer[RestoreClusterRequest, RestoreClusterResponse]) error
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -132,6 +271,27 @@ func (UnimplementedClusterServiceServer) JoinCluster(context.Context, *JoinClust
 }
 func (UnimplementedClusterServiceServer) PromoteMember(context.Context, *PromoteMemberRequest) (*PromoteMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PromoteMember not implemented")
+}
+func (UnimplementedClusterServiceServer) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
+}
+func (UnimplementedClusterServiceServer) TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeadership not implemented")
+}
+func (UnimplementedClusterServiceServer) VerifyCluster(context.Context, *VerifyClusterRequest) (*VerifyClusterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyCluster not implemented")
+}
+func (UnimplementedClusterServiceServer) SyncCluster(context.Context, *SyncClusterRequest) (*SyncClusterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SyncCluster not implemented")
+}
+func (UnimplementedClusterServiceServer) GetStateHash(context.Context, *GetStateHashRequest) (*GetStateHashResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStateHash not implemented")
+}
+func (UnimplementedClusterServiceServer) BackupCluster(*BackupClusterRequest, grpc.ServerStreamingServer[BackupClusterResponse]) error {
+	return status.Error(codes.Unimplemented, "method BackupCluster not implemented")
+}
+func (UnimplementedClusterServiceServer) RestoreCluster(grpc.ClientStreamingServer[RestoreClusterRequest, RestoreClusterResponse]) error {
+	return status.Error(codes.Unimplemented, "method RestoreCluster not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -226,6 +386,114 @@ func _ClusterService_PromoteMember_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).RemoveMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_RemoveMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).RemoveMember(ctx, req.(*RemoveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_TransferLeadership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferLeadershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).TransferLeadership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_TransferLeadership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).TransferLeadership(ctx, req.(*TransferLeadershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_VerifyCluster_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyClusterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).VerifyCluster(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_VerifyCluster_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).VerifyCluster(ctx, req.(*VerifyClusterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_SyncCluster_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SyncClusterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).SyncCluster(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_SyncCluster_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).SyncCluster(ctx, req.(*SyncClusterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_GetStateHash_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStateHashRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).GetStateHash(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_GetStateHash_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).GetStateHash(ctx, req.(*GetStateHashRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_BackupCluster_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupClusterRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ClusterServiceServer).BackupCluster(m, &grpc.GenericServerStream[BackupClusterRequest, BackupClusterResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClusterService_BackupClusterServer = grpc.ServerStreamingServer[BackupClusterResponse]
+
+func _ClusterService_RestoreCluster_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ClusterServiceServer).RestoreCluster(&grpc.GenericServerStream[RestoreClusterRequest, RestoreClusterResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClusterService_RestoreClusterServer = grpc.ClientStreamingServer[RestoreClusterRequest, RestoreClusterResponse]
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -249,7 +517,38 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "PromoteMember",
 			Handler:    _ClusterService_PromoteMember_Handler,
 		},
+		{
+			MethodName: "RemoveMember",
+			Handler:    _ClusterService_RemoveMember_Handler,
+		},
+		{
+			MethodName: "TransferLeadership",
+			Handler:    _ClusterService_TransferLeadership_Handler,
+		},
+		{
+			MethodName: "VerifyCluster",
+			Handler:    _ClusterService_VerifyCluster_Handler,
+		},
+		{
+			MethodName: "SyncCluster",
+			Handler:    _ClusterService_SyncCluster_Handler,
+		},
+		{
+			MethodName: "GetStateHash",
+			Handler:    _ClusterService_GetStateHash_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "BackupCluster",
+			Handler:       _ClusterService_BackupCluster_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "RestoreCluster",
+			Handler:       _ClusterService_RestoreCluster_Handler,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "fife/v1/cluster.proto",
 }

@@ -374,7 +374,9 @@ func (x *CreateDeploymentResponse) GetPreview() *StagePreview {
 type GetDeploymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. `apis/{api}/deployments/{number}`.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,11 +418,20 @@ func (x *GetDeploymentRequest) GetName() string {
 	return ""
 }
 
+func (x *GetDeploymentRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // GetDeploymentResponse is the response of GetDeployment.
 type GetDeploymentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The deployment.
-	Deployment    *Deployment `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	Deployment *Deployment `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,2,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +473,13 @@ func (x *GetDeploymentResponse) GetDeployment() *Deployment {
 	return nil
 }
 
+func (x *GetDeploymentResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // ListDeploymentsRequest is the request of ListDeployments.
 type ListDeploymentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -470,7 +488,9 @@ type ListDeploymentsRequest struct {
 	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -526,6 +546,13 @@ func (x *ListDeploymentsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListDeploymentsRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ListDeploymentsResponse is the response of ListDeployments.
 type ListDeploymentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -533,6 +560,8 @@ type ListDeploymentsResponse struct {
 	Deployments []*Deployment `protobuf:"bytes,1,rep,name=deployments,proto3" json:"deployments,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -581,6 +610,13 @@ func (x *ListDeploymentsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListDeploymentsResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // ListDeploymentRoutesRequest is the request of ListDeploymentRoutes.
 type ListDeploymentRoutesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -589,7 +625,9 @@ type ListDeploymentRoutesRequest struct {
 	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +683,13 @@ func (x *ListDeploymentRoutesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListDeploymentRoutesRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ListDeploymentRoutesResponse is the response of ListDeploymentRoutes.
 type ListDeploymentRoutesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -652,6 +697,8 @@ type ListDeploymentRoutesResponse struct {
 	Routes []*Route `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,6 +745,13 @@ func (x *ListDeploymentRoutesResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListDeploymentRoutesResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
 }
 
 // DeleteDeploymentRequest is the request of DeleteDeployment.
@@ -852,29 +906,35 @@ const file_fife_v1_deployment_proto_rawDesc = "" +
 	"\x05stage\x18\x02 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12*\n" +
 	"\aversion\x18\x04 \x01(\v2\x10.fife.v1.VersionR\aversion\x12/\n" +
-	"\apreview\x18\x05 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"*\n" +
+	"\apreview\x18\x05 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"f\n" +
 	"\x14GetDeploymentRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"L\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"~\n" +
 	"\x15GetDeploymentResponse\x123\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2\x13.fife.v1.DeploymentR\n" +
-	"deployment\"l\n" +
+	"deployment\x120\n" +
+	"\tstaleness\x18\x02 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xa8\x01\n" +
 	"\x16ListDeploymentsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"x\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x04 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\xaa\x01\n" +
 	"\x17ListDeploymentsResponse\x125\n" +
 	"\vdeployments\x18\x01 \x03(\v2\x13.fife.v1.DeploymentR\vdeployments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"q\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xad\x01\n" +
 	"\x1bListDeploymentRoutesRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"n\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x04 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\xa0\x01\n" +
 	"\x1cListDeploymentRoutesResponse\x12&\n" +
 	"\x06routes\x18\x01 \x03(\v2\x0e.fife.v1.RouteR\x06routes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x85\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\x85\x01\n" +
 	"\x17DeleteDeploymentRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
@@ -926,7 +986,9 @@ var file_fife_v1_deployment_proto_goTypes = []any{
 	(*Stage)(nil),                        // 14: fife.v1.Stage
 	(*Version)(nil),                      // 15: fife.v1.Version
 	(*StagePreview)(nil),                 // 16: fife.v1.StagePreview
-	(*Route)(nil),                        // 17: fife.v1.Route
+	(ReadConsistency)(0),                 // 17: fife.v1.ReadConsistency
+	(*Staleness)(nil),                    // 18: fife.v1.Staleness
+	(*Route)(nil),                        // 19: fife.v1.Route
 }
 var file_fife_v1_deployment_proto_depIdxs = []int32{
 	12, // 0: fife.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
@@ -936,25 +998,31 @@ var file_fife_v1_deployment_proto_depIdxs = []int32{
 	14, // 4: fife.v1.CreateDeploymentResponse.stage:type_name -> fife.v1.Stage
 	15, // 5: fife.v1.CreateDeploymentResponse.version:type_name -> fife.v1.Version
 	16, // 6: fife.v1.CreateDeploymentResponse.preview:type_name -> fife.v1.StagePreview
-	1,  // 7: fife.v1.GetDeploymentResponse.deployment:type_name -> fife.v1.Deployment
-	1,  // 8: fife.v1.ListDeploymentsResponse.deployments:type_name -> fife.v1.Deployment
-	17, // 9: fife.v1.ListDeploymentRoutesResponse.routes:type_name -> fife.v1.Route
-	15, // 10: fife.v1.DeleteDeploymentResponse.version:type_name -> fife.v1.Version
-	2,  // 11: fife.v1.DeploymentService.CreateDeployment:input_type -> fife.v1.CreateDeploymentRequest
-	4,  // 12: fife.v1.DeploymentService.GetDeployment:input_type -> fife.v1.GetDeploymentRequest
-	6,  // 13: fife.v1.DeploymentService.ListDeployments:input_type -> fife.v1.ListDeploymentsRequest
-	8,  // 14: fife.v1.DeploymentService.ListDeploymentRoutes:input_type -> fife.v1.ListDeploymentRoutesRequest
-	10, // 15: fife.v1.DeploymentService.DeleteDeployment:input_type -> fife.v1.DeleteDeploymentRequest
-	3,  // 16: fife.v1.DeploymentService.CreateDeployment:output_type -> fife.v1.CreateDeploymentResponse
-	5,  // 17: fife.v1.DeploymentService.GetDeployment:output_type -> fife.v1.GetDeploymentResponse
-	7,  // 18: fife.v1.DeploymentService.ListDeployments:output_type -> fife.v1.ListDeploymentsResponse
-	9,  // 19: fife.v1.DeploymentService.ListDeploymentRoutes:output_type -> fife.v1.ListDeploymentRoutesResponse
-	11, // 20: fife.v1.DeploymentService.DeleteDeployment:output_type -> fife.v1.DeleteDeploymentResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	17, // 7: fife.v1.GetDeploymentRequest.consistency:type_name -> fife.v1.ReadConsistency
+	1,  // 8: fife.v1.GetDeploymentResponse.deployment:type_name -> fife.v1.Deployment
+	18, // 9: fife.v1.GetDeploymentResponse.staleness:type_name -> fife.v1.Staleness
+	17, // 10: fife.v1.ListDeploymentsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	1,  // 11: fife.v1.ListDeploymentsResponse.deployments:type_name -> fife.v1.Deployment
+	18, // 12: fife.v1.ListDeploymentsResponse.staleness:type_name -> fife.v1.Staleness
+	17, // 13: fife.v1.ListDeploymentRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	19, // 14: fife.v1.ListDeploymentRoutesResponse.routes:type_name -> fife.v1.Route
+	18, // 15: fife.v1.ListDeploymentRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	15, // 16: fife.v1.DeleteDeploymentResponse.version:type_name -> fife.v1.Version
+	2,  // 17: fife.v1.DeploymentService.CreateDeployment:input_type -> fife.v1.CreateDeploymentRequest
+	4,  // 18: fife.v1.DeploymentService.GetDeployment:input_type -> fife.v1.GetDeploymentRequest
+	6,  // 19: fife.v1.DeploymentService.ListDeployments:input_type -> fife.v1.ListDeploymentsRequest
+	8,  // 20: fife.v1.DeploymentService.ListDeploymentRoutes:input_type -> fife.v1.ListDeploymentRoutesRequest
+	10, // 21: fife.v1.DeploymentService.DeleteDeployment:input_type -> fife.v1.DeleteDeploymentRequest
+	3,  // 22: fife.v1.DeploymentService.CreateDeployment:output_type -> fife.v1.CreateDeploymentResponse
+	5,  // 23: fife.v1.DeploymentService.GetDeployment:output_type -> fife.v1.GetDeploymentResponse
+	7,  // 24: fife.v1.DeploymentService.ListDeployments:output_type -> fife.v1.ListDeploymentsResponse
+	9,  // 25: fife.v1.DeploymentService.ListDeploymentRoutes:output_type -> fife.v1.ListDeploymentRoutesResponse
+	11, // 26: fife.v1.DeploymentService.DeleteDeployment:output_type -> fife.v1.DeleteDeploymentResponse
+	22, // [22:27] is the sub-list for method output_type
+	17, // [17:22] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_deployment_proto_init() }

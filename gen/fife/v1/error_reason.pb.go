@@ -60,6 +60,7 @@ const (
 	// FAILED_PRECONDITION: a joined node is not caught up. `resource`.
 	ErrorReason_ERROR_REASON_NOT_CAUGHT_UP ErrorReason = 14
 	// UNAVAILABLE: no leader is known or reachable; nothing was done; try again.
+	// `leader`, its address, if only the leader takes the call.
 	ErrorReason_ERROR_REASON_NO_LEADER ErrorReason = 15
 	// UNKNOWN: the change may or may not have been carried out; repeat it with
 	// the same request_id.
@@ -68,6 +69,20 @@ const (
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 17
 	// RESOURCE_EXHAUSTED: a declared limit is reached. `resource`, `limit`.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 18
+	// FAILED_PRECONDITION: the members that remain would be no majority.
+	ErrorReason_ERROR_REASON_QUORUM_AT_RISK ErrorReason = 19
+	// FAILED_PRECONDITION: the node has no state of that index any more.
+	ErrorReason_ERROR_REASON_NO_CHECKPOINT ErrorReason = 20
+	// INVALID_ARGUMENT: the backup is damaged, cut short or of another format.
+	ErrorReason_ERROR_REASON_BAD_BACKUP ErrorReason = 21
+	// FAILED_PRECONDITION: a backup is restored into an empty cluster only.
+	ErrorReason_ERROR_REASON_NOT_EMPTY ErrorReason = 22
+	// RESOURCE_EXHAUSTED: the leader's disk is nearly full; nothing was done.
+	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 23
+	// FAILED_PRECONDITION: the calling node belongs to another cluster.
+	ErrorReason_ERROR_REASON_OTHER_CLUSTER ErrorReason = 24
+	// FAILED_PRECONDITION: a node runs a build that could not read the change.
+	ErrorReason_ERROR_REASON_NOT_SUPPORTED ErrorReason = 25
 )
 
 // Enum value maps for ErrorReason.
@@ -92,6 +107,13 @@ var (
 		16: "ERROR_REASON_OUTCOME_UNKNOWN",
 		17: "ERROR_REASON_INTERNAL",
 		18: "ERROR_REASON_LIMIT_REACHED",
+		19: "ERROR_REASON_QUORUM_AT_RISK",
+		20: "ERROR_REASON_NO_CHECKPOINT",
+		21: "ERROR_REASON_BAD_BACKUP",
+		22: "ERROR_REASON_NOT_EMPTY",
+		23: "ERROR_REASON_DISK_FULL",
+		24: "ERROR_REASON_OTHER_CLUSTER",
+		25: "ERROR_REASON_NOT_SUPPORTED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -113,6 +135,13 @@ var (
 		"ERROR_REASON_OUTCOME_UNKNOWN":    16,
 		"ERROR_REASON_INTERNAL":           17,
 		"ERROR_REASON_LIMIT_REACHED":      18,
+		"ERROR_REASON_QUORUM_AT_RISK":     19,
+		"ERROR_REASON_NO_CHECKPOINT":      20,
+		"ERROR_REASON_BAD_BACKUP":         21,
+		"ERROR_REASON_NOT_EMPTY":          22,
+		"ERROR_REASON_DISK_FULL":          23,
+		"ERROR_REASON_OTHER_CLUSTER":      24,
+		"ERROR_REASON_NOT_SUPPORTED":      25,
 	}
 )
 
@@ -147,7 +176,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xea\x04\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xc0\x06\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -168,7 +197,14 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x16ERROR_REASON_NO_LEADER\x10\x0f\x12 \n" +
 	"\x1cERROR_REASON_OUTCOME_UNKNOWN\x10\x10\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x11\x12\x1e\n" +
-	"\x1aERROR_REASON_LIMIT_REACHED\x10\x12B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1aERROR_REASON_LIMIT_REACHED\x10\x12\x12\x1f\n" +
+	"\x1bERROR_REASON_QUORUM_AT_RISK\x10\x13\x12\x1e\n" +
+	"\x1aERROR_REASON_NO_CHECKPOINT\x10\x14\x12\x1b\n" +
+	"\x17ERROR_REASON_BAD_BACKUP\x10\x15\x12\x1a\n" +
+	"\x16ERROR_REASON_NOT_EMPTY\x10\x16\x12\x1a\n" +
+	"\x16ERROR_REASON_DISK_FULL\x10\x17\x12\x1e\n" +
+	"\x1aERROR_REASON_OTHER_CLUSTER\x10\x18\x12\x1e\n" +
+	"\x1aERROR_REASON_NOT_SUPPORTED\x10\x19B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -827,7 +827,9 @@ func (x *CreateStageResponse) GetVersion() *Version {
 type GetStageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. `apis/{api}/stages/{stage}`.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -869,11 +871,20 @@ func (x *GetStageRequest) GetName() string {
 	return ""
 }
 
+func (x *GetStageRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // GetStageResponse is the response of GetStage.
 type GetStageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The stage.
-	Stage         *Stage `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	Stage *Stage `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,2,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -915,6 +926,13 @@ func (x *GetStageResponse) GetStage() *Stage {
 	return nil
 }
 
+func (x *GetStageResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // ListStagesRequest is the request of ListStages.
 type ListStagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -923,7 +941,9 @@ type ListStagesRequest struct {
 	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -979,6 +999,13 @@ func (x *ListStagesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListStagesRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ListStagesResponse is the response of ListStages.
 type ListStagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -986,6 +1013,8 @@ type ListStagesResponse struct {
 	Stages []*Stage `protobuf:"bytes,1,rep,name=stages,proto3" json:"stages,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1032,6 +1061,13 @@ func (x *ListStagesResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListStagesResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
 }
 
 // UpdateStageRequest is the request of UpdateStage.
@@ -2077,7 +2113,9 @@ type ListStageRevisionsRequest struct {
 	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the previous page.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2133,6 +2171,13 @@ func (x *ListStageRevisionsRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListStageRevisionsRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ListStageRevisionsResponse is the response of ListStageRevisions.
 type ListStageRevisionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2140,6 +2185,8 @@ type ListStageRevisionsResponse struct {
 	Revisions []*StageRevision `protobuf:"bytes,1,rep,name=revisions,proto3" json:"revisions,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2188,13 +2235,22 @@ func (x *ListStageRevisionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListStageRevisionsResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 // ExplainSplitRequest is the request of ExplainSplit.
 type ExplainSplitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. The stage, `apis/{api}/stages/{stage}`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Required. The key, as the request would carry it: 1 to 4,096 bytes.
-	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2243,6 +2299,13 @@ func (x *ExplainSplitRequest) GetKey() string {
 	return ""
 }
 
+func (x *ExplainSplitRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
 // ExplainSplitResponse is the response of ExplainSplit.
 type ExplainSplitResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2258,7 +2321,9 @@ type ExplainSplitResponse struct {
 	// The canary's salt.
 	Salt uint64 `protobuf:"fixed64,5,opt,name=salt,proto3" json:"salt,omitempty"`
 	// Why, in one sentence.
-	Explanation   string `protobuf:"bytes,6,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	Explanation string `protobuf:"bytes,6,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,7,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2333,6 +2398,13 @@ func (x *ExplainSplitResponse) GetExplanation() string {
 		return x.Explanation
 	}
 	return ""
+}
+
+func (x *ExplainSplitResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
 }
 
 var File_fife_v1_stage_proto protoreflect.FileDescriptor
@@ -2416,19 +2488,23 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x13CreateStageResponse\x12$\n" +
 	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12*\n" +
-	"\aversion\x18\x03 \x01(\v2\x10.fife.v1.VersionR\aversion\"%\n" +
+	"\aversion\x18\x03 \x01(\v2\x10.fife.v1.VersionR\aversion\"a\n" +
 	"\x0fGetStageRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"8\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"j\n" +
 	"\x10GetStageResponse\x12$\n" +
-	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\"g\n" +
+	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x120\n" +
+	"\tstaleness\x18\x02 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xa3\x01\n" +
 	"\x11ListStagesRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"d\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x04 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\x96\x01\n" +
 	"\x12ListStagesResponse\x12&\n" +
 	"\x06stages\x18\x01 \x03(\v2\x0e.fife.v1.StageR\x06stages\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbb\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xbb\x01\n" +
 	"\x12UpdateStageRequest\x12$\n" +
 	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -2510,18 +2586,21 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12*\n" +
 	"\aversion\x18\x03 \x01(\v2\x10.fife.v1.VersionR\aversion\x12/\n" +
-	"\apreview\x18\x04 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"o\n" +
+	"\apreview\x18\x04 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"\xab\x01\n" +
 	"\x19ListStageRevisionsRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\"z\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x04 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\xac\x01\n" +
 	"\x1aListStageRevisionsResponse\x124\n" +
 	"\trevisions\x18\x01 \x03(\v2\x16.fife.v1.StageRevisionR\trevisions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\";\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"w\n" +
 	"\x13ExplainSplitRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\"\xbc\x01\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12:\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\xee\x01\n" +
 	"\x14ExplainSplitResponse\x12\x18\n" +
 	"\avariant\x18\x01 \x01(\tR\avariant\x12\x1e\n" +
 	"\n" +
@@ -2530,7 +2609,8 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x06bucket\x18\x03 \x01(\rR\x06bucket\x12\x1c\n" +
 	"\tthreshold\x18\x04 \x01(\rR\tthreshold\x12\x12\n" +
 	"\x04salt\x18\x05 \x01(\x06R\x04salt\x12 \n" +
-	"\vexplanation\x18\x06 \x01(\tR\vexplanation2\xa1\a\n" +
+	"\vexplanation\x18\x06 \x01(\tR\vexplanation\x120\n" +
+	"\tstaleness\x18\a \x01(\v2\x12.fife.v1.StalenessR\tstaleness2\xa1\a\n" +
 	"\fStageService\x12H\n" +
 	"\vCreateStage\x12\x1b.fife.v1.CreateStageRequest\x1a\x1c.fife.v1.CreateStageResponse\x12?\n" +
 	"\bGetStage\x12\x18.fife.v1.GetStageRequest\x1a\x19.fife.v1.GetStageResponse\x12E\n" +
@@ -2596,7 +2676,9 @@ var file_fife_v1_stage_proto_goTypes = []any{
 	nil,                                // 33: fife.v1.StageConfig.VariablesEntry
 	(*timestamppb.Timestamp)(nil),      // 34: google.protobuf.Timestamp
 	(*Version)(nil),                    // 35: fife.v1.Version
-	(*fieldmaskpb.FieldMask)(nil),      // 36: google.protobuf.FieldMask
+	(ReadConsistency)(0),               // 36: fife.v1.ReadConsistency
+	(*Staleness)(nil),                  // 37: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil),      // 38: google.protobuf.FieldMask
 }
 var file_fife_v1_stage_proto_depIdxs = []int32{
 	31, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
@@ -2615,62 +2697,70 @@ var file_fife_v1_stage_proto_depIdxs = []int32{
 	0,  // 13: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
 	0,  // 14: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
 	35, // 15: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
-	0,  // 16: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
-	0,  // 17: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
-	0,  // 18: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
-	36, // 19: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 20: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
-	35, // 21: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
-	6,  // 22: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
-	35, // 23: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
-	1,  // 24: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
-	0,  // 25: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 26: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 27: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	1,  // 28: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
-	36, // 29: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 30: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 31: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 32: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	0,  // 33: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 34: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 35: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	0,  // 36: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 37: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 38: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	0,  // 39: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
-	35, // 40: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
-	6,  // 41: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
-	5,  // 42: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
-	7,  // 43: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
-	9,  // 44: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
-	11, // 45: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
-	13, // 46: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
-	15, // 47: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
-	17, // 48: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
-	19, // 49: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
-	21, // 50: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
-	23, // 51: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
-	25, // 52: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
-	27, // 53: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
-	29, // 54: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
-	8,  // 55: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
-	10, // 56: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
-	12, // 57: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
-	14, // 58: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
-	16, // 59: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
-	18, // 60: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
-	20, // 61: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
-	22, // 62: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
-	24, // 63: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
-	26, // 64: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
-	28, // 65: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
-	30, // 66: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
-	55, // [55:67] is the sub-list for method output_type
-	43, // [43:55] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	36, // 16: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
+	0,  // 17: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
+	37, // 18: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
+	36, // 19: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	0,  // 20: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
+	37, // 21: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
+	0,  // 22: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
+	38, // 23: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 24: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
+	35, // 25: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
+	6,  // 26: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
+	35, // 27: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
+	1,  // 28: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
+	0,  // 29: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
+	35, // 30: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
+	6,  // 31: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	1,  // 32: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
+	38, // 33: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 34: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
+	35, // 35: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
+	6,  // 36: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	0,  // 37: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
+	35, // 38: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
+	6,  // 39: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	0,  // 40: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
+	35, // 41: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
+	6,  // 42: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	0,  // 43: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
+	35, // 44: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
+	6,  // 45: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
+	36, // 46: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	5,  // 47: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
+	37, // 48: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
+	36, // 49: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
+	37, // 50: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
+	7,  // 51: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
+	9,  // 52: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
+	11, // 53: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
+	13, // 54: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
+	15, // 55: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
+	17, // 56: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
+	19, // 57: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
+	21, // 58: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
+	23, // 59: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
+	25, // 60: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
+	27, // 61: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
+	29, // 62: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
+	8,  // 63: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
+	10, // 64: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
+	12, // 65: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
+	14, // 66: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
+	16, // 67: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
+	18, // 68: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
+	20, // 69: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
+	22, // 70: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
+	24, // 71: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
+	26, // 72: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
+	28, // 73: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
+	30, // 74: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
+	63, // [63:75] is the sub-list for method output_type
+	51, // [51:63] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_stage_proto_init() }

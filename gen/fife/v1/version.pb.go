@@ -9,6 +9,7 @@ package fifev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -20,6 +21,56 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// ReadConsistency says what a read may miss.
+type ReadConsistency int32
+
+const (
+	// Nothing: the answer holds all that was acknowledged before the call. It
+	// costs a round among the nodes.
+	ReadConsistency_READ_CONSISTENCY_UNSPECIFIED ReadConsistency = 0
+	// What the answering node has not learnt yet. It works without a leader.
+	ReadConsistency_READ_CONSISTENCY_STALE ReadConsistency = 1
+)
+
+// Enum value maps for ReadConsistency.
+var (
+	ReadConsistency_name = map[int32]string{
+		0: "READ_CONSISTENCY_UNSPECIFIED",
+		1: "READ_CONSISTENCY_STALE",
+	}
+	ReadConsistency_value = map[string]int32{
+		"READ_CONSISTENCY_UNSPECIFIED": 0,
+		"READ_CONSISTENCY_STALE":       1,
+	}
+)
+
+func (x ReadConsistency) Enum() *ReadConsistency {
+	p := new(ReadConsistency)
+	*p = x
+	return p
+}
+
+func (x ReadConsistency) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReadConsistency) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_version_proto_enumTypes[0].Descriptor()
+}
+
+func (ReadConsistency) Type() protoreflect.EnumType {
+	return &file_fife_v1_version_proto_enumTypes[0]
+}
+
+func (x ReadConsistency) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReadConsistency.Descriptor instead.
+func (ReadConsistency) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_version_proto_rawDescGZIP(), []int{0}
+}
 
 // Version names one committed state of what agents route by. Versions are
 // ordered, first by epoch, then by index, and written `EPOCH.INDEX`. A change
@@ -78,14 +129,75 @@ func (x *Version) GetIndex() uint64 {
 	return 0
 }
 
+// Staleness says how old a stale answer may be.
+type Staleness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last change that the answering node had applied.
+	Applied *Version `protobuf:"bytes,1,opt,name=applied,proto3" json:"applied,omitempty"`
+	// Time since the answering node last heard from a leader; zero on the leader.
+	Age           *durationpb.Duration `protobuf:"bytes,2,opt,name=age,proto3" json:"age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Staleness) Reset() {
+	*x = Staleness{}
+	mi := &file_fife_v1_version_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Staleness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Staleness) ProtoMessage() {}
+
+func (x *Staleness) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_version_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Staleness.ProtoReflect.Descriptor instead.
+func (*Staleness) Descriptor() ([]byte, []int) {
+	return file_fife_v1_version_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Staleness) GetApplied() *Version {
+	if x != nil {
+		return x.Applied
+	}
+	return nil
+}
+
+func (x *Staleness) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
 var File_fife_v1_version_proto protoreflect.FileDescriptor
 
 const file_fife_v1_version_proto_rawDesc = "" +
 	"\n" +
-	"\x15fife/v1/version.proto\x12\afife.v1\"5\n" +
+	"\x15fife/v1/version.proto\x12\afife.v1\x1a\x1egoogle/protobuf/duration.proto\"5\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x04R\x05indexB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x05index\x18\x02 \x01(\x04R\x05index\"d\n" +
+	"\tStaleness\x12*\n" +
+	"\aapplied\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aapplied\x12+\n" +
+	"\x03age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03age*O\n" +
+	"\x0fReadConsistency\x12 \n" +
+	"\x1cREAD_CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16READ_CONSISTENCY_STALE\x10\x01B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_version_proto_rawDescOnce sync.Once
@@ -99,16 +211,22 @@ func file_fife_v1_version_proto_rawDescGZIP() []byte {
 	return file_fife_v1_version_proto_rawDescData
 }
 
-var file_fife_v1_version_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_fife_v1_version_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_fife_v1_version_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_fife_v1_version_proto_goTypes = []any{
-	(*Version)(nil), // 0: fife.v1.Version
+	(ReadConsistency)(0),        // 0: fife.v1.ReadConsistency
+	(*Version)(nil),             // 1: fife.v1.Version
+	(*Staleness)(nil),           // 2: fife.v1.Staleness
+	(*durationpb.Duration)(nil), // 3: google.protobuf.Duration
 }
 var file_fife_v1_version_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: fife.v1.Staleness.applied:type_name -> fife.v1.Version
+	3, // 1: fife.v1.Staleness.age:type_name -> google.protobuf.Duration
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_version_proto_init() }
@@ -121,13 +239,14 @@ func file_fife_v1_version_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_version_proto_rawDesc), len(file_fife_v1_version_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   1,
+			NumEnums:      1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_fife_v1_version_proto_goTypes,
 		DependencyIndexes: file_fife_v1_version_proto_depIdxs,
+		EnumInfos:         file_fife_v1_version_proto_enumTypes,
 		MessageInfos:      file_fife_v1_version_proto_msgTypes,
 	}.Build()
 	File_fife_v1_version_proto = out.File

@@ -155,12 +155,17 @@ type Command struct {
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// SHA-256 of the call, to tell a repeat from a misuse of its request id.
 	Fingerprint []byte `protobuf:"bytes,5,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// The oldest schema that has this command; a node that knows only older ones
+	// stops rather than guess.
+	Schema uint32 `protobuf:"varint,6,opt,name=schema,proto3" json:"schema,omitempty"`
 	// What to do.
 	//
 	// Types that are valid to be assigned to Op:
 	//
 	//	*Command_InitCluster
 	//	*Command_PutNode
+	//	*Command_DeleteNode
+	//	*Command_Checkpoint
 	//	*Command_CreateApi
 	//	*Command_UpdateApi
 	//	*Command_DeleteApi
@@ -246,6 +251,13 @@ func (x *Command) GetFingerprint() []byte {
 	return nil
 }
 
+func (x *Command) GetSchema() uint32 {
+	if x != nil {
+		return x.Schema
+	}
+	return 0
+}
+
 func (x *Command) GetOp() isCommand_Op {
 	if x != nil {
 		return x.Op
@@ -266,6 +278,24 @@ func (x *Command) GetPutNode() *PutNode {
 	if x != nil {
 		if x, ok := x.Op.(*Command_PutNode); ok {
 			return x.PutNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteNode() *DeleteNode {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteNode); ok {
+			return x.DeleteNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Op.(*Command_Checkpoint); ok {
+			return x.Checkpoint
 		}
 	}
 	return nil
@@ -420,6 +450,16 @@ type Command_PutNode struct {
 	PutNode *PutNode `protobuf:"bytes,11,opt,name=put_node,json=putNode,proto3,oneof"`
 }
 
+type Command_DeleteNode struct {
+	// Forget a node that has left.
+	DeleteNode *DeleteNode `protobuf:"bytes,12,opt,name=delete_node,json=deleteNode,proto3,oneof"`
+}
+
+type Command_Checkpoint struct {
+	// Keep the state for comparison between nodes.
+	Checkpoint *Checkpoint `protobuf:"bytes,13,opt,name=checkpoint,proto3,oneof"`
+}
+
 type Command_CreateApi struct {
 	// Make an API.
 	CreateApi *CreateApi `protobuf:"bytes,20,opt,name=create_api,json=createApi,proto3,oneof"`
@@ -498,6 +538,10 @@ type Command_RollbackStage struct {
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
+
+func (*Command_DeleteNode) isCommand_Op() {}
+
+func (*Command_Checkpoint) isCommand_Op() {}
 
 func (*Command_CreateApi) isCommand_Op() {}
 
@@ -630,6 +674,90 @@ func (x *PutNode) GetNode() *Node {
 	return nil
 }
 
+// DeleteNode forgets where a node was reached.
+type DeleteNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node's id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteNode) Reset() {
+	*x = DeleteNode{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteNode) ProtoMessage() {}
+
+func (x *DeleteNode) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
+func (*DeleteNode) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DeleteNode) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// Checkpoint makes every node keep the state it has come to, in memory, so that
+// their hashes can be compared.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
 // CreateApi makes an API.
 type CreateApi struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -641,7 +769,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +781,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +794,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -691,7 +819,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +831,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +844,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -753,7 +881,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +893,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +906,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -810,7 +938,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +950,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +963,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -876,7 +1004,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1016,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1029,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -951,7 +1079,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1091,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1104,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1029,7 +1157,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1169,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1182,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -1093,7 +1221,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1233,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1246,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -1161,7 +1289,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1301,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1314,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -1243,7 +1371,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1383,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1396,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -1321,7 +1449,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1461,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1474,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -1389,7 +1517,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1529,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1542,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -1471,7 +1599,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1611,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1624,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -1549,7 +1677,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1689,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1702,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -1615,7 +1743,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1755,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1768,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -1688,7 +1816,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1828,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1841,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -1750,14 +1878,16 @@ type Node struct {
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Address of its gRPC listener.
-	GrpcAddress   string `protobuf:"bytes,2,opt,name=grpc_address,json=grpcAddress,proto3" json:"grpc_address,omitempty"`
+	GrpcAddress string `protobuf:"bytes,2,opt,name=grpc_address,json=grpcAddress,proto3" json:"grpc_address,omitempty"`
+	// Newest schema of commands that its build can read.
+	Schema        uint32 `protobuf:"varint,3,opt,name=schema,proto3" json:"schema,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1899,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1912,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Node) GetId() string {
@@ -1797,6 +1927,13 @@ func (x *Node) GetGrpcAddress() string {
 		return x.GrpcAddress
 	}
 	return ""
+}
+
+func (x *Node) GetSchema() uint32 {
+	if x != nil {
+		return x.Schema
+	}
+	return 0
 }
 
 // Api is an API without its draft.
@@ -1828,7 +1965,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1977,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1990,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Api) GetId() string {
@@ -1951,7 +2088,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2100,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2113,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Route) GetMethod() string {
@@ -2079,7 +2216,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2228,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2241,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -2134,7 +2271,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2283,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2296,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -2191,7 +2328,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2340,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2353,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -2267,7 +2404,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2416,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2429,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Deployment) GetApi() string {
@@ -2377,7 +2514,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2526,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2539,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -2457,7 +2594,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2606,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2619,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -2528,7 +2665,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2677,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2690,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -2596,7 +2733,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2608,7 +2745,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2621,7 +2758,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -2690,7 +2827,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2839,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2852,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Stage) GetApi() string {
@@ -2826,7 +2963,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2975,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2988,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -2948,7 +3085,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2960,7 +3097,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2973,7 +3110,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Refusal) GetKind() string {
@@ -3017,7 +3154,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3166,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3179,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -3072,7 +3209,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3221,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3234,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -3135,7 +3272,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3147,7 +3284,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3160,7 +3297,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -3229,7 +3366,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3378,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3391,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -3439,7 +3576,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3588,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3601,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -3487,7 +3624,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3636,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3649,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -3533,18 +3670,23 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\n" +
-	"\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\v\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12 \n" +
-	"\vfingerprint\x18\x05 \x01(\fR\vfingerprint\x12?\n" +
+	"\vfingerprint\x18\x05 \x01(\fR\vfingerprint\x12\x16\n" +
+	"\x06schema\x18\x06 \x01(\rR\x06schema\x12?\n" +
 	"\finit_cluster\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.InitClusterH\x00R\vinitCluster\x123\n" +
-	"\bput_node\x18\v \x01(\v2\x16.fife.store.v1.PutNodeH\x00R\aputNode\x129\n" +
+	"\bput_node\x18\v \x01(\v2\x16.fife.store.v1.PutNodeH\x00R\aputNode\x12<\n" +
+	"\vdelete_node\x18\f \x01(\v2\x19.fife.store.v1.DeleteNodeH\x00R\n" +
+	"deleteNode\x12;\n" +
+	"\n" +
+	"checkpoint\x18\r \x01(\v2\x19.fife.store.v1.CheckpointH\x00R\n" +
+	"checkpoint\x129\n" +
 	"\n" +
 	"create_api\x18\x14 \x01(\v2\x18.fife.store.v1.CreateApiH\x00R\tcreateApi\x129\n" +
 	"\n" +
@@ -3569,7 +3711,12 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"2\n" +
 	"\aPutNode\x12'\n" +
-	"\x04node\x18\x01 \x01(\v2\x13.fife.store.v1.NodeR\x04node\"1\n" +
+	"\x04node\x18\x01 \x01(\v2\x13.fife.store.v1.NodeR\x04node\"\x1c\n" +
+	"\n" +
+	"DeleteNode\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\f\n" +
+	"\n" +
+	"Checkpoint\"1\n" +
 	"\tCreateApi\x12$\n" +
 	"\x03api\x18\x01 \x01(\v2\x12.fife.store.v1.ApiR\x03api\"j\n" +
 	"\tUpdateApi\x12$\n" +
@@ -3663,10 +3810,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vto_revision\x18\x03 \x01(\x04R\n" +
 	"toRevision\x12\x1f\n" +
 	"\vif_revision\x18\x04 \x01(\x04R\n" +
-	"ifRevision\"9\n" +
+	"ifRevision\"Q\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
-	"\fgrpc_address\x18\x02 \x01(\tR\vgrpcAddress\"\x9f\x03\n" +
+	"\fgrpc_address\x18\x02 \x01(\tR\vgrpcAddress\x12\x16\n" +
+	"\x06schema\x18\x03 \x01(\rR\x06schema\"\x9f\x03\n" +
 	"\x03Api\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -3848,133 +3996,137 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
 	(*Command)(nil),               // 2: fife.store.v1.Command
 	(*InitCluster)(nil),           // 3: fife.store.v1.InitCluster
 	(*PutNode)(nil),               // 4: fife.store.v1.PutNode
-	(*CreateApi)(nil),             // 5: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 6: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 7: fife.store.v1.DeleteApi
-	(*PutRoute)(nil),              // 8: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 9: fife.store.v1.DeleteRoute
-	(*CreateDeployment)(nil),      // 10: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 11: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 12: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 13: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 14: fife.store.v1.StageFields
-	(*DeleteStage)(nil),           // 15: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 16: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 17: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 18: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 19: fife.store.v1.PromoteCanary
-	(*RollbackStage)(nil),         // 20: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 21: fife.store.v1.Node
-	(*Api)(nil),                   // 22: fife.store.v1.Api
-	(*Route)(nil),                 // 23: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 24: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 25: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 26: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 27: fife.store.v1.Deployment
-	(*Canary)(nil),                // 28: fife.store.v1.Canary
-	(*Split)(nil),                 // 29: fife.store.v1.Split
-	(*StageConfig)(nil),           // 30: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 31: fife.store.v1.StageRevision
-	(*Stage)(nil),                 // 32: fife.store.v1.Stage
-	(*Outcome)(nil),               // 33: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 34: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 35: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 36: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 37: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 38: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 39: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 40: fife.store.v1.SnapshotTrailer
-	nil,                           // 41: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 42: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 43: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 44: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 45: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*DeleteNode)(nil),            // 5: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 6: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 7: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 8: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 9: fife.store.v1.DeleteApi
+	(*PutRoute)(nil),              // 10: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 11: fife.store.v1.DeleteRoute
+	(*CreateDeployment)(nil),      // 12: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 13: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 14: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 15: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 16: fife.store.v1.StageFields
+	(*DeleteStage)(nil),           // 17: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 18: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 19: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 20: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 21: fife.store.v1.PromoteCanary
+	(*RollbackStage)(nil),         // 22: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 23: fife.store.v1.Node
+	(*Api)(nil),                   // 24: fife.store.v1.Api
+	(*Route)(nil),                 // 25: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 26: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 27: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 28: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 29: fife.store.v1.Deployment
+	(*Canary)(nil),                // 30: fife.store.v1.Canary
+	(*Split)(nil),                 // 31: fife.store.v1.Split
+	(*StageConfig)(nil),           // 32: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 33: fife.store.v1.StageRevision
+	(*Stage)(nil),                 // 34: fife.store.v1.Stage
+	(*Outcome)(nil),               // 35: fife.store.v1.Outcome
+	(*Refusal)(nil),               // 36: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 37: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 38: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 39: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 40: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 41: fife.store.v1.DeploymentRoutes
+	(*SnapshotTrailer)(nil),       // 42: fife.store.v1.SnapshotTrailer
+	nil,                           // 43: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 44: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 45: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 46: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 47: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	46, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	48, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,  // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
 	4,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	5,  // 3: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	6,  // 4: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	7,  // 5: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	8,  // 6: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	9,  // 7: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	10, // 8: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	11, // 9: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	12, // 10: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	13, // 11: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	15, // 12: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	16, // 13: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	17, // 14: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	18, // 15: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	19, // 16: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	20, // 17: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	21, // 18: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	22, // 19: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	22, // 20: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	23, // 21: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,  // 22: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	14, // 23: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	14, // 24: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	41, // 25: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	29, // 26: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	28, // 27: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	28, // 28: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	47, // 29: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	46, // 30: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	46, // 31: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	47, // 32: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	24, // 33: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	25, // 34: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	26, // 35: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	42, // 36: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	46, // 37: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	47, // 38: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	43, // 39: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	46, // 40: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,  // 41: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	44, // 42: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	28, // 43: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	46, // 44: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	30, // 45: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	30, // 46: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	29, // 47: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	46, // 48: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	31, // 49: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	46, // 50: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	46, // 51: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	34, // 52: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	22, // 53: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	23, // 54: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	27, // 55: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	32, // 56: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	45, // 57: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	35, // 58: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	37, // 59: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	21, // 60: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	22, // 61: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	23, // 62: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	27, // 63: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	39, // 64: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	32, // 65: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	33, // 66: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	36, // 67: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	40, // 68: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	23, // 69: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	70, // [70:70] is the sub-list for method output_type
-	70, // [70:70] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	5,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	6,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	7,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	8,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	9,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	10, // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	11, // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	12, // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	13, // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	14, // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	15, // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	17, // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	18, // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	19, // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	20, // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	21, // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	22, // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	23, // 20: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	24, // 21: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	24, // 22: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	25, // 23: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	0,  // 24: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	16, // 25: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	16, // 26: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	43, // 27: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	31, // 28: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	30, // 29: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	30, // 30: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	49, // 31: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	48, // 32: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	48, // 33: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	49, // 34: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	26, // 35: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	27, // 36: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	28, // 37: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	44, // 38: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	48, // 39: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	49, // 40: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	45, // 41: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	48, // 42: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,  // 43: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	46, // 44: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	30, // 45: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	48, // 46: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	32, // 47: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	32, // 48: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	31, // 49: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	48, // 50: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	33, // 51: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	48, // 52: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	48, // 53: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	36, // 54: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	24, // 55: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	25, // 56: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	29, // 57: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	34, // 58: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	47, // 59: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	37, // 60: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	39, // 61: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	23, // 62: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	24, // 63: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	25, // 64: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	29, // 65: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	41, // 66: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	34, // 67: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	35, // 68: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	38, // 69: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	42, // 70: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	25, // 71: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	72, // [72:72] is the sub-list for method output_type
+	72, // [72:72] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -3985,6 +4137,8 @@ func file_fife_store_v1_store_proto_init() {
 	file_fife_store_v1_store_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_InitCluster)(nil),
 		(*Command_PutNode)(nil),
+		(*Command_DeleteNode)(nil),
+		(*Command_Checkpoint)(nil),
 		(*Command_CreateApi)(nil),
 		(*Command_UpdateApi)(nil),
 		(*Command_DeleteApi)(nil),
@@ -4001,12 +4155,12 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_PromoteCanary)(nil),
 		(*Command_RollbackStage)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[21].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[23].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[36].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[38].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -4024,7 +4178,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

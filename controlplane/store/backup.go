@@ -1,0 +1,120 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+)
+
+// ErrNotEmpty says that a backup is not restored over what a cluster holds.
+var ErrNotEmpty = errors.New("the cluster is not empty")
+
+// restoreTimeout bounds how long Raft may take over a restore.
+const restoreTimeout = time.Minute
+
+// Backup writes a state as a snapshot: whole, checksummed, and consistent, as
+// states are immutable. Writes go on meanwhile.
+func (s *State) Backup(out io.Writer) error {
+	if err := writeSnapshot(out, s); err != nil {
+		return fmt.Errorf("write backup: %w", err)
+	}
+	return nil
+}
+
+// Restore makes the state in a backup that of the cluster, under a higher epoch
+// than both have had, so that agents follow in order. The cluster's identity and
+// what is known of its nodes stay. It must be called on the leader of a cluster without APIs.
+//
+// The error wraps ErrBadSnapshot, ErrNotEmpty or ErrNotLeader if nothing was
+// done.
+func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
+	if err := s.Sync(ctx); err != nil {
+		return Version{}, err
+	}
+	now := s.State()
+	if n := now.apis.Len(); n > 0 {
+		return Version{}, fmt.Errorf("%w: it has %d APIs; restore into a new cluster", ErrNotEmpty, n)
+	}
+	backup, err := readSnapshot(in)
+	if err != nil {
+		return Version{}, err
+	}
+	restored := *backup
+	restored.epoch = max(now.epoch, backup.epoch) + 1
+	restored.clusterID, restored.nodes = now.clusterID, now.nodes
+	restored.changes = newChangeLog()
+	restored.changes.floor = restored.routing
+	var data bytes.Buffer
+	if err := writeSnapshot(&data, &restored); err != nil {
+		return Version{}, err
+	}
+	meta := &raft.SnapshotMeta{
+		Version: raft.SnapshotVersionMax, Index: restored.index, Term: s.raft.CurrentTerm(), Size: int64(data.Len()),
+	}
+	if err := s.raft.Restore(meta, &data, restoreTimeout); err != nil {
+		return Version{}, fmt.Errorf("restore: %w", classify(err))
+	}
+	return s.State().Version(), nil
+}
+
+// RecoverConfig says how a cluster is recovered that has lost its majority for
+// good.
+type RecoverConfig struct {
+	NodeID      string         // the survivor, which becomes the only member
+	GRPCAddress string         // where it will be reached
+	Transport   raft.Transport // at the address it will have; nothing is sent
+	Storage     *Storage       // of the survivor, whose process must not run
+	Config      Config         // of the node, for its log
+}
+
+// Recover makes a node that has lost its majority the only member of its cluster,
+// with all that its own disk holds, under a higher epoch. What only the lost
+// nodes had acknowledged is gone. The others must never start again with their
+// old disks: they would be another cluster of the same name.
+func Recover(c RecoverConfig) (Version, error) {
+	used, err := c.Storage.Used()
+	if err != nil {
+		return Version{}, err
+	}
+	if !used {
+		return Version{}, fmt.Errorf("recover: %w", ErrNewDisk)
+	}
+	if err := c.Storage.identity.claim(c.NodeID); err != nil {
+		return Version{}, fmt.Errorf("recover: %w", err)
+	}
+	f := recoveredFSM{fsm: newFSM(), node: Node{ID: c.NodeID, GRPCAddress: c.GRPCAddress, Schema: Schema}}
+	rc := raftConfig(c.Config)
+	rc.LocalID = raft.ServerID(c.NodeID)
+	alone := raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: c.Transport.LocalAddr()}}}
+	err = raft.RecoverCluster(rc, f, c.Storage.logs, c.Storage.stable, c.Storage.snapshots, c.Transport, alone)
+	if err != nil {
+		return Version{}, fmt.Errorf("recover: %w", err)
+	}
+	return f.recovered().Version(), nil
+}
+
+// recoveredFSM takes its snapshot, the last thing that a recovery does, of the
+// state that the cluster begins again with.
+type recoveredFSM struct {
+	*fsm
+	node Node
+}
+
+func (f recoveredFSM) recovered() *State {
+	next := *f.state.Load()
+	next.epoch++
+	next.nodes, _, _ = iradix.New[Node]().Insert([]byte(f.node.ID), f.node)
+	next.changes = newChangeLog()
+	next.changes.floor = next.routing
+	return &next
+}
+
+// Snapshot returns the recovered state.
+func (f recoveredFSM) Snapshot() (raft.FSMSnapshot, error) { return snapshot{f.recovered()}, nil }

@@ -1,0 +1,191 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// This file draws commands at random. Names come from few, so that commands meet
+// each other's results; ids that are prefixes of others try the keys' order.
+
+func pick[T any](t *rapid.T, label string, from ...T) T {
+	return rapid.SampledFrom(from).Draw(t, label)
+}
+
+func drawAPI(t *rapid.T) string   { return pick(t, "api", "a", "a-b", "ab") }
+func drawStage(t *rapid.T) string { return pick(t, "stage", "s", "s-t", "S") }
+func drawPath(t *rapid.T) string {
+	return pick(t, "path", "/", "/x", "/x/{id}", "/x/{id}/y", "/x/{rest+}", "/xx", "/{a}/{b}", "/{a}/c")
+}
+func drawMethod(t *rapid.T) string  { return pick(t, "method", "ANY", "GET", "PUT") }
+func drawNumber(t *rapid.T) uint64  { return rapid.Uint64Range(1, 6).Draw(t, "number") }
+func drawFlag(t *rapid.T) bool      { return rapid.Bool().Draw(t, "flag") }
+func drawIfRev(t *rapid.T) uint64   { return pick[uint64](t, "if", 0, 0, 0, 0, 0, 1, 2, 3, 9) }
+func drawText(t *rapid.T) string    { return pick(t, "text", "", "text", "naïve\n") }
+func drawTarget(t *rapid.T) int32   { return pick[int32](t, "target", 0, 0, 1, 2) }
+func drawSeconds(t *rapid.T) int    { return rapid.IntRange(0, 7200).Draw(t, "seconds") }
+func drawRequest(t *rapid.T) string { return pick(t, "request", "", "", "", "r1", "r2", "r3") }
+
+func drawHosts(t *rapid.T) []string {
+	return rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"h", "i.example", "j"}), 0, 2, rapid.ID[string]).Draw(t, "hosts")
+}
+
+func drawVariables(t *rapid.T) map[string]string {
+	m := map[string]string{}
+	prefix := pick(t, "prefix", "a", "b")
+	for i := range pick(t, "count", 0, 0, 1, 3, 60) {
+		m[fmt.Sprint(prefix, i)] = pick(t, "value", "v", "w")
+	}
+	return m
+}
+
+func drawRoute(t *rapid.T) *storev1.Route {
+	r := &release.Route{Method: drawMethod(t), Path: drawPath(t), Timeout: pick(t, "timeout", 0, time.Second)}
+	r.Integration = pick[release.Integration](t, "integration", nil,
+		release.HTTP{URI: "http://h", Method: "PUT"}, release.Lambda{Function: "f", Qualifier: "1"},
+		release.Mock{Status: 200}, release.Mock{Status: 201, Headers: map[string]string{"b": "2", "a": "1"}, Body: "é"})
+	return EncodeRoute(r)
+}
+
+func drawStageValues(t *rapid.T) *storev1.StageFields {
+	return EncodeStageValues(release.StageValues{
+		Description: drawText(t), Deployment: drawNumber(t), Variables: drawVariables(t),
+		Split:         pick(t, "split", release.Split{}, release.Split{Source: release.KeyCookie, Name: "c", AllowOverride: true, OverrideKey: "k"}),
+		ExposeHeaders: drawFlag(t),
+	})
+}
+
+func drawCanary(t *rapid.T) *storev1.Canary {
+	return EncodeCanary(&release.Canary{
+		Deployment: rapid.Uint64Range(0, 6).Draw(t, "number"), PartsPerMillion: pick[uint32](t, "share", 0, 1, release.Buckets),
+		Overrides: drawVariables(t), Salt: rapid.Uint64().Draw(t, "salt"),
+	})
+}
+
+func drawFields(t *rapid.T, all []string) []string {
+	return rapid.SliceOfDistinct(rapid.SampledFrom(all), rapid.ID[string]).Draw(t, "fields")
+}
+
+func drawAPIFields(t *rapid.T) *storev1.Api {
+	return EncodeAPI(&release.API{
+		ID: drawAPI(t), Description: drawText(t), Hosts: drawHosts(t),
+		DefaultTimeout: pick(t, "timeout", 0, time.Second), BinaryMediaTypes: pick(t, "binary", nil, []string{"a/b"}),
+	})
+}
+
+// drawCommand draws a command of any kind.
+func drawCommand(t *rapid.T) *storev1.Command {
+	cmd := &storev1.Command{
+		Time:  timestamppb.New(clockStart.Add(time.Duration(drawSeconds(t)) * time.Second)),
+		Actor: drawText(t), Method: "Method", RequestId: drawRequest(t),
+	}
+	if cmd.GetRequestId() != "" {
+		cmd.Fingerprint = []byte(pick(t, "fingerprint", "f", "f", "g"))
+	}
+	pick(t, "kind", draws...)(t, cmd)
+	return cmd
+}
+
+// draws are weighted so that most sequences get as far as canaries.
+var draws = []func(*rapid.T, *storev1.Command){
+	drawInitCluster, drawPutNode, drawCreateAPI, drawCreateAPI, drawUpdateAPI, drawDeleteAPI,
+	drawPutRoute, drawPutRoute, drawPutRoute, drawPutRoute, drawDeleteRoute,
+	drawCreateDeployment, drawCreateDeployment, drawCreateDeployment, drawDeleteDeployment, drawDeleteDeployment,
+	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
+	drawAbortCanary, drawPromoteCanary, drawRollback,
+}
+
+func drawInitCluster(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: drawText(t), Epoch: drawNumber(t)}}
+}
+
+func drawPutNode(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: &storev1.Node{Id: drawStage(t), GrpcAddress: drawText(t)}}}
+}
+
+func drawCreateAPI(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_CreateApi{CreateApi: &storev1.CreateApi{Api: drawAPIFields(t)}}
+}
+
+func drawUpdateAPI(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_UpdateApi{UpdateApi: &storev1.UpdateApi{
+		Api: drawAPIFields(t), Fields: drawFields(t, release.APIFields()), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawDeleteAPI(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteApi{DeleteApi: &storev1.DeleteApi{Api: drawAPI(t), IfRevision: drawIfRev(t)}}
+}
+
+func drawPutRoute(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_PutRoute{PutRoute: &storev1.PutRoute{Api: drawAPI(t), Route: drawRoute(t), IfRevision: drawIfRev(t)}}
+}
+
+func drawDeleteRoute(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteRoute{DeleteRoute: &storev1.DeleteRoute{
+		Api: drawAPI(t), Method: drawMethod(t), Path: drawPath(t), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawCreateDeployment(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{
+		Api: drawAPI(t), Description: drawText(t), Stage: pick(t, "stage", "", "s", "S"),
+		Target: storev1.Target(drawTarget(t)), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawDeleteDeployment(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteDeployment{DeleteDeployment: &storev1.DeleteDeployment{
+		Api: drawAPI(t), Number: drawNumber(t), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawCreateStage(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_CreateStage{CreateStage: &storev1.CreateStage{Api: drawAPI(t), Stage: drawStage(t), Values: drawStageValues(t)}}
+}
+
+func drawUpdateStage(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{
+		Api: drawAPI(t), Stage: drawStage(t), Values: drawStageValues(t),
+		Fields: drawFields(t, release.StageFields()), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawDeleteStage(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteStage{DeleteStage: &storev1.DeleteStage{Api: drawAPI(t), Stage: drawStage(t), IfRevision: drawIfRev(t)}}
+}
+
+func drawStartCanary(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_StartCanary{StartCanary: &storev1.StartCanary{
+		Api: drawAPI(t), Stage: drawStage(t), Canary: drawCanary(t), Replace: drawFlag(t), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawUpdateCanary(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_UpdateCanary{UpdateCanary: &storev1.UpdateCanary{
+		Api: drawAPI(t), Stage: drawStage(t), Canary: drawCanary(t),
+		Fields: drawFields(t, []string{release.FieldPercent, release.FieldVariableOverrides}), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawAbortCanary(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_AbortCanary{AbortCanary: &storev1.AbortCanary{Api: drawAPI(t), Stage: drawStage(t), IfRevision: drawIfRev(t)}}
+}
+
+func drawPromoteCanary(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_PromoteCanary{PromoteCanary: &storev1.PromoteCanary{
+		Api: drawAPI(t), Stage: drawStage(t), KeepCanary: drawFlag(t), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawRollback(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{
+		Api: drawAPI(t), Stage: drawStage(t), ToRevision: pick[uint64](t, "to", 0, 0, 1, 2, 9), IfRevision: drawIfRev(t),
+	}}
+}

@@ -1,0 +1,31 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// Schema is the newest version of the log's format that this build reads. A build
+// that adds a command, or a field that changes what a command does, raises it and
+// says so in commandSchema; nodes record what they read, and nobody writes what
+// some node could not follow.
+const Schema = 1
+
+// ErrNotSupported says that a command needs a build that not all nodes run yet.
+var ErrNotSupported = errors.New("not all nodes can read this change yet")
+
+// commandSchema returns the oldest schema that has a command.
+func commandSchema(*storev1.Command) uint32 { return 1 }
+
+// checkSchema refuses a command that a node of the cluster could not read.
+func (s *State) checkSchema(cmd *storev1.Command) error {
+	for n := range s.Nodes() {
+		if n.Schema < cmd.GetSchema() {
+			return fmt.Errorf("%w: it has schema %d, node %s reads up to %d; upgrade that node first",
+				ErrNotSupported, cmd.GetSchema(), n.ID, n.Schema)
+		}
+	}
+	return nil
+}

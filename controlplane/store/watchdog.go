@@ -1,0 +1,80 @@
+package store
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Limits of a write to the log or the vote.
+const (
+	slowWrite = time.Second      // is logged
+	hungWrite = 10 * time.Second // ends the process
+)
+
+// watchdog watches the writes of a node's log and vote, and ends the process when
+// one fails or hangs: Raft would go on leading without ever committing again
+// (hashicorp/raft#503), and after an error that was reported for a write which
+// lands all the same, its log cannot be continued. A process that is gone is a
+// fault that the others can deal with, and that a restart may heal.
+type watchdog struct {
+	logger *slog.Logger
+	fatal  func(error) // does not return, except in tests
+}
+
+// write runs one write under watch.
+func (w watchdog) write(what string, f func() error) error {
+	begin := time.Now()
+	slow := time.AfterFunc(slowWrite, func() {
+		w.logger.Warn("a write to disk is slow", "what", what, "since", slowWrite)
+	})
+	hung := time.AfterFunc(hungWrite, func() {
+		w.fatal(fmt.Errorf("write %s: no answer from the disk for %v", what, hungWrite))
+	})
+	err := f()
+	slow.Stop()
+	hung.Stop()
+	if err != nil {
+		w.fatal(fmt.Errorf("write %s, after %v: %w", what, time.Since(begin).Round(time.Millisecond), err))
+	}
+	return err
+}
+
+// watchedLogs is a log under watch.
+type watchedLogs struct {
+	raft.LogStore
+	dog watchdog
+}
+
+func (l watchedLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
+
+func (l watchedLogs) StoreLogs(logs []*raft.Log) error {
+	return l.dog.write("log", func() error { return l.LogStore.StoreLogs(logs) })
+}
+
+func (l watchedLogs) DeleteRange(first, last uint64) error {
+	return l.dog.write("log truncation", func() error { return l.LogStore.DeleteRange(first, last) })
+}
+
+// IsMonotonic passes on whether the log must not have holes, which Raft has to
+// know before it installs a snapshot.
+func (l watchedLogs) IsMonotonic() bool {
+	m, ok := l.LogStore.(raft.MonotonicLogStore)
+	return ok && m.IsMonotonic()
+}
+
+// watchedStable is a stable store under watch.
+type watchedStable struct {
+	raft.StableStore
+	dog watchdog
+}
+
+func (s watchedStable) Set(key, value []byte) error {
+	return s.dog.write("vote", func() error { return s.StableStore.Set(key, value) })
+}
+
+func (s watchedStable) SetUint64(key []byte, value uint64) error {
+	return s.dog.write("term", func() error { return s.StableStore.SetUint64(key, value) })
+}
