@@ -22,14 +22,26 @@ import (
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
 
+// await waits for an event, but not for ever: keep-alives would go on as long in
+// the bubble's time.
+func await(t *testing.T, event <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-event:
+	case <-time.After(2 * time.Hour):
+		t.Fatal("waited for two hours")
+	}
+}
+
 // wait waits until a client has applied an index.
-func wait(c *Client, index uint64) {
+func wait(t *testing.T, c *Client, index uint64) {
+	t.Helper()
 	for {
 		changed := c.Changed()
 		if c.Table().Version().Index >= index {
 			return
 		}
-		<-changed
+		await(t, changed)
 	}
 }
 
@@ -64,14 +76,14 @@ func TestClientFollows(t *testing.T) {
 		}
 		first := c.Changed()
 		n.start(c)
-		<-first
+		await(t, first)
 		wantServed(t, c, "demo/1", 10)
 		if s := c.Status(); !s.Connected || s.Address != "n1:1" || s.LastFrame.IsZero() || s.LastNack != "" {
 			t.Errorf("status %+v", s)
 		}
 		old, second := c.Table(), c.Changed()
 		close(step)
-		<-second
+		await(t, second)
 		wantServed(t, c, "demo/2", 11)
 		if served(old, "demo", "prod") != "demo/1" {
 			t.Error("the old table has changed")
@@ -113,7 +125,7 @@ func TestClientReconnects(t *testing.T) {
 		n.node("n2:1", either)
 		c := n.client(n.config("n1:1", "n2:1"))
 		n.start(c)
-		wait(c, 11)
+		wait(t, c, 11)
 		wantServed(t, c, "none", 11)
 		d := n.dialled()
 		if len(d) != 2 || d[0].address == d[1].address {
@@ -147,7 +159,7 @@ func TestClientChunks(t *testing.T) {
 		})
 		c := n.client(n.config("n1:1"))
 		n.start(c)
-		wait(c, 11)
+		wait(t, c, 11)
 		wantServed(t, c, "demo/2", 11)
 	})
 }
@@ -198,9 +210,9 @@ func TestClientEndsBrokenStreams(t *testing.T) {
 				})
 				c := n.client(n.config("n1:1"))
 				n.start(c)
-				wait(c, 10)
+				wait(t, c, 10)
 				wantServed(t, c, "demo/1", 10)
-				<-ended
+				await(t, ended)
 			})
 		})
 	}
@@ -226,7 +238,7 @@ func TestClientIsRedirected(t *testing.T) {
 		})
 		c := n.client(n.config("n1:1"))
 		n.start(c)
-		wait(c, 10)
+		wait(t, c, 10)
 		wantServed(t, c, "demo/1", 10)
 		if d := n.dialled(); len(d) != 2 || d[1].address != "n9:1" || d[1].after > minDelay {
 			t.Errorf("dialled %v", d)
@@ -326,7 +338,7 @@ func TestClientLeavesASilentNode(t *testing.T) {
 		})
 		c := n.client(n.config("silent:1", "n1:1"))
 		n.start(c)
-		wait(c, 10)
+		wait(t, c, 10)
 		if waited := time.Since(n.began); waited > 30*time.Second {
 			t.Errorf("took %v", waited)
 		}
@@ -353,15 +365,15 @@ func TestClientRefuses(t *testing.T) {
 		c := n.client(n.config("n1:1"))
 		first := c.Changed()
 		n.start(c)
-		<-first
+		await(t, first)
 		table, second := c.Table(), c.Changed()
-		<-refused
+		await(t, refused)
 		if c.Table() != table || !strings.Contains(c.Status().LastNack, "relative") || !c.Connected() {
 			t.Errorf("status %+v", c.Status())
 		}
 		wantServed(t, c, "demo/1", 10)
 		close(step)
-		<-second
+		await(t, second)
 		synctest.Wait()
 		wantServed(t, c, "demo/2", 12)
 		if got := c.Status().LastNack; got != "" {
@@ -390,7 +402,7 @@ func TestClientResyncs(t *testing.T) {
 		})
 		c := n.client(n.config("n1:1"))
 		n.start(c)
-		wait(c, 12)
+		wait(t, c, 12)
 		wantServed(t, c, "demo/2", 12)
 	})
 }
@@ -418,7 +430,7 @@ func TestClientStartsFromDisk(t *testing.T) {
 		})
 		c := n.client(config)
 		stop := n.start(c)
-		wait(c, 10)
+		wait(t, c, 10)
 		stop()
 		stopNode()
 
@@ -435,7 +447,7 @@ func TestClientStartsFromDisk(t *testing.T) {
 			s.ack(cp.step(11, one(stage("demo", "prod", 2, 11))))
 			return s.hold()
 		})
-		wait(c, 11)
+		wait(t, c, 11)
 		wantServed(t, c, "demo/2", 11)
 	})
 }
@@ -462,7 +474,7 @@ func TestClientWithAnotherFilter(t *testing.T) {
 			c := n.client(config)
 			changed := c.Changed()
 			stop := n.start(c)
-			<-changed
+			await(t, changed)
 			time.Sleep(time.Second) // until the second stream
 			stop()
 			wantServed(t, c, "demo/1", 10)
@@ -494,7 +506,7 @@ func TestClientWithoutDisk(t *testing.T) {
 		})
 		c := n.client(config)
 		n.start(c)
-		wait(c, 11)
+		wait(t, c, 11)
 		wantServed(t, c, "demo/1", 11)
 	})
 }

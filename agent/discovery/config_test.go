@@ -38,7 +38,7 @@ func TestMetrics(t *testing.T) {
 			"fife_agent_seconds_since_last_frame": math.NaN(), "fife_agent_frame_apply_seconds": 0,
 		})
 		n.start(c)
-		<-held
+		await(t, held)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		wantMetrics(t, registry, map[string]float64{

@@ -34,7 +34,7 @@ func newCommand() *cobra.Command {
 			c.Registry.MustRegister(collectors.NewGoCollector(),
 				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			if c.DataDir == "" {
-				return daemon.Usage(errors.New("--data-dir is required"))
+				return daemon.Usage(errNoDataDir)
 			}
 			node, err := controlplane.New(c)
 			if err != nil {
@@ -42,6 +42,20 @@ func newCommand() *cobra.Command {
 			}
 			return node.Run(ctx)
 		})
+	addNodeFlags(cmd, &c)
+	f := cmd.Flags()
+	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
+	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
+	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
+	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
+	cmd.AddCommand(newRecoverCommand())
+	return cmd
+}
+
+var errNoDataDir = errors.New("--data-dir is required")
+
+// addNodeFlags adds the flags that say who a node is.
+func addNodeFlags(cmd *cobra.Command, c *controlplane.Config) {
 	f := cmd.Flags()
 	hostname, _ := os.Hostname() // without one, --name has to be given
 	f.StringVar(&c.Name, "name", hostname, "id of this node, unique in the cluster and kept for ever")
@@ -50,9 +64,28 @@ func newCommand() *cobra.Command {
 	f.StringVar(&c.GRPCAdvertise, "grpc-advertise", "", "where others reach --grpc-listen, if it names no host")
 	f.StringVar(&c.RaftListen, "raft-listen", "127.0.0.1:7401", "address for replication between nodes")
 	f.StringVar(&c.RaftAdvertise, "raft-advertise", "", "where others reach --raft-listen, if it names no host")
-	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
-	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
-	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
-	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
+}
+
+const recoverLong = `Make this node the only member of its cluster, when the majority of the nodes is lost for
+good. It works on --data-dir alone, and refuses to while a node runs on it. What only the
+lost nodes had acknowledged is gone. They must never start again with their old disks: wipe
+them and let them join under new names.`
+
+func newRecoverCommand() *cobra.Command {
+	var c controlplane.Config
+	cmd := daemon.Command("recover", "Go on with one node after the majority is lost", recoverLong,
+		func(_ context.Context, logger *slog.Logger) error {
+			if c.DataDir == "" {
+				return daemon.Usage(errNoDataDir)
+			}
+			c.Logger = logger
+			version, err := controlplane.Recover(c)
+			if err != nil {
+				return err
+			}
+			logger.Info("recovered: start the node without --bootstrap and --join", "name", c.Name, "version", version)
+			return nil
+		})
+	addNodeFlags(cmd, &c)
 	return cmd
 }

@@ -45,11 +45,7 @@ func checkIntegration(v *Violations, field string, r *Route) {
 
 // stageVariable matches a reference to a stage variable; the first group is its
 // name.
-var stageVariable = regexp.MustCompile(`\$\{stageVariables\.([A-Za-z0-9_]+)\}`)
-
-// withoutVariables replaces each reference to a stage variable by a digit, which
-// is legal wherever a reference is, ports included, so that the rest can be parsed.
-func withoutVariables(s string) string { return stageVariable.ReplaceAllString(s, "1") }
+var stageVariable = regexp.MustCompile(`\$\{stageVariables\.([A-Za-z0-9_]{1,64})\}`)
 
 func (h HTTP) templates() []string { return []string{h.URI} }
 func (h HTTP) canonical() []string { return []string{"http", h.URI, h.Method} }
@@ -68,10 +64,15 @@ func (h HTTP) check(v *Violations, field string, r *Route) {
 		v.Addf(field, "%q must begin with http:// or https://; stage variables may not stand in the scheme", h.URI)
 		return
 	}
-	u, err := url.Parse(withoutVariables(h.URI))
+	// A digit may stand for a host, a port, a piece of a path and of a query.
+	filled := stageVariable.ReplaceAllString(h.URI, "1")
+	u, err := url.Parse(filled)
 	switch {
 	case err != nil:
 		v.Addf(field, "%q is no URI: %v", h.URI, err)
+		return
+	case strings.Trim(filled, uriCharacters) != "":
+		v.Addf(field, "%q holds a character that must be percent-encoded (RFC 3986)", h.URI)
 		return
 	case u.Host == "" || u.Hostname() == "":
 		v.Addf(field, "%q names no host", h.URI)
@@ -94,21 +95,33 @@ func (h HTTP) check(v *Violations, field string, r *Route) {
 	}
 }
 
+// uriCharacters are what RFC 3986 lets stand in a URI, and the braces of path
+// variables.
+const uriCharacters = alphanumeric + "-._~:/?#[]@!$&'()*+,;=%{}"
+
 func (l Lambda) templates() []string { return []string{l.Function, l.Qualifier} }
 func (l Lambda) canonical() []string { return []string{"lambda", l.Function, l.Qualifier} }
 
+// hole stands for a stage variable in a function and a qualifier: it fits a name
+// and a qualifier, and nothing else.
+const hole = "\x00"
+
 var (
-	functionName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	functionARN  = regexp.MustCompile(
-		`^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:[A-Za-z0-9_-]{1,64}(:(?:\$LATEST|[A-Za-z0-9_-]{1,128}))?$`)
-	qualifier = regexp.MustCompile(`^(?:\$LATEST|[A-Za-z0-9_-]{1,128})$`)
+	functionName = regexp.MustCompile(`^[A-Za-z0-9_\x00-]{1,64}$`)
+	functionARN  = regexp.MustCompile(`^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:` +
+		`[A-Za-z0-9_\x00-]{1,64}(:[A-Za-z0-9_$\x00-]{1,128})?$`)
+	qualifier = regexp.MustCompile(`^(?:\$LATEST|[A-Za-z0-9_\x00-]{1,128})$`)
 )
 
 func (l Lambda) check(v *Violations, field string, _ *Route) {
 	field += ".lambda"
-	function := withoutVariables(l.Function)
+	function := stageVariable.ReplaceAllString(l.Function, hole)
 	arn := functionARN.FindStringSubmatch(function)
-	if arn == nil && !functionName.MatchString(function) {
+	wrong := arn == nil && !functionName.MatchString(function)
+	if arn != nil && arn[1] != "" {
+		wrong = !qualifier.MatchString(arn[1][1:])
+	}
+	if wrong || strings.Contains(l.Function, hole) {
 		v.Addf(field+".function",
 			"%q must be a function's name or ARN, such as arn:aws:lambda:eu-west-1:123456789012:function:hello:1", l.Function)
 	}
@@ -116,7 +129,7 @@ func (l Lambda) check(v *Violations, field string, _ *Route) {
 	case l.Qualifier == "":
 	case arn != nil && arn[1] != "":
 		v.Addf(field+".qualifier", "%q must be unset, as the ARN ends in a qualifier", l.Qualifier)
-	case !qualifier.MatchString(withoutVariables(l.Qualifier)):
+	case !qualifier.MatchString(stageVariable.ReplaceAllString(l.Qualifier, hole)) || strings.Contains(l.Qualifier, hole):
 		v.Addf(field+".qualifier", "%q must be a version, an alias or $LATEST", l.Qualifier)
 	}
 }
@@ -139,7 +152,8 @@ func (m Mock) check(v *Violations, field string, _ *Route) {
 	if len(m.Headers) > MaxMockHeaders {
 		v.Addf(field+".headers", "has %d entries, at most %d are allowed", len(m.Headers), MaxMockHeaders)
 	}
-	for name, value := range m.Headers {
+	for _, name := range sortedKeys(m.Headers) {
+		value := m.Headers[name]
 		if name == "" || strings.Trim(name, alphanumeric+"!#$%&'*+-.^_`|~") != "" {
 			v.Addf(field+".headers", "%q is no header name", name)
 		}

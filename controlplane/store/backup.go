@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -71,7 +72,7 @@ type RecoverConfig struct {
 	GRPCAddress string         // where it will be reached
 	Transport   raft.Transport // at the address it will have; nothing is sent
 	Storage     *Storage       // of the survivor, whose process must not run
-	Config      Config         // of the node, for its log
+	Logger      *slog.Logger
 }
 
 // Recover makes a node that has lost its majority the only member of its cluster,
@@ -90,8 +91,7 @@ func Recover(c RecoverConfig) (Version, error) {
 		return Version{}, fmt.Errorf("recover: %w", err)
 	}
 	f := recoveredFSM{fsm: newFSM(), node: Node{ID: c.NodeID, GRPCAddress: c.GRPCAddress, Schema: Schema}}
-	rc := raftConfig(c.Config)
-	rc.LocalID = raft.ServerID(c.NodeID)
+	rc := raftConfig(Config{NodeID: c.NodeID, Logger: c.Logger})
 	alone := raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: c.Transport.LocalAddr()}}}
 	err = raft.RecoverCluster(rc, f, c.Storage.logs, c.Storage.stable, c.Storage.snapshots, c.Transport, alone)
 	if err != nil {

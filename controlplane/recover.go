@@ -1,0 +1,42 @@
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/fifegateway/fife/controlplane/store"
+)
+
+// Recover makes the node of a configuration the only member of its cluster, when
+// the majority of the others is lost for good. It works on DataDir alone and
+// refuses to while a node runs on it. Name and the addresses of c are used; the
+// returned version is what agents will be given once the node runs again.
+//
+// What only the lost nodes had acknowledged is gone, and they must never start
+// again with their old disks.
+func Recover(c Config) (version store.Version, err error) {
+	if _, err := New(c); err != nil {
+		return store.Version{}, err
+	}
+	if c.GRPCAdvertise, err = advertised("grpc", c.GRPCListen, c.GRPCAdvertise); err != nil {
+		return store.Version{}, err
+	}
+	if c.RaftAdvertise, err = advertised("raft", c.RaftListen, c.RaftAdvertise); err != nil {
+		return store.Version{}, err
+	}
+	storage, err := store.OpenDisk(c.DataDir, c.Logger)
+	if err != nil {
+		return store.Version{}, err
+	}
+	defer func() {
+		if e := storage.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close storage: %w", e))
+		}
+	}()
+	_, transport := raft.NewInmemTransport(raft.ServerAddress(c.RaftAdvertise)) // it only lends its address
+	return store.Recover(store.RecoverConfig{
+		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport, Storage: storage, Logger: c.Logger,
+	})
+}
