@@ -41,22 +41,50 @@ func answer(w http.ResponseWriter, code int, text string) {
 	_, _ = fmt.Fprintln(w, text) // the client is gone, which is its own business
 }
 
-// registerStoreMetrics shows what the node has applied and whether it leads.
-func registerStoreMetrics(r prometheus.Registerer, s *store.Store) {
-	gauge := func(name, help string, value func() float64) {
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "fife", Subsystem: "store", Name: name, Help: help,
-		}, value))
+// storeCollector shows what the node has applied, whether it leads, and how much
+// of its limits is used.
+type storeCollector struct{ store *store.Store }
+
+// The metrics of a storeCollector.
+var (
+	epochDesc   = storeDesc("epoch", "Epoch of the state.")
+	versionDesc = storeDesc("version_index", "Index of the last change that agents can see.")
+	appliedDesc = storeDesc("applied_index", "Index of the last change applied.")
+	leaderDesc  = storeDesc("is_leader", "1 if the node leads, else 0.")
+	ageDesc     = storeDesc("leader_contact_seconds", "Time since the node last heard from a leader; 0 on the leader.")
+	objectsDesc = storeDesc("objects", "Objects held, by kind.", "kind")
+	limitDesc   = storeDesc("objects_limit", "Most objects that may be held, by kind.", "kind")
+)
+
+func storeDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName("fife", "store", name), help, labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (storeCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{epochDesc, versionDesc, appliedDesc, leaderDesc, ageDesc, objectsDesc, limitDesc} {
+		out <- d
 	}
-	gauge("epoch", "Epoch of the state.", func() float64 { return float64(s.State().Version().Epoch) })
-	gauge("version_index", "Index of the last change that agents can see.",
-		func() float64 { return float64(s.State().Version().Index) })
-	gauge("applied_index", "Index of the last change applied.",
-		func() float64 { return float64(s.State().Applied().Index) })
-	gauge("is_leader", "1 if the node leads, else 0.", func() float64 {
-		if s.IsLeader() {
-			return 1
-		}
-		return 0
-	})
+}
+
+// Collect implements prometheus.Collector.
+func (c storeCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	state, leads := c.store.State(), 0.0
+	if c.store.IsLeader() {
+		leads = 1
+	}
+	gauge(epochDesc, float64(state.Version().Epoch))
+	gauge(versionDesc, float64(state.Version().Index))
+	gauge(appliedDesc, float64(state.Applied().Index))
+	gauge(leaderDesc, leads)
+	gauge(ageDesc, c.store.Age().Seconds())
+	for kind, n := range state.Counts() {
+		gauge(objectsDesc, float64(n), kind)
+	}
+	for kind, n := range store.Limits() {
+		gauge(limitDesc, float64(n), kind)
+	}
 }

@@ -203,7 +203,7 @@ func (n *Node) serve(
 	streams := discovery.New(discovery.Config{
 		Store: s, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
 	})
-	registerStoreMetrics(c.Registry, s)
+	c.Registry.MustRegister(storeCollector{s})
 	options := append(api.ServerOptions(guard, api.NewForwarder(s, peers), c.Logger, c.Registry),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.

@@ -15,12 +15,12 @@ import (
 // args reads the arguments of a line of testdata. An argument that nobody has
 // read by the end is a mistake in the line.
 type args struct {
-	t    *testing.T
+	t    testing.TB
 	line *datadriven.TestData
 	read map[string]bool
 }
 
-func readArgs(t *testing.T, line *datadriven.TestData) args {
+func readArgs(t testing.TB, line *datadriven.TestData) args {
 	return args{t, line, map[string]bool{}}
 }
 
@@ -106,8 +106,14 @@ var builders = map[string]func(args, *storev1.Command){
 	},
 	"put-node": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{
-			Node: &storev1.Node{Id: a.text("id"), GrpcAddress: a.text("address")},
+			Node: encodeNode(Node{ID: a.text("id"), GRPCAddress: a.text("address"), Schema: uint32(a.number("schema"))}),
 		}}
+	},
+	"delete-node": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: a.text("id")}}
+	},
+	"checkpoint": func(_ args, c *storev1.Command) {
+		c.Op = &storev1.Command_Checkpoint{Checkpoint: &storev1.Checkpoint{}}
 	},
 	"create-api": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_CreateApi{CreateApi: &storev1.CreateApi{Api: a.api()}}
@@ -195,7 +201,7 @@ func (a args) route() *release.Route {
 	r := &release.Route{Method: a.text("method"), Path: a.text("path"), Timeout: a.duration("timeout")}
 	switch {
 	case a.has("http"):
-		r.Integration = release.HTTP{URI: a.text("http")}
+		r.Integration = release.HTTP{URI: a.text("http"), Method: a.text("upstream")}
 	case a.has("lambda"):
 		r.Integration = release.Lambda{Function: a.text("lambda"), Qualifier: a.text("qualifier")}
 	case a.has("mock"):
@@ -211,7 +217,9 @@ func (a args) stageValues() *storev1.StageFields {
 	}
 	return EncodeStageValues(release.StageValues{
 		Description: a.text("description"), Deployment: a.number("deployment"), Variables: a.pairs("vars"),
-		Split:         release.Split{Source: sources[a.text("sticky")], Name: a.text("key"), AllowOverride: a.has("override")},
+		Split: release.Split{
+			Source: sources[a.text("sticky")], Name: a.text("key"), AllowOverride: a.has("override"), OverrideKey: a.text("signed"),
+		},
 		ExposeHeaders: a.has("expose"),
 	})
 }

@@ -78,7 +78,11 @@ func TestUnknownCommands(t *testing.T) {
 	if err := proto.Unmarshal(later, &storev1.Command{}); err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"none": {}, "later": later, "damaged": {0xff}} {
+	schema, err := proto.Marshal(&storev1.Command{Schema: Schema + 1, Op: createAPI("a").GetOp()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"none": {}, "later": later, "later schema": schema, "damaged": {0xff}} {
 		t.Run(name, func(t *testing.T) {
 			r := newReplica()
 			before := r.state()

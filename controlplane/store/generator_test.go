@@ -94,7 +94,7 @@ func drawCommand(t *rapid.T) *storev1.Command {
 
 // draws are weighted so that most sequences get as far as canaries.
 var draws = []func(*rapid.T, *storev1.Command){
-	drawInitCluster, drawPutNode, drawCreateAPI, drawCreateAPI, drawUpdateAPI, drawDeleteAPI,
+	drawInitCluster, drawPutNode, drawDeleteNode, drawCheckpoint, drawCreateAPI, drawCreateAPI, drawUpdateAPI, drawDeleteAPI,
 	drawPutRoute, drawPutRoute, drawPutRoute, drawPutRoute, drawDeleteRoute,
 	drawCreateDeployment, drawCreateDeployment, drawCreateDeployment, drawDeleteDeployment, drawDeleteDeployment,
 	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
@@ -106,7 +106,15 @@ func drawInitCluster(t *rapid.T, c *storev1.Command) {
 }
 
 func drawPutNode(t *rapid.T, c *storev1.Command) {
-	c.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: &storev1.Node{Id: drawStage(t), GrpcAddress: drawText(t)}}}
+	c.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: &storev1.Node{Id: drawStage(t), GrpcAddress: drawText(t), Schema: 1}}}
+}
+
+func drawDeleteNode(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: drawStage(t)}}
+}
+
+func drawCheckpoint(_ *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_Checkpoint{Checkpoint: &storev1.Checkpoint{}}
 }
 
 func drawCreateAPI(t *rapid.T, c *storev1.Command) {

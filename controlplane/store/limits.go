@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -57,6 +58,28 @@ func (g *diskGauge) measure() error {
 		return fmt.Errorf("%w: %d MiB are free, %d MiB are needed", ErrDiskFull, free>>20, minFree>>20)
 	}
 	return nil
+}
+
+// watchDisk hands leadership over when this node's disk becomes too full, so that
+// changes go on with a leader that has room. It does so once each time.
+func (s *Store) watchDisk(ctx context.Context) {
+	if _, ok, _ := s.config.Storage.free(); !ok {
+		return // in memory
+	}
+	full := false
+	for {
+		err := s.disk.check()
+		if err != nil && !full && s.IsLeader() {
+			s.config.Logger.Error("no room for changes; handing leadership over", "error", err)
+			s.HandOver(enqueueTimeout)
+		}
+		full = err != nil
+		select {
+		case <-time.After(freeFor):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Counts returns how many objects of each kind the state holds.

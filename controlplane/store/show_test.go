@@ -36,6 +36,9 @@ func showRoute(r *release.Route) string {
 	switch i := r.Integration.(type) {
 	case release.HTTP:
 		fmt.Fprintf(&b, " http %s", i.URI)
+		if i.Method != "" {
+			fmt.Fprintf(&b, " upstream %s", i.Method)
+		}
 	case release.Lambda:
 		fmt.Fprintf(&b, " lambda %s", i.Function)
 		if i.Qualifier != "" {
@@ -81,18 +84,25 @@ func showAPI(a *release.API) string {
 }
 
 func showDeployment(d *release.Deployment) string {
-	return fmt.Sprintf("deployment %d rev %d digest %x routes %d created %s %q",
-		d.Number, d.Revision, d.Digest[:4], d.RouteCount, showTime(d.CreateTime), d.Description)
+	text := fmt.Sprintf("deployment %d rev %d digest %x routes %d created %s timeout %v",
+		d.Number, d.Revision, d.Digest[:4], d.RouteCount, showTime(d.CreateTime), d.DefaultTimeout)
+	if d.Description != "" {
+		text += fmt.Sprintf(" %q", d.Description)
+	}
+	if len(d.BinaryMediaTypes) > 0 {
+		text += " binary " + strings.Join(d.BinaryMediaTypes, ",")
+	}
+	return text
 }
 
 func showStage(s *release.Stage) string {
-	text := fmt.Sprintf("stage %s revision %d index %d updated %s: %s",
-		s.ID, s.Revision, s.Index, showTime(s.UpdateTime), showConfig(s.Config))
+	text := fmt.Sprintf("stage %s revision %d index %d created %s updated %s: %s",
+		s.ID, s.Revision, s.Index, showTime(s.CreateTime), showTime(s.UpdateTime), showConfig(s.Config))
 	if s.Description != "" {
 		text += fmt.Sprintf(" %q", s.Description)
 	}
-	if s.Split != (release.Split{}) {
-		text += fmt.Sprintf(" sticky %d %q override %v", s.Split.Source, s.Split.Name, s.Split.AllowOverride)
+	if p := s.Split; p != (release.Split{}) {
+		text += fmt.Sprintf(" sticky %d %q override %v %q", p.Source, p.Name, p.AllowOverride, p.OverrideKey)
 	}
 	if s.ExposeHeaders {
 		text += " exposed"
@@ -126,7 +136,7 @@ func showState(w io.Writer, s *State) {
 	fmt.Fprintf(w, "cluster %q version %v applied %v outcomes %d changes %d after %d\n",
 		s.ClusterID(), s.Version(), s.Applied(), s.outcomes.byID.Len(), s.changes.entries.Len(), s.changes.floor)
 	for n := range s.Nodes() {
-		fmt.Fprintf(w, "node %s at %s\n", n.ID, n.GRPCAddress)
+		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
 	}
 	for a := range s.APIs("") {
 		fmt.Fprintln(w, showAPI(a))

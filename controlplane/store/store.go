@@ -138,6 +138,7 @@ func Open(c Config) (*Store, error) {
 	s.duties.Go(func() { s.lead(ctx) })
 	s.duties.Go(func() { s.health.run(ctx) })
 	s.duties.Go(func() { s.rememberCluster(ctx) })
+	s.duties.Go(func() { s.watchDisk(ctx) })
 	return s, nil
 }
 

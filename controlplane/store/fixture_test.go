@@ -1,0 +1,192 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// The fixtures are what clusters have on their disks: commands as entries of the
+// log, delimited by their lengths, a snapshot of the state that they lead to, and
+// that state as text. Once a version is released its fixtures are never written
+// again: a change of the format gets new ones, and the old must go on being read.
+var update = flag.Bool("update", false, "write the fixtures of today's format instead of reading them")
+
+const (
+	commandsFixture = "testdata/commands_v1.bin"
+	snapshotFixture = "testdata/snapshot_v1.bin"
+	stateFixture    = "testdata/state_v1.golden"
+)
+
+// fixtureLines hold every kind of command, every field and every kind of refusal
+// that is remembered with details.
+const fixtureLines = `
+init-cluster id=CLUSTERCLUSTERCLUSTERCLUST epoch=1
+put-node id=n1 address=n1.example:7400 schema=1
+put-node id=n2 address=n2.example:7400 schema=1
+put-node id=n3 address=n3.example:7400 schema=1
+delete-node id=n3
+checkpoint
+create-api name=demo hosts=(api.example, www.example) description=demonstration timeout=5s binary=(image/png, */*) request=create-demo
+create-api name=gone hosts=(gone.example)
+update-api name=gone description=changed hosts=(www.example) fields=(hosts) request=taken
+update-api name=gone description=changed fields=(description)
+put-route api=demo method=GET path=/pets/{id} http=https://${stageVariables.host}/pets/{id}?v=${stageVariables.v} timeout=2500ms
+put-route api=demo method=ANY path=/pets/{rest+} mock=200 request=clash
+put-route api=demo method=ANY path=/ lambda=arn:aws:lambda:eu-west-1:123456789012:function:hello:${stageVariables.v}
+put-route api=demo method=GET path=/upstream http=http://h upstream=POST
+put-route api=demo method=POST path=/named lambda=hello qualifier=prod
+put-route api=demo method=GET path=/mock mock=418 headers=(x-kind=teapot, x-pot=short) body=short
+put-route api=demo method=GET path=/left-over mock=200 request=left-over
+put-route api=demo method=PUT path=/draft-only
+delete-route api=demo method=PUT path=/draft-only
+deploy api=demo description=first request=first
+create-stage api=demo stage=prod deployment=1 vars=(host=one.example, v=1) description=production sticky=header key=x-user override expose
+create-stage api=demo stage=Test_2 deployment=1 sticky=client-ip
+create-stage api=demo stage=cookie deployment=1 sticky=cookie key=session override signed=0123456789abcdef
+create-stage api=demo stage=query deployment=1 sticky=query key=user
+delete-route api=demo method=GET path=/left-over
+start-canary api=demo stage=prod percent=25 vars=(v=2, extra=yes) salt=18446744073709551615 request=canary
+deploy api=demo description=second stage=prod
+update-canary api=demo stage=prod percent=50 fields=(percent)
+promote api=demo stage=prod keep request=promoted
+abort-canary api=demo stage=prod
+rollback api=demo stage=prod request=back
+update-stage api=demo stage=prod vars=(host=two.example, v=3) fields=(variables) if=7
+update-stage api=demo stage=prod fields=(variables) if=6 request=stale
+start-canary api=demo stage=prod deployment=2 percent=10 salt=42
+deploy api=demo stage=gone
+delete-stage api=demo stage=gone
+deploy api=demo
+delete-deployment api=demo number=4
+delete-deployment api=demo number=1 request=in-use
+delete-api name=gone
+`
+
+func fixtureCommands(t testing.TB) []*storev1.Command {
+	t.Helper()
+	var commands []*storev1.Command
+	for i, text := range strings.Split(strings.TrimSpace(fixtureLines), "\n") {
+		name, arguments, err := datadriven.ParseLine(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := readArgs(t, &datadriven.TestData{Pos: fmt.Sprint("fixture line ", i+1), Cmd: name, CmdArgs: arguments}).command()
+		cmd.Time = timestamppb.New(clockStart.Add(time.Duration(i+1) * 1500 * time.Millisecond))
+		cmd.Schema = commandSchema(cmd)
+		commands = append(commands, cmd)
+	}
+	return commands
+}
+
+// TestFixtureHasEveryCommand: whoever adds a command adds it to the fixtures.
+func TestFixtureHasEveryCommand(t *testing.T) {
+	has := map[string]bool{}
+	for _, cmd := range fixtureCommands(t) {
+		m := cmd.ProtoReflect()
+		has[string(m.WhichOneof(m.Descriptor().Oneofs().ByName("op")).Name())] = true
+	}
+	ops := (&storev1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("op").Fields()
+	for i := range ops.Len() {
+		if name := string(ops.Get(i).Name()); !has[name] {
+			t.Errorf("no fixture has %s", name)
+		}
+	}
+}
+
+// TestCommandFixture: entries of the log that were written by the first release
+// are read and lead to the state that they led to then.
+func TestCommandFixture(t *testing.T) {
+	if *update {
+		var out bytes.Buffer
+		for _, cmd := range fixtureCommands(t) {
+			if _, err := protodelim.MarshalTo(&out, cmd); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writeFixture(t, commandsFixture, out.Bytes())
+		writeFixture(t, stateFixture, []byte(wholeText(exampleState(t))))
+	}
+	in := bufio.NewReader(bytes.NewReader(readFixture(t, commandsFixture)))
+	r := newReplica()
+	for {
+		var cmd storev1.Command
+		err := protodelim.UnmarshalFrom(in, &cmd)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d entries: %v", r.index, err)
+		}
+		r.apply(t, &cmd)
+	}
+	wantFixtureState(t, r.state())
+}
+
+// TestSnapshotFixture: a snapshot that was written by the first release is read as
+// the state that it was written of.
+func TestSnapshotFixture(t *testing.T) {
+	if *update {
+		writeFixture(t, snapshotFixture, snapshotBytes(t, exampleState(t)))
+	}
+	f := newFSM()
+	if err := f.Restore(io.NopCloser(bytes.NewReader(readFixture(t, snapshotFixture)))); err != nil {
+		t.Fatal(err)
+	}
+	wantFixtureState(t, f.state.Load())
+}
+
+func wantFixtureState(t *testing.T, s *State) {
+	t.Helper()
+	if got, want := wholeText(s), string(readFixture(t, stateFixture)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	checkState(t, s)
+}
+
+// wholeText writes a state with what it remembers of requests and changes.
+func wholeText(s *State) string {
+	var b strings.Builder
+	showState(&b, s)
+	for id := range walk(s.outcomes.byIndex, nil) {
+		r, _ := s.outcomes.byID.Get([]byte(id))
+		fmt.Fprintf(&b, "request %s index %d at %s, call %q: ", r.id, r.index, showTime(r.time), r.fingerprint)
+		showOutcome(&b, r.outcome)
+		if refusal := r.outcome.Refusal; refusal != nil {
+			fmt.Fprintf(&b, "violations %v\n", refusal.Violations)
+		}
+	}
+	for c := range walk(s.changes.entries, nil) {
+		fmt.Fprintf(&b, "change %d: %s\n", c.index, strings.Join(c.names, " "))
+	}
+	return b.String()
+}
+
+func readFixture(t testing.TB, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func writeFixture(t testing.TB, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
