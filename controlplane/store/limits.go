@@ -30,14 +30,12 @@ const (
 // diskGauge knows whether the disk has room for changes. It is safe for
 // concurrent use.
 type diskGauge struct {
-	storage *Storage
+	free func() (bytes uint64, ok bool, err error) // see Storage.free
 
 	mu       sync.Mutex
 	measured time.Time
 	err      error
 }
-
-func newDiskGauge(s *Storage) *diskGauge { return &diskGauge{storage: s} }
 
 // check returns an error that wraps ErrDiskFull if there is no room.
 func (g *diskGauge) check() error {
@@ -50,7 +48,7 @@ func (g *diskGauge) check() error {
 }
 
 func (g *diskGauge) measure() error {
-	free, ok, err := g.storage.free()
+	free, ok, err := g.free()
 	switch {
 	case err != nil || !ok:
 		return err

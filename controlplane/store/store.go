@@ -134,7 +134,7 @@ func Open(c Config) (*Store, error) {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Store{config: c, fsm: f, raft: r, health: newHealth(r), disk: newDiskGauge(c.Storage), cancel: cancel}
+	s := &Store{config: c, fsm: f, raft: r, health: newHealth(r), disk: &diskGauge{free: c.Storage.free}, cancel: cancel}
 	s.duties.Go(func() { s.lead(ctx) })
 	s.duties.Go(func() { s.health.run(ctx) })
 	s.duties.Go(func() { s.rememberCluster(ctx) })

@@ -1,0 +1,63 @@
+package controlplane
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/fifegateway/fife/controlplane/api"
+)
+
+// TestGreeting: a connection of another cluster ends before Raft reads of it.
+// Without greetedConn every one of these would be read.
+func TestGreeting(t *testing.T) {
+	id := func(id string) func() string { return func() string { return id } }
+	for name, test := range map[string]struct {
+		theirs, ours string
+		refused      bool
+	}{
+		"same":          {"a", "a", false},
+		"other":         {"b", "a", true},
+		"they are new":  {"", "a", false},
+		"we are new":    {"a", "", false},
+		"both are new":  {"", "", false},
+		"other, longer": {"ab", "a", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			logger := slog.New(slog.DiscardHandler)
+			callee := streamLayer{Listener: l, advertise: l.Addr().String(), clusterID: id(test.ours), logger: logger}
+			defer callee.Close() //nolint:errcheck // the test is over
+			caller := streamLayer{clusterID: id(test.theirs), logger: logger}
+			out, err := caller.Dial(raft.ServerAddress(callee.Addr().String()), time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close() //nolint:errcheck // the test is over
+			if _, err := io.WriteString(out, "x"); err != nil {
+				t.Fatal(err)
+			}
+			in, err := callee.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close() //nolint:errcheck // the test is over
+			got := make([]byte, 1)
+			_, err = io.ReadFull(in, got)
+			if refused := errors.Is(err, api.ErrOtherCluster); refused != test.refused {
+				t.Errorf("read %q, %v", got, err)
+			}
+			if !test.refused && string(got) != "x" {
+				t.Errorf("read %q, %v", got, err)
+			}
+		})
+	}
+}
