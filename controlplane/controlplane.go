@@ -76,8 +76,12 @@ type Node struct {
 	config Config
 }
 
-// shutdownTimeout bounds how long calls under way may take to end.
-const shutdownTimeout = 3 * time.Second
+// A node that is told to stop is gone within five seconds: an orchestrator that
+// waits longer is rare, one that kills earlier is not.
+const (
+	handOverTimeout = time.Second     // for another node to take leadership
+	drainTimeout    = 2 * time.Second // for calls under way to end
+)
 
 // New checks a configuration. It starts nothing and touches nothing.
 func New(c Config) (*Node, error) {
@@ -234,7 +238,7 @@ func (n *Node) serve(
 	group.Go(func() error {
 		<-groupCtx.Done()
 		healthy.Shutdown()
-		s.HandOver(shutdownTimeout)
+		s.HandOver(handOverTimeout)
 		streams.Drain()
 		stopServer(server)
 		return nil
@@ -245,7 +249,7 @@ func (n *Node) serve(
 
 // stopServer lets calls under way end, for a while.
 func stopServer(server *grpc.Server) {
-	stop := time.AfterFunc(shutdownTimeout, server.Stop)
+	stop := time.AfterFunc(drainTimeout, server.Stop)
 	defer stop.Stop()
 	server.GracefulStop()
 }
