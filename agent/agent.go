@@ -15,6 +15,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,7 +41,9 @@ type Config struct {
 	APIs         []string          // ids of the APIs to serve; empty means all
 	StateDir     string            // where the last good table is kept
 
-	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2 without TLS
+	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2
+	TLSCert     string // PEM file of the certificate chain for HTTPListen; empty for no TLS
+	TLSKey      string // PEM file of its key
 	AdminListen string // host:port for metrics and health; empty for none
 
 	DefaultAPI      string            // API of requests whose host names none
@@ -82,6 +85,9 @@ func New(c Config) (*Agent, error) {
 	if c.HTTPListen == "" {
 		return nil, errors.New("no address to listen on for requests is set")
 	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return nil, errors.New("a TLS certificate and its key go together: set both or neither")
+	}
 	if c.Listen == nil {
 		c.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
@@ -107,7 +113,7 @@ func New(c Config) (*Agent, error) {
 // Run serves until ctx ends, lets the requests under way finish for a while, and
 // returns nil after an orderly end.
 func (a *Agent) Run(ctx context.Context) error {
-	listener, err := a.config.Listen(a.config.HTTPListen)
+	listener, err := a.listen()
 	if err != nil {
 		return fmt.Errorf("listen for requests: %w", err)
 	}
@@ -136,11 +142,32 @@ func (a *Agent) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// protocols returns HTTP/1.1 and HTTP/2, which without TLS is told by its preface
-// (RFC 9113, section 3.3).
+// listen opens the listener for requests, which takes TLS if a certificate is set.
+func (a *Agent) listen() (net.Listener, error) {
+	if a.config.TLSCert == "" {
+		return a.config.Listen(a.config.HTTPListen)
+	}
+	certificate, err := tls.LoadX509KeyPair(a.config.TLSCert, a.config.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("load TLS certificate: %w", err)
+	}
+	l, err := a.config.Listen(a.config.HTTPListen)
+	if err != nil {
+		return nil, err
+	}
+	return tls.NewListener(l, &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"h2", "http/1.1"},
+	}), nil
+}
+
+// protocols returns HTTP/1.1 and HTTP/2. With TLS the client chooses by ALPN,
+// without it HTTP/2 is told by its preface (RFC 9113, section 3.3).
 func protocols() *http.Protocols {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)
+	p.SetHTTP2(true)
 	p.SetUnencryptedHTTP2(true)
 	return p
 }
