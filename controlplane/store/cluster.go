@@ -92,8 +92,10 @@ func (s *Store) Join(ctx context.Context, node Node, raftAddress string) error {
 		}
 	}
 	if !known {
-		future := s.raft.AddNonvoter(raft.ServerID(node.ID), raft.ServerAddress(raftAddress), 0, enqueueTimeout)
-		if err := await(ctx, future); err != nil {
+		err := s.await(ctx, func() raft.Future {
+			return s.raft.AddNonvoter(raft.ServerID(node.ID), raft.ServerAddress(raftAddress), 0, enqueueTimeout)
+		})
+		if err != nil {
 			return fmt.Errorf("add member %s: %w", node.ID, err)
 		}
 	}
@@ -113,8 +115,10 @@ func (s *Store) Promote(ctx context.Context, id string) (Member, error) {
 	}
 	m := members[i]
 	if !m.Voter {
-		future := s.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(m.RaftAddress), 0, enqueueTimeout)
-		if err := await(ctx, future); err != nil {
+		err := s.await(ctx, func() raft.Future {
+			return s.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(m.RaftAddress), 0, enqueueTimeout)
+		})
+		if err != nil {
 			return Member{}, fmt.Errorf("promote %s: %w", id, err)
 		}
 		m.Voter = true
@@ -143,8 +147,8 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		}
 		return fmt.Errorf("remove %s: %w: it has handed leadership over", id, ErrNotLeader)
 	}
-	future := s.raft.RemoveServer(raft.ServerID(id), 0, enqueueTimeout)
-	if err := await(ctx, future); err != nil {
+	err = s.await(ctx, func() raft.Future { return s.raft.RemoveServer(raft.ServerID(id), 0, enqueueTimeout) })
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}
 	cmd := s.command("RemoveMember")
@@ -178,7 +182,7 @@ func (s *Store) checkQuorumWithout(members []Member, id string) error {
 // empty. It must be called on the leader.
 func (s *Store) TransferLeadership(ctx context.Context, id string) error {
 	if id == "" {
-		if err := await(ctx, s.raft.LeadershipTransfer()); err != nil {
+		if err := s.await(ctx, s.raft.LeadershipTransfer); err != nil {
 			return fmt.Errorf("transfer leadership: %w", err)
 		}
 		return nil
@@ -194,8 +198,10 @@ func (s *Store) TransferLeadership(ctx context.Context, id string) error {
 	if members[i].ID == s.config.NodeID {
 		return nil
 	}
-	future := s.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(members[i].RaftAddress))
-	if err := await(ctx, future); err != nil {
+	err = s.await(ctx, func() raft.Future {
+		return s.raft.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(members[i].RaftAddress))
+	})
+	if err != nil {
 		return fmt.Errorf("transfer leadership to %s: %w", id, err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -46,7 +47,15 @@ func startCluster(t *testing.T, n int) *cluster {
 		if _, err := c.nodes["n1"].Promote(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		c.until(id+" has caught up", func() bool { _, ok := c.nodes[id].State().Node(id); return ok })
+	}
+	// A voter that does not know yet that another is one refuses it its vote
+	// (hashicorp/raft, requestVote), so everybody has to know before a test begins.
+	for _, node := range c.nodes {
+		c.until("everybody knows all voters", func() bool {
+			members, err := node.Members()
+			voters := slices.DeleteFunc(members, func(m Member) bool { return !m.Voter })
+			return err == nil && len(voters) == n && node.State().Applied() == c.nodes["n1"].State().Applied()
+		})
 	}
 	return c
 }
@@ -255,11 +264,11 @@ func TestFollowerIsServedASnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.open("n2", NewMemory(), false)
+		n2 := c.nodes["n2"]
+		before := n2.State()
 		if err := n1.Join(t.Context(), c.node("n2"), "n2:raft"); err != nil {
 			t.Fatal(err)
 		}
-		n2 := c.nodes["n2"]
-		before := n2.State()
 		c.until("n2 has caught up", func() bool { return n2.State().Applied() == n1.State().Applied() })
 		if !isClosed(before.Changed()) || string(snapshotBytes(t, n2.State())) != string(snapshotBytes(t, n1.State())) {
 			t.Errorf("n1 is\n%s\nn2\n%s", stateText(n1.State()), stateText(n2.State()))

@@ -133,6 +133,12 @@ func readSnapshot(in io.Reader) (*State, error) {
 			return nil, fmt.Errorf("%w: record %d: %w", ErrBadSnapshot, r.records, noEOF(err))
 		}
 		if t := record.GetTrailer(); t != nil {
+			if r.records == 0 {
+				return nil, fmt.Errorf("%w: %w", ErrBadSnapshot, errNoHeader)
+			}
+			if _, err := src.ReadByte(); !errors.Is(err, io.EOF) {
+				return nil, fmt.Errorf("%w: it goes on after its trailer", ErrBadSnapshot)
+			}
 			if t.GetRecords() != r.records || t.GetChecksum() != before {
 				return nil, fmt.Errorf("%w: %d records with checksum %016x, the trailer says %d with %016x",
 					ErrBadSnapshot, r.records, before, t.GetRecords(), t.GetChecksum())
@@ -145,6 +151,8 @@ func readSnapshot(in io.Reader) (*State, error) {
 		r.records++
 	}
 }
+
+var errNoHeader = errors.New("the header must be the first record and the only one")
 
 // noEOF says what an end of input means before the trailer.
 func noEOF(err error) error {
@@ -186,7 +194,7 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	s := r.tx.next
 	header := record.GetHeader()
 	if (r.records == 0) != (header != nil) {
-		return errors.New("the header must be the first record and the only one")
+		return errNoHeader
 	}
 	switch p := record.GetRecord().(type) {
 	case *storev1.SnapshotRecord_Header:

@@ -66,6 +66,7 @@ type Store struct {
 	fsm    *fsm
 	raft   *raft.Raft
 	sync   barrier
+	calls  calls
 	health *health
 	disk   *diskGauge
 	cancel context.CancelFunc
@@ -159,9 +160,13 @@ func (s *Store) rememberCluster(ctx context.Context) {
 	}
 }
 
+// closeTimeout bounds how long calls under way may keep a node from stopping.
+const closeTimeout = 2 * time.Second
+
 // Close stops the node. Commands on their way end with ErrOutcomeUnknown.
 func (s *Store) Close() error {
 	s.cancel()
+	s.calls.close(closeTimeout)
 	err := s.raft.Shutdown().Error()
 	s.duties.Wait()
 	if err != nil {
@@ -237,23 +242,70 @@ func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error
 	if err := s.disk.check(); err != nil {
 		return Outcome{}, err
 	}
-	future := s.raft.Apply(data, enqueueTimeout)
-	if err := await(ctx, future); err != nil {
+	var future raft.ApplyFuture
+	err = s.await(ctx, func() raft.Future {
+		future = s.raft.Apply(data, enqueueTimeout)
+		return future
+	})
+	if err != nil {
 		return Outcome{}, err
 	}
 	return future.Response().(Outcome), nil
 }
 
-// await waits for a future until ctx ends. The goroutine it leaves behind ends
-// with the future, which Raft resolves at the latest when it is shut down.
-func await(ctx context.Context, future raft.Future) error {
+// await starts a call of Raft and waits for its end, or that of ctx. Raft resolves
+// every call while it runs, but none that it is given while it stops: so the
+// goroutine that may stay behind is waited for before that.
+func (s *Store) await(ctx context.Context, start func() raft.Future) error {
+	if !s.calls.begin() {
+		return fmt.Errorf("%w: it has stopped", ErrNotLeader)
+	}
+	future := start()
 	done := make(chan error, 1)
-	go func() { done <- future.Error() }()
+	go func() {
+		defer s.calls.end()
+		done <- future.Error()
+	}()
 	select {
 	case err := <-done:
 		return classify(err)
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrOutcomeUnknown, context.Cause(ctx))
+	}
+}
+
+// calls counts the calls of Raft under way, until it is closed.
+type calls struct {
+	mu     sync.Mutex
+	closed bool
+	open   sync.WaitGroup
+}
+
+func (c *calls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.open.Add(1)
+	}
+	return !c.closed
+}
+
+func (c *calls) end() { c.open.Done() }
+
+// close lets no more calls begin and waits for those under way, for a while: a
+// leader without a majority gives them up when its lease ends.
+func (c *calls) close(patience time.Duration) {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		c.open.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
 	}
 }
 
@@ -278,7 +330,7 @@ func classify(err error) error {
 // Readers that wait at the same time share a barrier.
 func (s *Store) Sync(ctx context.Context) error {
 	return s.sync.wait(ctx, func() error {
-		err := classify(s.raft.Barrier(enqueueTimeout).Error())
+		err := s.await(context.Background(), func() raft.Future { return s.raft.Barrier(enqueueTimeout) })
 		if errors.Is(err, ErrOutcomeUnknown) {
 			return fmt.Errorf("%w: %w", ErrNotLeader, err) // nothing was asked to be done
 		}
