@@ -105,6 +105,7 @@ func (m *membership) join(ctx context.Context) error {
 func (m *membership) self() *fifev1.JoinClusterRequest {
 	return &fifev1.JoinClusterRequest{
 		NodeId: m.config.Name, RaftAddress: m.config.RaftAdvertise, GrpcAddress: m.config.GRPCAdvertise,
+		Schema: store.Schema,
 	}
 }
 
@@ -156,7 +157,7 @@ func (m *membership) catchUp(ctx context.Context) error {
 // announce tells the leader where this node is reached, if that has changed. A
 // leader records its own address.
 func (m *membership) announce(ctx context.Context) error {
-	self := store.Node{ID: m.config.Name, GRPCAddress: m.config.GRPCAdvertise}
+	self := store.Node{ID: m.config.Name, GRPCAddress: m.config.GRPCAdvertise, Schema: store.Schema}
 	if known, ok := m.store.State().Node(self.ID); (ok && known == self) || m.store.IsLeader() {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
@@ -22,6 +23,8 @@ type clusterService struct {
 	peers  *Peers
 	build  string
 	logger *slog.Logger
+
+	verifying sync.Mutex // a node keeps one checkpoint
 }
 
 func (s *clusterService) GetCluster(context.Context, *fifev1.GetClusterRequest) (*fifev1.GetClusterResponse, error) {
@@ -78,7 +81,7 @@ func (s *clusterService) JoinCluster(
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	node := store.Node{ID: req.GetNodeId(), GRPCAddress: req.GetGrpcAddress()}
+	node := store.Node{ID: req.GetNodeId(), GRPCAddress: req.GetGrpcAddress(), Schema: req.GetSchema()}
 	if err := s.store.Join(ctx, node, req.GetRaftAddress()); err != nil {
 		return nil, err
 	}

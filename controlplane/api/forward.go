@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -61,6 +62,7 @@ func (f *Forwarder) Unary(ctx context.Context, req any, info *grpc.UnaryServerIn
 		return handler(ctx, req)
 	}
 	message := req.(proto.Message)
+	mintRequestID(message)
 	budget, cancel := context.WithTimeout(ctx, forwardBudget)
 	defer cancel()
 	for {
@@ -98,7 +100,9 @@ func (f *Forwarder) attempt(
 	if err != nil {
 		return nil, err
 	}
-	mintRequestID(req)
+	if !ready(ctx, conn) {
+		return nil, fmt.Errorf("%w: the leader, %s, cannot be reached", store.ErrNotLeader, leader.ID)
+	}
 	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID())
 	if err := conn.Invoke(ctx, info.FullMethod, req, resp); err != nil {
 		if reasonOf(err) == "" && status.Code(err) == codes.Unavailable {
@@ -108,6 +112,24 @@ func (f *Forwarder) attempt(
 		return nil, err
 	}
 	return resp, nil
+}
+
+// ready waits for a connection to stand, for a while. A call that is made on one
+// that does not may fail with the same code as one that was lost underway; so it
+// is not made.
+func ready(ctx context.Context, conn *grpc.ClientConn) bool {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	for {
+		state := conn.GetState()
+		if state == connectivity.Ready {
+			return true
+		}
+		conn.Connect()
+		if state == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, state) {
+			return false
+		}
+	}
 }
 
 // repeatable reports whether a call may be tried again after err: when nothing
@@ -128,6 +150,9 @@ func repeatable(req proto.Message, err error) bool {
 // tried again without being done twice.
 func mintRequestID(req proto.Message) {
 	field := requestID(req)
+	if dry, ok := req.(changeRequest); ok && dry.GetValidateOnly() {
+		return
+	}
 	if field != nil && !req.ProtoReflect().Has(field) {
 		req.ProtoReflect().Set(field, protoreflect.ValueOfString(rand.Text()))
 	}

@@ -34,7 +34,7 @@ func ServerOptions(
 		grpc.ChainUnaryInterceptor(
 			metrics.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(log, events),
-			unaryStatus,
+			unaryStatus(logger),
 			recovery.UnaryServerInterceptor(recovered),
 			guard.unary,
 			f.Unary,
@@ -42,18 +42,32 @@ func ServerOptions(
 		grpc.ChainStreamInterceptor(
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events),
-			streamStatus,
+			streamStatus(logger),
 			recovery.StreamServerInterceptor(recovered),
 			guard.stream,
 		),
 	}
 }
 
-func unaryStatus(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	resp, err := handler(ctx, req)
-	return resp, toStatus(err)
+// unaryStatus turns errors into statuses. What the client is not told is logged
+// here, and nowhere else.
+func unaryStatus(logger *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		resp, err := handler(ctx, req)
+		return resp, statusOf(logger, info.FullMethod, err)
+	}
 }
 
-func streamStatus(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return toStatus(handler(srv, stream))
+func streamStatus(logger *slog.Logger) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return statusOf(logger, info.FullMethod, handler(srv, stream))
+	}
+}
+
+func statusOf(logger *slog.Logger, method string, err error) error {
+	result := toStatus(err)
+	if reasonOf(result) == reasonInternal && reasonOf(err) == "" {
+		logger.Error("internal error", "method", method, "error", err)
+	}
+	return result
 }

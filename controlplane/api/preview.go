@@ -45,7 +45,7 @@ func (c changed) preview() *fifev1.StagePreview {
 	p := &fifev1.StagePreview{MovedPercent: 100}
 	var old *release.Deployment
 	if was, ok := c.before.Stage(c.Stage.API, c.Stage.ID); ok {
-		p.MovedPercent = release.Percent(release.Moved(was.Config, c.Stage.Config))
+		p.MovedPercent = release.Percent(release.Moved(was, c.Stage))
 		old, _ = c.before.Deployment(was.API, was.Config.Deployment)
 	}
 	if next, ok := c.after.Deployment(c.Stage.API, c.Stage.Config.Deployment); ok {

@@ -171,7 +171,7 @@ func (s *stageService) ListStageRevisions(
 			Method:     r.Change.Method,
 			After:      toConfig(stage.API, r.Config),
 		}
-		if i > 0 {
+		if i > 0 && history[i-1].Number == r.Number-1 {
 			p.Before = toConfig(stage.API, history[i-1].Config)
 		}
 		return p

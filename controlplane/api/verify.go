@@ -15,6 +15,8 @@ import (
 func (s *clusterService) VerifyCluster(
 	ctx context.Context, _ *fifev1.VerifyClusterRequest,
 ) (*fifev1.VerifyClusterResponse, error) {
+	s.verifying.Lock()
+	defer s.verifying.Unlock()
 	index, err := s.store.Checkpoint(ctx)
 	if err != nil {
 		return nil, err

@@ -39,8 +39,8 @@ func (s *fleetService) WaitForVersion(req *fifev1.WaitForVersionRequest, stream 
 	return s.waitEverywhere(stream.Context(), req, send)
 }
 
-// waitHere reports on this node's agents at every change, and ends when all have
-// the version.
+// waitHere reports on this node's agents at every change, until ctx ends: what is
+// done now may be undone by an agent that comes over from another node.
 func (s *fleetService) waitHere(
 	ctx context.Context, req *fifev1.WaitForVersionRequest, send func(*fifev1.WaitForVersionResponse) error,
 ) error {
@@ -48,7 +48,7 @@ func (s *fleetService) waitHere(
 	for {
 		agents, changed := s.fleet.Agents()
 		p := progress(agents, want)
-		if err := send(p); err != nil || p.GetDone() {
+		if err := send(p); err != nil {
 			return err
 		}
 		select {
@@ -95,14 +95,19 @@ func (s *fleetService) waitEverywhere(
 	if len(members) == 0 {
 		return release.Missing("members/" + req.GetNode())
 	}
-	reports := newReports(members)
+	reports := newReports()
 	ctx, cancel := context.WithCancel(ctx)
 	var followers sync.WaitGroup
 	defer followers.Wait()
 	defer cancel()
-	for _, m := range members {
-		followers.Go(func() { s.follow(ctx, m, req, reports) })
+	follow := func(members []store.Member) {
+		for _, m := range members {
+			if reports.expect(m.ID) {
+				followers.Go(func() { s.follow(ctx, m, req, reports) })
+			}
+		}
 	}
+	follow(members)
 	grace := time.After(peerTimeout) // until then a node without an answer is only slow
 	patient := true
 	for {
@@ -114,6 +119,11 @@ func (s *fleetService) waitEverywhere(
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		if req.GetNode() == "" {
+			if members, err := s.store.Members(); err == nil {
+				follow(members) // of a node that has joined meanwhile, too
+			}
+		}
 		sum := reports.sum()
 		if patient && len(sum.GetUnreachableNodes()) > 0 {
 			continue
@@ -124,22 +134,18 @@ func (s *fleetService) waitEverywhere(
 	}
 }
 
-// follow takes one node's reports until ctx ends or all its agents are done, and
-// asks again when the node cannot be reached.
+// follow takes one node's reports until ctx ends, and asks again when the node
+// cannot be reached.
 func (s *fleetService) follow(ctx context.Context, m store.Member, req *fifev1.WaitForVersionRequest, to *reports) {
 	for {
 		take := func(p *fifev1.WaitForVersionResponse) error {
 			to.set(m.ID, p)
 			return nil
 		}
-		var err error
 		if m.ID == s.store.NodeID() {
-			err = s.waitHere(ctx, req, take)
-		} else {
-			err = s.waitThere(ctx, m, req, take)
-		}
-		if err == nil {
-			return // done, and reported so
+			_ = s.waitHere(ctx, req, take) // it ends with ctx
+		} else if err := s.waitThere(ctx, m, req, take); err != nil && ctx.Err() == nil {
+			s.logger.Debug("node does not report on its agents", "node", m.ID, "error", err)
 		}
 		to.set(m.ID, nil)
 		select {
@@ -175,7 +181,7 @@ func (s *fleetService) waitThere(
 			return err
 		}
 		silence.Reset(peerTimeout)
-		if err := take(p); err != nil || p.GetDone() {
+		if err := take(p); err != nil {
 			return err
 		}
 	}
@@ -190,12 +196,19 @@ type reports struct {
 	byNode map[string]*fifev1.WaitForVersionResponse
 }
 
-func newReports(members []store.Member) *reports {
-	r := &reports{news: make(chan struct{}, 1), byNode: map[string]*fifev1.WaitForVersionResponse{}}
-	for _, m := range members {
-		r.byNode[m.ID] = nil
+func newReports() *reports {
+	return &reports{news: make(chan struct{}, 1), byNode: map[string]*fifev1.WaitForVersionResponse{}}
+}
+
+// expect notes that a node is to report; false if that was known.
+func (r *reports) expect(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, known := r.byNode[node]
+	if !known {
+		r.byNode[node] = nil
 	}
-	return r
+	return !known
 }
 
 func (r *reports) set(node string, p *fifev1.WaitForVersionResponse) {

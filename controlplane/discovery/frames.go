@@ -19,7 +19,7 @@ const chunkSize = 256 << 10
 // many agents need it. It is safe for concurrent use.
 type frames struct {
 	mu      sync.Mutex
-	to      *store.State
+	to      store.Version
 	entries map[frameKey]*frameEntry
 }
 
@@ -40,8 +40,8 @@ type frameEntry struct {
 func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*discoveryv1.StreamResponse, error) {
 	k := frameKey{from: from, apis: strings.Join(apis, "\x00")}
 	f.mu.Lock()
-	if f.to != to {
-		f.to, f.entries = to, map[frameKey]*frameEntry{}
+	if version := to.Version(); f.to != version || f.entries == nil {
+		f.to, f.entries = version, map[frameKey]*frameEntry{}
 	}
 	e := f.entries[k]
 	if e == nil {

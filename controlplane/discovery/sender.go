@@ -43,7 +43,7 @@ func (s *sender) run(ctx context.Context, messages <-chan *discoveryv1.StreamReq
 			if err := s.answer(m); err != nil {
 				return err
 			}
-		case <-state.Changed():
+		case <-state.Rerouted():
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -56,8 +56,7 @@ func (h HTTP) check(v *Violations, field string, r *Route) {
 		v.Addf(field+".http.method", "%q must be an HTTP method in capitals, or unset for the request's own", h.Method)
 	}
 	field += ".http.uri"
-	if len(h.URI) > MaxURI {
-		v.Addf(field, "has %d bytes, at most %d are allowed", len(h.URI), MaxURI)
+	if !fits(v, field, h.URI) {
 		return
 	}
 	if !strings.HasPrefix(h.URI, "http://") && !strings.HasPrefix(h.URI, "https://") {
@@ -102,6 +101,15 @@ const uriCharacters = alphanumeric + "-._~:/?#[]@!$&'()*+,;=%{}"
 func (l Lambda) templates() []string { return []string{l.Function, l.Qualifier} }
 func (l Lambda) canonical() []string { return []string{"lambda", l.Function, l.Qualifier} }
 
+// fits notes whether the text of a template, references included, is short enough
+// for agents to take.
+func fits(v *Violations, field, text string) bool {
+	if len(text) > MaxURI {
+		v.Addf(field, "has %d bytes, at most %d are allowed", len(text), MaxURI)
+	}
+	return len(text) <= MaxURI
+}
+
 // hole stands for a stage variable in a function and a qualifier: it fits a name
 // and a qualifier, and nothing else.
 const hole = "\x00"
@@ -115,6 +123,9 @@ var (
 
 func (l Lambda) check(v *Violations, field string, _ *Route) {
 	field += ".lambda"
+	if !fits(v, field+".function", l.Function) || !fits(v, field+".qualifier", l.Qualifier) {
+		return
+	}
 	function := stageVariable.ReplaceAllString(l.Function, hole)
 	arn := functionARN.FindStringSubmatch(function)
 	wrong := arn == nil && !functionName.MatchString(function)

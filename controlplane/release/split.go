@@ -79,12 +79,12 @@ func (s *Stage) Explain(key string) Explanation {
 		return e
 	}
 	e.Threshold, e.Salt = canary.PartsPerMillion, canary.Salt
-	if s.Split.Source == KeyNone {
+	if s.Split.Source == KeyNone && canary.PartsPerMillion > 0 && canary.PartsPerMillion < Buckets {
 		e.Text = fmt.Sprintf("the stage has no sticky key: each request is drawn by itself, %v %% of them for the canary",
 			Percent(canary.PartsPerMillion))
 		return e
 	}
-	e.Bucket = Bucket(canary.Salt, key)
+	e.Bucket = Bucket(canary.Salt, key) // without a sticky key any bucket decides alike here
 	order := "is not below"
 	if e.Canary = e.Bucket < e.Threshold; e.Canary {
 		e.Deployment = canary.Deployment
@@ -95,10 +95,15 @@ func (s *Stage) Explain(key string) Explanation {
 	return e
 }
 
-// Moved returns the share of requests, in parts per million of the split's
-// buckets, that another deployment answers after a change from one config to the
-// other.
-func Moved(from, to Config) uint32 {
+// Moved returns the share of requests, in parts per million, that another
+// deployment answers after a change of a stage from one state to the other. Keys
+// that keep their salt keep their bucket; under a new salt they are drawn anew.
+// Changed variables, and a change of what the key is, are not counted.
+func Moved(before, after *Stage) uint32 {
+	from, to := before.Config, after.Config
+	if before.Split.Source != KeyNone && from.Canary != nil && to.Canary != nil && from.Canary.Salt != to.Canary.Salt {
+		return movedAnew(from, to)
+	}
 	var moved uint32
 	low := uint32(0)
 	for _, high := range sortedPair(from.threshold(), to.threshold()) {
@@ -111,6 +116,29 @@ func Moved(from, to Config) uint32 {
 		moved += Buckets - low
 	}
 	return moved
+}
+
+// movedAnew is Moved for keys that are drawn independently before and after.
+func movedAnew(from, to Config) uint32 {
+	var same uint64
+	for _, a := range from.shares() {
+		for _, b := range to.shares() {
+			if a.deployment == b.deployment {
+				same += uint64(a.share) * uint64(b.share) / Buckets
+			}
+		}
+	}
+	return uint32(Buckets - min(same, Buckets))
+}
+
+type share struct {
+	deployment uint64
+	share      uint32
+}
+
+func (c Config) shares() []share {
+	t := c.threshold()
+	return []share{{c.at(0), t}, {c.Deployment, Buckets - t}}
 }
 
 func sortedPair(a, b uint32) [2]uint32 { return [2]uint32{min(a, b), max(a, b)} }

@@ -169,7 +169,7 @@ func TestMoved(t *testing.T) {
 		"base beside 100 %":        {config(1, 2, 1_000_000), config(3, 2, 1_000_000), 0},
 	}
 	for name, tt := range tests {
-		if got := release.Moved(tt.from, tt.to); got != tt.want {
+		if got := release.Moved(&release.Stage{Config: tt.from}, &release.Stage{Config: tt.to}); got != tt.want {
 			t.Errorf("%s: got %d, want %d", name, got, tt.want)
 		}
 	}
@@ -202,7 +202,7 @@ func TestMovedCountsBuckets(t *testing.T) {
 				want += 1000
 			}
 		}
-		if got := release.Moved(from, to); got != want {
+		if got := release.Moved(&release.Stage{Config: from}, &release.Stage{Config: to}); got != want {
 			rt.Fatalf("got %d, want %d", got, want)
 		}
 	})

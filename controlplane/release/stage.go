@@ -93,9 +93,29 @@ func (s *Stage) next(c Change, config Config) *Stage {
 	next.Config = config
 	next.UpdateTime = c.Time
 	next.Revision++
-	kept := s.History[max(0, len(s.History)-HistoryLimit+1):]
-	next.History = append(slices.Clip(slices.Clone(kept)), Revision{Number: next.Revision, Change: c, Config: config})
+	next.History = trim(append(slices.Clone(s.History), Revision{Number: next.Revision, Change: c, Config: config}))
 	return &next
+}
+
+// trim keeps the newest revisions of a history and, if all of them have the same
+// base, the last one before them that had another: what a rollback restores stays
+// within reach, however often a percent was changed since.
+func trim(history []Revision) []Revision {
+	extra := len(history) - HistoryLimit
+	if extra <= 0 {
+		return history
+	}
+	kept := history[extra:]
+	base := history[len(history)-1].Config
+	other := func(r Revision) bool { return !sameBase(r.Config, base) }
+	if !slices.ContainsFunc(kept, other) {
+		for i := extra - 1; i >= 0; i-- {
+			if other(history[i]) {
+				return append([]Revision{history[i]}, kept...)
+			}
+		}
+	}
+	return slices.Clone(kept)
 }
 
 // Update returns the stage with the named fields taken from values.
@@ -154,7 +174,7 @@ func (s *Stage) Rollback(c Change, to uint64) (*Stage, error) {
 			return nil, refuse(NoHistory, s.Name(), "%s keeps no revision %d; its history has %d to %d",
 				s.Name(), to, s.History[0].Number, s.Revision)
 		}
-		return nil, refuse(NoHistory, s.Name(), "%s has had one base only, so there is nothing to roll back to", s.Name())
+		return nil, refuse(NoHistory, s.Name(), "%s keeps no other base, so there is nothing to roll back to", s.Name())
 	}
 	config := s.Config
 	config.Deployment, config.Variables = base.Deployment, base.Variables

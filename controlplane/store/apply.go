@@ -41,7 +41,7 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		t.next = s.successor(index)
 		outcome = Outcome{Refusal: refusal}
 	} else if len(t.names) > 0 {
-		t.next.routing = index
+		t.next.routing, t.next.rerouted = index, make(chan struct{})
 		t.next.changes = t.next.changes.add(change{index: index, names: t.names})
 	}
 	outcome.Version = t.next.Version()
@@ -123,7 +123,7 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 func (t *tx) initCluster(op *storev1.InitCluster) (Outcome, error) {
 	if t.next.clusterID == "" {
 		t.next.clusterID, t.next.epoch = op.GetClusterId(), op.GetEpoch()
-		t.next.routing = t.index
+		t.next.routing, t.next.rerouted = t.index, make(chan struct{})
 	}
 	return Outcome{}, nil
 }
@@ -144,7 +144,7 @@ func (t *tx) takeCheckpoint() (Outcome, error) {
 	t.next.checkpoint = nil
 	kept := *t.next
 	t.next.checkpoint = &kept
-	return Outcome{}, nil
+	return Outcome{Checkpoint: t.index}, nil
 }
 
 func (t *tx) touch(name string) { t.names = append(t.names, name) }

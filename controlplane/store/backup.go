@@ -36,16 +36,18 @@ func (s *State) Backup(out io.Writer) error {
 // The error wraps ErrBadSnapshot, ErrNotEmpty or ErrNotLeader if nothing was
 // done.
 func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
+	backup, err := readSnapshot(in)
+	if err != nil {
+		return Version{}, err
+	}
+	s.writes.Lock() // nothing may be acknowledged between the look and the leap
+	defer s.writes.Unlock()
 	if err := s.Sync(ctx); err != nil {
 		return Version{}, err
 	}
 	now := s.State()
 	if n := now.apis.Len(); n > 0 {
 		return Version{}, fmt.Errorf("%w: it has %d APIs; restore into a new cluster", ErrNotEmpty, n)
-	}
-	backup, err := readSnapshot(in)
-	if err != nil {
-		return Version{}, err
 	}
 	restored := *backup
 	restored.epoch = max(now.epoch, backup.epoch) + 1
@@ -60,7 +62,7 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 		Version: raft.SnapshotVersionMax, Index: restored.index, Term: s.raft.CurrentTerm(), Size: int64(data.Len()),
 	}
 	if err := s.raft.Restore(meta, &data, restoreTimeout); err != nil {
-		return Version{}, fmt.Errorf("restore: %w", classify(err))
+		return Version{}, fmt.Errorf("restore: %w: %w", ErrOutcomeUnknown, err)
 	}
 	return s.State().Version(), nil
 }

@@ -136,6 +136,9 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 	}
 	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id })
 	if i < 0 {
+		if _, known := s.State().Node(id); known {
+			return s.forget(ctx, id) // an earlier removal came half the way
+		}
 		return fmt.Errorf("remove %s: %w", id, ErrNoMember)
 	}
 	if err := s.checkQuorumWithout(members, id); err != nil {
@@ -151,6 +154,11 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", id, err)
 	}
+	return s.forget(ctx, id)
+}
+
+// forget removes what is recorded of a node that has left.
+func (s *Store) forget(ctx context.Context, id string) error {
 	cmd := s.command("RemoveMember")
 	cmd.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: id}}
 	if _, err := s.Apply(ctx, cmd); err != nil {
@@ -209,9 +217,7 @@ func (s *Store) TransferLeadership(ctx context.Context, id string) error {
 
 // RecordNode records where a node is reached, unless that is recorded already.
 func (s *Store) RecordNode(ctx context.Context, n Node) error {
-	if n.Schema == 0 {
-		n.Schema = 1 // a build that does not say reads the first schema
-	}
+	n.Schema = max(n.Schema, 1) // a build that does not say reads the first schema
 	if known, ok := s.State().Node(n.ID); ok && known == n {
 		return nil
 	}

@@ -307,7 +307,7 @@ func encodeNode(n Node) *storev1.Node {
 }
 
 func decodeNode(p *storev1.Node) Node {
-	return Node{ID: p.GetId(), GRPCAddress: p.GetGrpcAddress(), Schema: p.GetSchema()}
+	return Node{ID: p.GetId(), GRPCAddress: p.GetGrpcAddress(), Schema: max(p.GetSchema(), 1)}
 }
 
 func encodeRemembered(r remembered) *storev1.Outcome {

@@ -38,7 +38,13 @@ func newFSM() *fsm {
 // publish makes next the present state and wakes those who wait on the former
 // one. Nothing waits for them: a slow reader finds the newest state when it
 // comes back.
-func (f *fsm) publish(next *State) { close(f.state.Swap(next).superseded) }
+func (f *fsm) publish(next *State) {
+	old := f.state.Swap(next)
+	close(old.superseded)
+	if old.rerouted != next.rerouted {
+		close(old.rerouted)
+	}
+}
 
 // ApplyBatch applies entries of the log in order. The whole batch is one swap and
 // one wake-up. The response to a command is its Outcome.

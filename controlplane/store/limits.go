@@ -71,7 +71,7 @@ func (s *Store) watchDisk(ctx context.Context) {
 			s.config.Logger.Error("no room for changes; handing leadership over", "error", err)
 			s.HandOver(enqueueTimeout)
 		}
-		full = err != nil
+		full = err != nil && s.IsLeader()
 		select {
 		case <-time.After(freeFor):
 		case <-ctx.Done():

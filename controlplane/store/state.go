@@ -65,6 +65,7 @@ type State struct {
 	checkpoint  *State // as of the last Checkpoint command; not replicated
 
 	superseded chan struct{}
+	rerouted   chan struct{}
 }
 
 func newState() *State {
@@ -79,6 +80,7 @@ func newState() *State {
 		changes:     newChangeLog(),
 		outcomes:    newOutcomeLog(),
 		superseded:  make(chan struct{}),
+		rerouted:    make(chan struct{}),
 	}
 }
 
@@ -95,6 +97,10 @@ func (s *State) Applied() Version { return Version{s.epoch, s.index} }
 // Changed returns a channel that is closed when a newer state has taken this
 // one's place.
 func (s *State) Changed() <-chan struct{} { return s.superseded }
+
+// Rerouted returns a channel that is closed when a state with another version has
+// taken this one's place. Edits of a draft and refused commands leave it open.
+func (s *State) Rerouted() <-chan struct{} { return s.rerouted }
 
 // Node returns where a node is reached.
 func (s *State) Node(id string) (Node, bool) { return s.nodes.Get([]byte(id)) }

@@ -67,6 +67,7 @@ type Store struct {
 	raft   *raft.Raft
 	sync   barrier
 	calls  calls
+	writes sync.RWMutex // held by commands, and alone by a restore
 	health *health
 	disk   *diskGauge
 	cancel context.CancelFunc
@@ -242,6 +243,8 @@ func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error
 	if err := s.disk.check(); err != nil {
 		return Outcome{}, err
 	}
+	s.writes.RLock()
+	defer s.writes.RUnlock()
 	var future raft.ApplyFuture
 	err = s.await(ctx, func() raft.Future {
 		future = s.raft.Apply(data, enqueueTimeout)
@@ -398,12 +401,20 @@ func (s *Store) lead(ctx context.Context) {
 			if !leading {
 				continue
 			}
-			if err := s.beginTerm(ctx); err != nil && ctx.Err() == nil {
-				s.config.Logger.Warn("leader duties failed; the next term repeats them", "error", err)
+			for err := s.beginTerm(ctx); err != nil && s.IsLeader(); err = s.beginTerm(ctx) {
+				s.config.Logger.Warn("leader duties failed; trying again", "error", err)
+				select {
+				case <-time.After(dutyPause):
+				case <-ctx.Done():
+					return
+				}
 			}
 		}
 	}
 }
+
+// dutyPause is the time between two attempts at a leader's duties.
+const dutyPause = time.Second
 
 func (s *Store) beginTerm(ctx context.Context) error {
 	if err := s.Sync(ctx); err != nil {

@@ -19,10 +19,11 @@ var ErrNoCheckpoint = errors.New("no checkpoint at that index")
 func (s *Store) Checkpoint(ctx context.Context) (uint64, error) {
 	cmd := s.command("Checkpoint")
 	cmd.Op = &storev1.Command_Checkpoint{Checkpoint: &storev1.Checkpoint{}}
-	if _, err := s.Apply(ctx, cmd); err != nil {
+	outcome, err := s.Apply(ctx, cmd)
+	if err != nil {
 		return 0, fmt.Errorf("take checkpoint: %w", err)
 	}
-	return s.State().checkpoint.index, nil
+	return outcome.Checkpoint, nil
 }
 
 // StateHash returns the hash of this node's state as of a checkpoint: equal on

@@ -33,16 +33,17 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 1
 	// INVALID_ARGUMENT: the change is over 512 KiB. `size`, `limit`, in bytes.
 	ErrorReason_ERROR_REASON_PROPOSAL_TOO_LARGE ErrorReason = 2
-	// INVALID_ARGUMENT: the request_id was used for another call.
+	// INVALID_ARGUMENT: the request_id was used for another call. `request_id`.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 3
-	// NOT_FOUND: no such resource. `resource`.
+	// NOT_FOUND: no such resource. `resource`, if it is no member.
 	ErrorReason_ERROR_REASON_RESOURCE_NOT_FOUND ErrorReason = 4
-	// ALREADY_EXISTS: the name or host is taken. `resource`.
+	// ALREADY_EXISTS: the name, host, id or address is taken. `resource`, if it is
+	// no member.
 	ErrorReason_ERROR_REASON_RESOURCE_EXISTS ErrorReason = 5
 	// ALREADY_EXISTS: the stage has a canary. `resource`.
 	ErrorReason_ERROR_REASON_CANARY_EXISTS ErrorReason = 6
-	// ABORTED: the etag is not the current one. `resource`, `etag` (current),
-	// and `revision` for stages.
+	// ABORTED: the etag is not the current one. `resource`, `etag` (the current
+	// one), `revision` (what it stands for).
 	ErrorReason_ERROR_REASON_STALE_ETAG ErrorReason = 7
 	// FAILED_PRECONDITION: the stage has no canary. `resource`.
 	ErrorReason_ERROR_REASON_NO_CANARY ErrorReason = 8
@@ -57,7 +58,7 @@ const (
 	ErrorReason_ERROR_REASON_API_IN_USE ErrorReason = 12
 	// FAILED_PRECONDITION: the stage's history holds no such base. `resource`.
 	ErrorReason_ERROR_REASON_NO_HISTORY ErrorReason = 13
-	// FAILED_PRECONDITION: a joined node is not caught up. `resource`.
+	// FAILED_PRECONDITION: a joined node is not caught up.
 	ErrorReason_ERROR_REASON_NOT_CAUGHT_UP ErrorReason = 14
 	// UNAVAILABLE: no leader is known or reachable; nothing was done; try again.
 	// `leader`, its address, if only the leader takes the call.
