@@ -237,7 +237,10 @@ func (n *Node) serve(
 		}
 		return nil
 	})
-	group.Go(func() error { return membership.run(groupCtx, healthy) })
+	group.Go(func() error {
+		membership.run(groupCtx, healthy, streams)
+		return nil
+	})
 	if c.AdminListen != "" {
 		group.Go(func() error { return n.serveAdmin(groupCtx, s, membership) })
 	}

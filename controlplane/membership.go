@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/health"
@@ -27,34 +28,63 @@ func newMembership(c Config, s *store.Store, p *api.Peers) *membership {
 	return &membership{config: c, store: s, peers: p, ready: make(chan struct{})}
 }
 
+// toucher is told whether the node is in touch with its cluster.
+type toucher interface{ SetInTouch(in bool) }
+
 const (
 	memberPause   = 50 * time.Millisecond // between two attempts
 	memberTimeout = 5 * time.Second       // for one call
 )
 
-// run returns once the node is a full member, or ctx ends. Not reaching the
-// others is no error: it goes on trying.
-func (m *membership) run(ctx context.Context, healthy *health.Server) error {
-	steps := []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"join the cluster", m.join},
-		{"catch up with the leader", m.catchUp},
-		{"record own address", m.announce},
-		{"become a voter", m.vote},
+// run makes the node a full member and then watches, until ctx ends, whether it is
+// in touch with the others. Not reaching them is no error: it goes on trying.
+func (m *membership) run(ctx context.Context, healthy *health.Server, streams toucher) {
+	if !m.insist(ctx, "join the cluster", m.join) || !m.insist(ctx, "catch up with the leader", m.catchUp) {
+		return
 	}
-	for _, step := range steps {
-		if !m.insist(ctx, step.what, step.do) {
-			return nil
-		}
-		if step.what == "catch up with the leader" {
-			close(m.ready)
-			healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
-			m.config.Logger.Info("node is ready", "version", m.store.State().Version())
-		}
+	close(m.ready)
+	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
+	m.config.Logger.Info("node is ready", "version", m.store.State().Version())
+	if !m.insist(ctx, "record own address", m.announce) || !m.insist(ctx, "become a voter", m.vote) {
+		return
 	}
-	return nil
+	m.watch(ctx, healthy, streams)
+}
+
+// outOfTouch is how long a node may not have heard from a leader and still serve.
+const outOfTouch = 10 * time.Second
+
+// watch tells the agents' streams and the health service when the node gets out of
+// touch, or is no member any more, and when it is back.
+func (m *membership) watch(ctx context.Context, healthy *health.Server, streams toucher) {
+	in := true
+	for {
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
+		}
+		now := m.inTouch()
+		if now == in {
+			continue
+		}
+		in = now
+		status := grpc_health_v1.HealthCheckResponse_SERVING
+		if !in {
+			status = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+		}
+		m.config.Logger.Warn("node's touch with its cluster has changed", "in_touch", in)
+		healthy.SetServingStatus("", status)
+		streams.SetInTouch(in)
+	}
+}
+
+func (m *membership) inTouch() bool {
+	if m.store.Age() > outOfTouch {
+		return false
+	}
+	members, err := m.store.Members()
+	return err == nil && slices.ContainsFunc(members, func(member store.Member) bool { return member.ID == m.config.Name })
 }
 
 // insist repeats a step until it succeeds or ctx ends, and says from time to time

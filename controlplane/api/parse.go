@@ -62,6 +62,8 @@ func parseStageValues(v *release.Violations, api string, p *fifev1.Stage) releas
 		Split:         parseSplit(v, p.GetSplit()),
 		ExposeHeaders: p.GetExposeHeaders(),
 	}
+	split := p.GetSplit()
+	values.KeepOverrideKey = split.GetOverrideKeySet() && split.GetOverrideKey() == "" && split.GetAllowOverride()
 	release.CheckDescription(v, "stage.description", values.Description)
 	release.CheckVariables(v, "stage.variables", values.Variables)
 	release.CheckSplit(v, "stage.split", values.Split)

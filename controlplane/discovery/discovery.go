@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,11 +47,13 @@ type Server struct {
 	frames   frames
 	metrics  metrics
 	draining chan struct{}
+	touch    touch
 }
 
 // New returns a server without streams.
 func New(c Config) *Server {
 	s := &Server{config: c, fleet: newFleet(c.Store.NodeID()), draining: make(chan struct{})}
+	s.touch.lost = make(chan struct{})
 	s.metrics = newMetrics(c.Registerer, s.fleet)
 	return s
 }
@@ -61,6 +64,36 @@ func (s *Server) Fleet() *Fleet { return s.fleet }
 // Drain ends all streams and refuses new ones, with the addresses of the other
 // nodes. It must be called once.
 func (s *Server) Drain() { close(s.draining) }
+
+// touch is whether this node is in touch with its cluster.
+type touch struct {
+	mu   sync.Mutex
+	out  bool
+	lost chan struct{} // closed while out
+}
+
+// SetInTouch says whether this node is in touch with its cluster. One that is not
+// ends its streams and takes no others, so that its agents go to nodes that are:
+// what it has would grow old, and nobody who waits for a version would ask it.
+func (s *Server) SetInTouch(in bool) {
+	s.touch.mu.Lock()
+	defer s.touch.mu.Unlock()
+	switch {
+	case !in && !s.touch.out:
+		close(s.touch.lost)
+	case in && s.touch.out:
+		s.touch.lost = make(chan struct{})
+	}
+	s.touch.out = !in
+}
+
+func (s *Server) outOfTouch() <-chan struct{} {
+	s.touch.mu.Lock()
+	defer s.touch.mu.Unlock()
+	return s.touch.lost
+}
+
+const whyOutOfTouch = "this node is out of touch with its cluster"
 
 // Stream serves one agent.
 func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error {
@@ -97,6 +130,8 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 		return status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", hello.GetAgentId())
 	case <-s.draining:
 		return s.redirect("this node shuts down")
+	case <-s.outOfTouch():
+		return s.redirect(whyOutOfTouch)
 	}
 }
 
@@ -169,6 +204,11 @@ func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
 // never shows an agent an older state than the agent has had.
 func (s *Server) admit(ctx context.Context, seen store.Version) error {
 	deadline := time.After(catchUpWait)
+	select {
+	case <-s.outOfTouch():
+		return s.redirect(whyOutOfTouch)
+	default:
+	}
 	select {
 	case <-s.config.Ready:
 	case <-s.draining:

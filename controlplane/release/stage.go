@@ -57,6 +57,9 @@ type StageValues struct {
 	Variables     map[string]string
 	Split         Split
 	ExposeHeaders bool
+	// KeepOverrideKey leaves the key as it is when Split is changed: callers never
+	// see it, so they cannot send it back.
+	KeepOverrideKey bool
 }
 
 // The fields of a stage that Update can change, beside FieldDescription, as
@@ -131,6 +134,9 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 			config.Variables = values.Variables
 		case FieldSplit:
 			edited.Split = values.Split
+			if values.KeepOverrideKey {
+				edited.Split.OverrideKey = s.Split.OverrideKey
+			}
 		case FieldExposeHeaders:
 			edited.ExposeHeaders = values.ExposeHeaders
 		}

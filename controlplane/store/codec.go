@@ -127,6 +127,8 @@ func EncodeStageValues(v release.StageValues) *storev1.StageFields {
 		Variables:     v.Variables,
 		Split:         encodeSplit(v.Split),
 		ExposeHeaders: v.ExposeHeaders,
+
+		KeepOverrideKey: v.KeepOverrideKey,
 	}
 }
 
@@ -137,6 +139,8 @@ func decodeStageValues(p *storev1.StageFields) release.StageValues {
 		Variables:     p.GetVariables(),
 		Split:         decodeSplit(p.GetSplit()),
 		ExposeHeaders: p.GetExposeHeaders(),
+
+		KeepOverrideKey: p.GetKeepOverrideKey(),
 	}
 }
 

@@ -260,7 +260,9 @@ type SplitPolicy struct {
 	// Input only. If set, an override counts only when it is signed with this
 	// key: 16 to 256 printable ASCII characters.
 	OverrideKey string `protobuf:"bytes,3,opt,name=override_key,json=overrideKey,proto3" json:"override_key,omitempty"`
-	// Output only. Whether an override key is set.
+	// Whether an override key is set. Sent back as true, with override_key empty
+	// and allow_override true, it keeps the key that is set: so a stage that was
+	// read can be written back.
 	OverrideKeySet bool `protobuf:"varint,4,opt,name=override_key_set,json=overrideKeySet,proto3" json:"override_key_set,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

@@ -1365,8 +1365,10 @@ type StageFields struct {
 	Split *Split `protobuf:"bytes,4,opt,name=split,proto3" json:"split,omitempty"`
 	// Whether responses say what routed them.
 	ExposeHeaders bool `protobuf:"varint,5,opt,name=expose_headers,json=exposeHeaders,proto3" json:"expose_headers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Whether the override key stays what it is.
+	KeepOverrideKey bool `protobuf:"varint,6,opt,name=keep_override_key,json=keepOverrideKey,proto3" json:"keep_override_key,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StageFields) Reset() {
@@ -1430,6 +1432,13 @@ func (x *StageFields) GetSplit() *Split {
 func (x *StageFields) GetExposeHeaders() bool {
 	if x != nil {
 		return x.ExposeHeaders
+	}
+	return false
+}
+
+func (x *StageFields) GetKeepOverrideKey() bool {
+	if x != nil {
+		return x.KeepOverrideKey
 	}
 	return false
 }
@@ -3761,7 +3770,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
 	"\x06fields\x18\x04 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"\xa9\x02\n" +
+	"ifRevision\"\xd5\x02\n" +
 	"\vStageFields\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x1e\n" +
 	"\n" +
@@ -3769,7 +3778,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"deployment\x12G\n" +
 	"\tvariables\x18\x03 \x03(\v2).fife.store.v1.StageFields.VariablesEntryR\tvariables\x12*\n" +
 	"\x05split\x18\x04 \x01(\v2\x14.fife.store.v1.SplitR\x05split\x12%\n" +
-	"\x0eexpose_headers\x18\x05 \x01(\bR\rexposeHeaders\x1a<\n" +
+	"\x0eexpose_headers\x18\x05 \x01(\bR\rexposeHeaders\x12*\n" +
+	"\x11keep_override_key\x18\x06 \x01(\bR\x0fkeepOverrideKey\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
