@@ -30,13 +30,13 @@ type edge struct {
 	newest route.Version
 }
 
-// startEdge starts an agent on a host of its own. It is stopped when the test
+// startEdge starts an agent on a host of its own that knows some nodes. It is stopped when the test
 // ends.
-func startEdge(t *testing.T, cluster *controlplanetest.Cluster, name string) *edge {
+func startEdge(t *testing.T, cluster *controlplanetest.Cluster, name string, nodes ...string) *edge {
 	t.Helper()
 	host := cluster.Network.Host(name)
 	a, err := agent.New(agent.Config{
-		ID: name, ControlPlane: cluster.Addresses(), StateDir: t.TempDir(),
+		ID: name, ControlPlane: nodes, StateDir: t.TempDir(),
 		HTTPListen: name + ":80", ExposeHeaders: true,
 		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Build: "test",
 		DialOptions: []grpc.DialOption{
@@ -155,6 +155,49 @@ func (o operator) wait(v *fifev1.Version, timeout time.Duration) *fifev1.WaitFor
 	}
 }
 
+// untilConnected waits until so many agents hold a stream.
+func (o operator) untilConnected(agents int) {
+	o.t.Helper()
+	for range 6000 {
+		resp, err := fifev1.NewFleetServiceClient(o.conn).ListAgents(o.t.Context(), &fifev1.ListAgentsRequest{})
+		if err == nil && len(resp.GetAgents()) == agents && len(resp.GetUnreachableNodes()) == 0 {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	o.t.Fatalf("there are not %d agents connected", agents)
+}
+
+// TestRemovedNode: the agents of a node that has been taken out of the cluster, and
+// still runs, go to the others.
+func TestRemovedNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := controlplanetest.Start(t, 3)
+		o := operator{t, cluster.Conn("n1")}
+		e := startEdge(t, cluster, "edge", controlplanetest.GRPC("n3"))
+		if _, err := fifev1.NewApiServiceClient(o.conn).CreateApi(t.Context(),
+			&fifev1.CreateApiRequest{ApiId: "demo"}); err != nil {
+			t.Fatal(err)
+		}
+		o.deploy("one")
+		o.untilConnected(1)
+		if _, err := fifev1.NewClusterServiceClient(o.conn).RemoveMember(t.Context(),
+			&fifev1.RemoveMemberRequest{Name: "members/n3"}); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(time.Minute)
+		o.untilConnected(1)
+		o.startCanary(50)
+		o.deploy("two")
+		if got := o.wait(o.promote(), time.Minute); !got.GetDone() || got.GetTotal() != 1 {
+			t.Fatalf("after the removal: %v", got)
+		}
+		if got := e.get(t); got != "two" {
+			t.Fatalf("the agent of the removed node answers %s", got)
+		}
+	})
+}
+
 func TestSystemInMemory(t *testing.T) {
 	begin := time.Now()
 	synctest.Test(t, func(t *testing.T) {
@@ -163,8 +206,9 @@ func TestSystemInMemory(t *testing.T) {
 		o := operator{t, cluster.Conn("n3")}
 		var edges []*edge
 		for i := range agents {
-			edges = append(edges, startEdge(t, cluster, fmt.Sprintf("edge-%d", i)))
+			edges = append(edges, startEdge(t, cluster, fmt.Sprintf("edge-%d", i), cluster.Addresses()...))
 		}
+		o.untilConnected(agents)
 		if _, err := fifev1.NewApiServiceClient(o.conn).CreateApi(t.Context(),
 			&fifev1.CreateApiRequest{ApiId: "demo"}); err != nil {
 			t.Fatal(err)
@@ -211,6 +255,7 @@ func TestSystemInMemory(t *testing.T) {
 			}
 		}
 		<-time.After(30 * time.Second) // longer than any back-off of an agent
+		o.untilConnected(agents)
 		if got := o.wait(promoted, time.Minute); !got.GetDone() || got.GetTotal() != agents {
 			t.Fatalf("after healing: %v", got)
 		}
@@ -227,6 +272,7 @@ func TestSystemInMemory(t *testing.T) {
 		cluster.StartNode("n2")
 		promoted = o.promote()
 		<-time.After(30 * time.Second)
+		o.untilConnected(agents)
 		if got := o.wait(promoted, time.Minute); !got.GetDone() || got.GetTotal() != agents {
 			t.Fatalf("after the restart: %v", got)
 		}

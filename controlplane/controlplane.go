@@ -48,6 +48,7 @@ type Config struct {
 	AdminListen   string // host:port for metrics and health; empty for none
 
 	Bootstrap bool     // found a cluster of this one node; DataDir must be empty
+	Epoch     uint64   // of a cluster that is founded; agents of a lost one follow a higher epoch only; 0 means 1
 	Join      []string // gRPC addresses of members, for a node whose DataDir is empty
 	Single    bool     // found a cluster of this one node if DataDir is empty, else go on with it
 
@@ -168,7 +169,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer listener.Close() //nolint:errcheck // the server has closed it, except after an early error
 	s, err := store.Open(store.Config{
 		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport,
-		Storage: storage, Bootstrap: bootstrap, Fatal: c.Fatal, Logger: c.Logger,
+		Storage: storage, Bootstrap: bootstrap, Epoch: c.Epoch, Fatal: c.Fatal, Logger: c.Logger,
 	})
 	if err != nil {
 		return err

@@ -25,9 +25,9 @@ import (
 )
 
 const (
-	maxFrame  = 64 << 20 // of a frame that comes in chunks
-	maxReason = 4 << 10  // of a Nack, by the protocol
-	window    = 1 << 20  // of flow control, per stream and per connection
+	maxFrame  = 256 << 20 // of a frame that comes in chunks
+	maxReason = 4 << 10   // of a Nack, by the protocol
+	window    = 1 << 20   // of flow control, per stream and per connection
 )
 
 // Client keeps a route.Table in step with the control plane. All methods but Run
@@ -258,6 +258,8 @@ func (c *Client) hello() *discoveryv1.StreamRequest {
 		Seen:    toProto(h.seen),
 		Apis:    c.apis,
 		Build:   c.config.Build,
+
+		ClusterId: h.cluster,
 	}
 	if c.resume {
 		hello.Have = toProto(h.version)

@@ -24,11 +24,14 @@ func (h *held) apply(f *discoveryv1.Frame) (*held, error) {
 		return nil, fmt.Errorf("%w: the frame starts from version %v, held is %v", errOutOfStep, from, h.version)
 	case !full && to.Compare(from) <= 0:
 		return nil, fmt.Errorf("the frame goes from version %v to %v, which is not newer", from, to)
+	case h.cluster != "" && f.GetClusterId() != "" && f.GetClusterId() != h.cluster && (!full || to.Epoch <= h.seen.Epoch):
+		return nil, fmt.Errorf("the frame is of cluster %s at version %v; this agent follows cluster %s and has seen %v: another cluster needs a higher epoch",
+			f.GetClusterId(), to, h.cluster, h.seen)
 	case to.Compare(h.seen) < 0:
 		return nil, fmt.Errorf("the frame leads to version %v, which is older than %v: that was applied before", to, h.seen)
 	}
 
-	next := &held{version: to, seen: to, resources: make(map[string]resource, len(f.GetUpserts()))}
+	next := &held{cluster: f.GetClusterId(), version: to, seen: to, resources: make(map[string]resource, len(f.GetUpserts()))}
 	if !full {
 		next.resources, next.digest = maps.Clone(h.resources), h.digest
 	}

@@ -211,7 +211,7 @@ func (l *lastGood) writeDeployments(next *held, frame *discoveryv1.Frame) (map[s
 }
 
 func (l *lastGood) writeTable(next *held, files map[string]string, apis []string) error {
-	frame := &discoveryv1.Frame{To: toProto(next.version), Digest: next.digest}
+	frame := &discoveryv1.Frame{To: toProto(next.version), Digest: next.digest, ClusterId: next.cluster}
 	for _, r := range next.resources {
 		frame.Upserts = append(frame.Upserts, r.pb)
 	}

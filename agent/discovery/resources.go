@@ -15,6 +15,7 @@ import (
 
 // held is all that an agent holds at one version. It never changes.
 type held struct {
+	cluster   string        // whose state it is; empty for nothing
 	version   route.Version // zero: nothing is held
 	seen      route.Version // the highest ever applied; at least version
 	resources map[string]resource

@@ -105,6 +105,10 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 	if err := s.admit(stream.Context(), decodeVersion(hello.GetSeen())); err != nil {
 		return err
 	}
+	has, err := s.heldHere(hello)
+	if err != nil {
+		return err
+	}
 	address := ""
 	if p, ok := peer.FromContext(stream.Context()); ok {
 		address = p.Addr.String()
@@ -118,7 +122,7 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 	defer cancel(nil)
 	sender := &sender{
 		server: s, stream: stream, session: session, apis: hello.GetApis(),
-		agent: hello.GetAgentId(), has: decodeVersion(hello.GetHave()), cancel: cancel,
+		agent: hello.GetAgentId(), has: has, cancel: cancel,
 	}
 	go func() { cancel(sender.run(ctx, messages)) }()
 	select {
@@ -233,6 +237,21 @@ func (s *Server) admit(ctx context.Context, seen store.Version) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// heldHere returns what the agent holds of this cluster: nothing, if it comes from
+// another one and this one's epoch is higher.
+func (s *Server) heldHere(hello *discoveryv1.Hello) (store.Version, error) {
+	state := s.config.Store.State()
+	if hello.GetClusterId() == "" || hello.GetClusterId() == state.ClusterID() {
+		return decodeVersion(hello.GetHave()), nil
+	}
+	if now, seen := state.Version().Epoch, hello.GetSeen().GetEpoch(); now <= seen {
+		return store.Version{}, status.Errorf(codes.FailedPrecondition,
+			"agent %s follows cluster %s under epoch %d; this is cluster %s under epoch %d: restore a backup, or found it under a higher epoch",
+			hello.GetAgentId(), hello.GetClusterId(), seen, state.ClusterID(), now)
+	}
+	return store.Version{}, nil
 }
 
 // redirect returns an UNAVAILABLE that names the other nodes.

@@ -56,7 +56,7 @@ func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*dis
 // buildFrame returns the step from a version to a state, or a full snapshot if
 // the state does not remember what has changed since.
 func buildFrame(to *store.State, from store.Version, apis []string) *discoveryv1.Frame {
-	frame := &discoveryv1.Frame{To: encodeVersion(to.Version())}
+	frame := &discoveryv1.Frame{To: encodeVersion(to.Version()), ClusterId: to.ClusterID()}
 	names, ok := to.Since(from.Index)
 	delta := ok && from != (store.Version{}) && from.Epoch == to.Version().Epoch
 	if delta {

@@ -46,13 +46,14 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the change has %d bytes, at most %d are allowed", e.Size, MaxCommand)
 }
 
-// Config says how a Store is made. All fields but Bootstrap are required.
+// Config says how a Store is made. All fields but Bootstrap and Epoch are required.
 type Config struct {
 	NodeID      string         // unique in the cluster and kept for ever
 	GRPCAddress string         // where clients and the other nodes reach this node
 	Transport   raft.Transport // closed by whoever made it, after the Store
 	Storage     *Storage
 	Bootstrap   bool        // whether to found a cluster of this one node
+	Epoch       uint64      // of a cluster that is founded; 0 means 1
 	Fatal       func(error) // ends the process; called when going on would be unsafe
 	Logger      *slog.Logger
 }
@@ -422,7 +423,7 @@ func (s *Store) beginTerm(ctx context.Context) error {
 	}
 	if s.State().ClusterID() == "" {
 		cmd := s.command("InitCluster")
-		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: rand.Text(), Epoch: 1}}
+		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: rand.Text(), Epoch: max(s.config.Epoch, 1)}}
 		if _, err := s.Apply(ctx, cmd); err != nil {
 			return fmt.Errorf("found cluster identity: %w", err)
 		}

@@ -8,6 +8,12 @@
 // log. Changes that agents cannot see, such as an edited draft, make no version.
 // An agent only ever moves to a higher version, whichever node it talks to.
 //
+// Clusters. Versions of two clusters say nothing of each other. An agent that has
+// followed one cluster follows another only under a higher epoch, from a full
+// snapshot: so a control plane that was lost and founded anew does not take the
+// agents' routes away before it has been restored. A node of another cluster whose
+// epoch is not higher ends the stream with FAILED_PRECONDITION.
+//
 // Resources. Agents hold APIs, stages, and of the deployments those that a stage
 // serves, tries as a canary, or would restore on a rollback: so a promotion and
 // a rollback move a stage of a hundred bytes, whatever the size of the API.
@@ -328,7 +334,9 @@ type Hello struct {
 	// what it was when `have` was received.
 	Apis []string `protobuf:"bytes,5,rep,name=apis,proto3" json:"apis,omitempty"`
 	// Build of the agent.
-	Build         string `protobuf:"bytes,6,opt,name=build,proto3" json:"build,omitempty"`
+	Build string `protobuf:"bytes,6,opt,name=build,proto3" json:"build,omitempty"`
+	// The cluster that `have` and `seen` are of; empty if they are unset.
+	ClusterId     string `protobuf:"bytes,7,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +409,13 @@ func (x *Hello) GetApis() []string {
 func (x *Hello) GetBuild() string {
 	if x != nil {
 		return x.Build
+	}
+	return ""
+}
+
+func (x *Hello) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
 	}
 	return ""
 }
@@ -527,7 +542,9 @@ type Frame struct {
 	// Names of resources that are gone.
 	Removes []string `protobuf:"bytes,4,rep,name=removes,proto3" json:"removes,omitempty"`
 	// Sum over all resources held after the step; see above.
-	Digest        uint64 `protobuf:"fixed64,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	Digest uint64 `protobuf:"fixed64,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The cluster whose state it is.
+	ClusterId     string `protobuf:"bytes,6,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -595,6 +612,13 @@ func (x *Frame) GetDigest() uint64 {
 		return x.Digest
 	}
 	return 0
+}
+
+func (x *Frame) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 // Chunk is a piece of an encoded Frame.
@@ -1546,14 +1570,16 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\amessage\"5\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x04R\x05index\"\xa5\x02\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"\xc4\x02\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12<\n" +
 	"\x06labels\x18\x02 \x03(\v2$.fife.discovery.v1.Hello.LabelsEntryR\x06labels\x12.\n" +
 	"\x04have\x18\x03 \x01(\v2\x1a.fife.discovery.v1.VersionR\x04have\x12.\n" +
 	"\x04seen\x18\x04 \x01(\v2\x1a.fife.discovery.v1.VersionR\x04seen\x12\x12\n" +
 	"\x04apis\x18\x05 \x03(\tR\x04apis\x12\x14\n" +
-	"\x05build\x18\x06 \x01(\tR\x05build\x1a9\n" +
+	"\x05build\x18\x06 \x01(\tR\x05build\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\a \x01(\tR\tclusterId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
@@ -1562,13 +1588,15 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04Nack\x124\n" +
 	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06resync\x18\x03 \x01(\bR\x06resync\"\xcc\x01\n" +
+	"\x06resync\x18\x03 \x01(\bR\x06resync\"\xeb\x01\n" +
 	"\x05Frame\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.fife.discovery.v1.VersionR\x02to\x125\n" +
 	"\aupserts\x18\x03 \x03(\v2\x1b.fife.discovery.v1.ResourceR\aupserts\x12\x18\n" +
 	"\aremoves\x18\x04 \x03(\tR\aremoves\x12\x16\n" +
-	"\x06digest\x18\x05 \x01(\x06R\x06digest\"/\n" +
+	"\x06digest\x18\x05 \x01(\x06R\x06digest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x06 \x01(\tR\tclusterId\"/\n" +
 	"\x05Chunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\bR\x04last\"\xe1\x01\n" +

@@ -8,6 +8,12 @@
 // log. Changes that agents cannot see, such as an edited draft, make no version.
 // An agent only ever moves to a higher version, whichever node it talks to.
 //
+// Clusters. Versions of two clusters say nothing of each other. An agent that has
+// followed one cluster follows another only under a higher epoch, from a full
+// snapshot: so a control plane that was lost and founded anew does not take the
+// agents' routes away before it has been restored. A node of another cluster whose
+// epoch is not higher ends the stream with FAILED_PRECONDITION.
+//
 // Resources. Agents hold APIs, stages, and of the deployments those that a stage
 // serves, tries as a canary, or would restore on a rollback: so a promotion and
 // a rollback move a stage of a hundred bytes, whatever the size of the API.
@@ -77,7 +83,8 @@ type DiscoveryServiceClient interface {
 	// INVALID_ARGUMENT otherwise, or if its agent_id is not 1 to 128 characters
 	// of `[A-Za-z0-9._-]`. UNAVAILABLE, with a Redirect, while the node is behind
 	// the agent, is not caught up after its start, or shuts down.
-	// ALREADY_EXISTS ends a stream when the same agent_id opens a newer one.
+	// FAILED_PRECONDITION if the agent follows another cluster and this one's epoch
+	// is not higher. ALREADY_EXISTS ends a stream when the same agent_id opens a newer one.
 	Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamRequest, StreamResponse], error)
 }
 
@@ -112,7 +119,8 @@ type DiscoveryServiceServer interface {
 	// INVALID_ARGUMENT otherwise, or if its agent_id is not 1 to 128 characters
 	// of `[A-Za-z0-9._-]`. UNAVAILABLE, with a Redirect, while the node is behind
 	// the agent, is not caught up after its start, or shuts down.
-	// ALREADY_EXISTS ends a stream when the same agent_id opens a newer one.
+	// FAILED_PRECONDITION if the agent follows another cluster and this one's epoch
+	// is not higher. ALREADY_EXISTS ends a stream when the same agent_id opens a newer one.
 	Stream(grpc.BidiStreamingServer[StreamRequest, StreamResponse]) error
 	mustEmbedUnimplementedDiscoveryServiceServer()
 }
