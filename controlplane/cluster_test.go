@@ -62,6 +62,21 @@ func TestStaleReads(t *testing.T) {
 	})
 }
 
+// untilLeader waits until a member leads.
+func untilLeader(t *testing.T, c clients, name string) {
+	t.Helper()
+	for range 1000 {
+		members := must[*fifev1.ListMembersResponse](t)(c.cluster.ListMembers(t.Context(), &fifev1.ListMembersRequest{}))
+		for _, m := range members.GetMembers() {
+			if m.GetLeader() && m.GetName() == name {
+				return
+			}
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Fatalf("%s does not lead", name)
+}
+
 // TestMembership: leadership moves, a node leaves, and no removal is taken that
 // the cluster would not outlive.
 func TestMembership(t *testing.T) {
@@ -71,12 +86,7 @@ func TestMembership(t *testing.T) {
 		untilVoters(t, c, 3)
 		must[*fifev1.TransferLeadershipResponse](t)(c.cluster.TransferLeadership(t.Context(),
 			&fifev1.TransferLeadershipRequest{Name: "members/n2"}))
-		members := must[*fifev1.ListMembersResponse](t)(c.cluster.ListMembers(t.Context(), &fifev1.ListMembersRequest{}))
-		for _, m := range members.GetMembers() {
-			if m.GetLeader() != (m.GetName() == "members/n2") {
-				t.Errorf("after the transfer: %v", m)
-			}
-		}
+		untilLeader(t, c, "members/n2")
 		if _, err := c.cluster.TransferLeadership(t.Context(),
 			&fifev1.TransferLeadershipRequest{Name: "members/n9"}); status.Code(err) != codes.NotFound {
 			t.Errorf("transfer to nobody: %v", err)

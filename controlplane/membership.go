@@ -188,7 +188,15 @@ func (m *membership) catchUp(ctx context.Context) error {
 // leader records its own address.
 func (m *membership) announce(ctx context.Context) error {
 	self := store.Node{ID: m.config.Name, GRPCAddress: m.config.GRPCAdvertise, Schema: store.Schema}
-	if known, ok := m.store.State().Node(self.ID); (ok && known == self) || m.store.IsLeader() {
+	known, ok := m.store.State().Node(self.ID)
+	members, err := m.store.Members()
+	if err != nil {
+		return err
+	}
+	moved := slices.ContainsFunc(members, func(member store.Member) bool {
+		return member.ID == self.ID && member.RaftAddress != m.config.RaftAdvertise
+	})
+	if (ok && known == self && !moved) || m.store.IsLeader() {
 		return nil
 	}
 	leader, err := m.leader()

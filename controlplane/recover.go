@@ -17,15 +17,11 @@ import (
 // What only the lost nodes had acknowledged is gone, and they must never start
 // again with their old disks.
 func Recover(c Config) (version store.Version, err error) {
-	if _, err := New(c); err != nil {
+	node, err := New(c)
+	if err != nil {
 		return store.Version{}, err
 	}
-	if c.GRPCAdvertise, err = advertised("grpc", c.GRPCListen, c.GRPCAdvertise); err != nil {
-		return store.Version{}, err
-	}
-	if c.RaftAdvertise, err = advertised("raft", c.RaftListen, c.RaftAdvertise); err != nil {
-		return store.Version{}, err
-	}
+	c = node.config
 	storage, err := store.OpenDisk(c.DataDir, c.Logger)
 	if err != nil {
 		return store.Version{}, err

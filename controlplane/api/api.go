@@ -110,11 +110,10 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 	cmd.Method = path.Base(method)
 	var done changed
 	if req.GetValidateOnly() {
-		if err := c.store.Sync(ctx); err != nil {
+		var err error
+		if done.before, done.after, done.Outcome, err = c.store.Preview(ctx, cmd); err != nil {
 			return changed{}, err
 		}
-		done.before = c.store.State()
-		done.after, done.Outcome = done.before.Preview(cmd)
 	} else {
 		if id := req.GetRequestId(); id != "" {
 			sum, err := fingerprint(method, req)

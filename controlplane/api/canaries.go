@@ -47,10 +47,13 @@ func (s *stageService) UpdateCanary(
 ) (*fifev1.UpdateCanaryResponse, error) {
 	var v release.Violations
 	api, id := parseStage(&v, "name", req.GetName())
+	if req.GetCanary() == nil {
+		v.Addf("canary", "is required")
+	}
 	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.CanaryFields())
 	canary := parseCanary(&v, api, req.GetCanary())
-	if slices.Contains(fields, release.FieldDeployment) && req.GetCanary().GetDeployment() == "" {
-		v.Addf("canary.deployment", "is required when update_mask names it")
+	if req.GetCanary() != nil && slices.Contains(fields, release.FieldDeployment) && req.GetCanary().GetDeployment() == "" {
+		v.Addf("canary.deployment", "is required, as update_mask names it or is unset")
 	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_UpdateCanary{
 		UpdateCanary: &storev1.UpdateCanary{

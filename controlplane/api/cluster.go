@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"google.golang.org/grpc/metadata"
+
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -82,11 +84,18 @@ func (s *clusterService) JoinCluster(
 		return nil, err
 	}
 	node := store.Node{ID: req.GetNodeId(), GRPCAddress: req.GetGrpcAddress(), Schema: req.GetSchema()}
-	if err := s.store.Join(ctx, node, req.GetRaftAddress()); err != nil {
+	if err := s.store.Join(ctx, node, req.GetRaftAddress(), calledByMember(ctx)); err != nil {
 		return nil, err
 	}
 	state := s.store.State()
 	return &fifev1.JoinClusterResponse{ClusterId: state.ClusterID(), Applied: toVersion(state.Applied())}, nil
+}
+
+// calledByMember reports whether a node of this cluster calls for itself: it names
+// the cluster, which it knows from its disk, and nobody has passed the call on.
+func calledByMember(ctx context.Context) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, clusterHeader)) > 0 &&
+		len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) == 0
 }
 
 // checkAddress notes whether an address is one that others can dial.
@@ -114,7 +123,8 @@ func (s *clusterService) PromoteMember(
 	}
 	applied := store.Version{Epoch: req.GetApplied().GetEpoch(), Index: req.GetApplied().GetIndex()}
 	if now := s.store.State().Applied(); applied.Epoch != now.Epoch || applied.Index+maxLag < now.Index {
-		return nil, fmt.Errorf("%w: it has applied %v, the cluster %v; it tries again by itself", errNotCaughtUp, applied, now)
+		return nil, &store.MemberError{Member: id, Err: fmt.Errorf(
+			"%w: it has applied %v, the cluster %v; it tries again by itself", errNotCaughtUp, applied, now)}
 	}
 	m, err := s.store.Promote(ctx, id)
 	if err != nil {

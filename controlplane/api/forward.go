@@ -65,10 +65,16 @@ func (f *Forwarder) Unary(ctx context.Context, req any, info *grpc.UnaryServerIn
 	mintRequestID(message)
 	budget, cancel := context.WithTimeout(ctx, forwardBudget)
 	defer cancel()
+	var unknown error // of the last attempt that may have been carried out
 	for {
 		resp, err := f.attempt(ctx, message, info, handler)
 		if err == nil || !repeatable(message, err) {
 			return resp, err
+		}
+		if errors.Is(err, store.ErrOutcomeUnknown) || reasonOf(err) == reasonOutcomeUnknown {
+			unknown = err
+		} else if unknown != nil {
+			err = unknown // that the last attempt did nothing says nothing of the first
 		}
 		select {
 		case <-time.After(forwardPause):

@@ -64,7 +64,7 @@ func TestEveryMethodAnswersOnAFollower(t *testing.T) {
 		applied := answers(&fifev1.SyncClusterRequest{}).(*fifev1.SyncClusterResponse).GetApplied()
 		answers(&fifev1.PromoteMemberRequest{Name: "members/n2", Applied: applied})
 		verified := answers(&fifev1.VerifyClusterRequest{}).(*fifev1.VerifyClusterResponse)
-		answers(&fifev1.GetStateHashRequest{Index: verified.GetIndex()})
+		answers(&fifev1.GetStateHashRequest{Checkpoint: &fifev1.Version{Epoch: 1, Index: verified.GetIndex()}})
 
 		tried["fife.v1.WaitForVersionRequest"] = true
 		if m, err := drain(b.nodes[follower].fleet.WaitForVersion(t.Context(), &fifev1.WaitForVersionRequest{Version: b.see(leader).GetVersion()})); err != nil || !m[len(m)-1].GetDone() {

@@ -70,7 +70,7 @@ func TestEveryReason(t *testing.T) {
 				&fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{VariableOverrides: many}},
 				refusal{codes.ResourceExhausted, "LIMIT_REACHED", nil},
 			},
-			{&fifev1.GetStateHashRequest{Index: 1}, refusal{codes.FailedPrecondition, "NO_CHECKPOINT", nil}},
+			{&fifev1.GetStateHashRequest{Checkpoint: &fifev1.Version{Epoch: 1, Index: 1}}, refusal{codes.FailedPrecondition, "NO_CHECKPOINT", nil}},
 		}
 		for _, c := range in {
 			give(string(c.req.ProtoReflect().Descriptor().Name()), b.call(t.Context(), "n1", c.req), c.want)

@@ -210,8 +210,8 @@ func TestFailedPrecondition(t *testing.T) {
 			refusedCall{&fifev1.RollbackStageRequest{Name: prod}, failed("NO_HISTORY", "resource", prod)},
 			refusedCall{&fifev1.RollbackStageRequest{Name: prod, ToRevision: 7}, failed("NO_HISTORY", "resource", prod)},
 			refusedCall{&fifev1.PromoteMemberRequest{Name: "members/n1"}, failed("NOT_CAUGHT_UP", "resource", "members/n1")},
-			refusedCall{&fifev1.GetStateHashRequest{Index: 1}, failed("NO_CHECKPOINT")},
-			refusedCall{&fifev1.RemoveMemberRequest{Name: "members/n1"}, failed("QUORUM_AT_RISK")},
+			refusedCall{&fifev1.GetStateHashRequest{Checkpoint: &fifev1.Version{Epoch: 1, Index: 1}}, failed("NO_CHECKPOINT")},
+			refusedCall{&fifev1.RemoveMemberRequest{Name: "members/n1"}, failed("QUORUM_AT_RISK", "resource", "members/n1")},
 		)
 	})
 }

@@ -101,13 +101,22 @@ func toStatus(err error) error {
 	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {
-			return withInfo(s.code, err.Error(), s.reason, nil)
+			return withInfo(s.code, err.Error(), s.reason, memberOf(err))
 		}
 	}
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
 	return withInfo(codes.Internal, "internal error; the node's log says more", reasonInternal, nil)
+}
+
+// memberOf returns the metadata of an error about a member.
+func memberOf(err error) map[string]string {
+	var about *store.MemberError
+	if !errors.As(err, &about) {
+		return nil
+	}
+	return map[string]string{"resource": "members/" + about.Member}
 }
 
 func refusalStatus(r *release.Refusal) error {

@@ -17,7 +17,7 @@ func (s *clusterService) VerifyCluster(
 ) (*fifev1.VerifyClusterResponse, error) {
 	s.verifying.Lock()
 	defer s.verifying.Unlock()
-	index, err := s.store.Checkpoint(ctx)
+	checkpoint, err := s.store.Checkpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -25,11 +25,11 @@ func (s *clusterService) VerifyCluster(
 	if err != nil {
 		return nil, err
 	}
-	resp := &fifev1.VerifyClusterResponse{Index: index, Members: make([]*fifev1.MemberHash, len(members))}
+	resp := &fifev1.VerifyClusterResponse{Index: checkpoint.Index, Members: make([]*fifev1.MemberHash, len(members))}
 	var asking sync.WaitGroup
 	for i, m := range members {
 		asking.Go(func() {
-			hash, err := s.hashOf(ctx, m, index)
+			hash, err := s.hashOf(ctx, m, checkpoint)
 			resp.Members[i] = &fifev1.MemberHash{Name: "members/" + m.ID, Hash: hash}
 			if err != nil {
 				resp.Members[i].Error = status.Convert(toStatus(err)).Message()
@@ -46,17 +46,19 @@ func (s *clusterService) VerifyCluster(
 	return resp, nil
 }
 
-func (s *clusterService) hashOf(ctx context.Context, m store.Member, index uint64) (uint64, error) {
+func (s *clusterService) hashOf(ctx context.Context, m store.Member, checkpoint store.Version) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*peerTimeout)
 	defer cancel()
 	if m.ID == s.store.NodeID() {
-		return s.store.StateHash(ctx, index)
+		return s.store.StateHash(ctx, checkpoint)
 	}
 	conn, err := s.peers.Conn(m.GRPCAddress)
 	if err != nil {
 		return 0, err
 	}
-	resp, err := fifev1.NewClusterServiceClient(conn).GetStateHash(ctx, &fifev1.GetStateHashRequest{Index: index})
+	resp, err := fifev1.NewClusterServiceClient(conn).GetStateHash(ctx, &fifev1.GetStateHashRequest{
+		Checkpoint: toVersion(checkpoint),
+	})
 	return resp.GetHash(), err
 }
 
@@ -64,7 +66,8 @@ func (s *clusterService) hashOf(ctx context.Context, m store.Member, index uint6
 func (s *clusterService) GetStateHash(
 	ctx context.Context, req *fifev1.GetStateHashRequest,
 ) (*fifev1.GetStateHashResponse, error) {
-	hash, err := s.store.StateHash(ctx, req.GetIndex())
+	at := store.Version{Epoch: req.GetCheckpoint().GetEpoch(), Index: req.GetCheckpoint().GetIndex()}
+	hash, err := s.store.StateHash(ctx, at)
 	if err != nil {
 		return nil, err
 	}

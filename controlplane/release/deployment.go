@@ -3,6 +3,7 @@ package release
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"hash"
 	"io"
 	"slices"
@@ -58,8 +59,23 @@ func Freeze(api *API, draft []*Route, description string, at time.Time, index ui
 		frozen.Revision = 0
 		d.Routes[i] = &frozen
 	}
+	if size := d.size(); size > MaxDeployment {
+		return nil, refuse(LimitReached, api.Name(), "the routes of %s have %d bytes, at most %d can be deployed as one",
+			api.Name(), size, MaxDeployment).with("limit", fmt.Sprint(MaxDeployment))
+	}
 	d.Digest = d.digest()
 	return d, nil
+}
+
+// size returns about how many bytes the deployment has on its way to agents.
+func (d *Deployment) size() (n int) {
+	for _, r := range d.Routes {
+		n += len(r.Method) + len(r.Path)
+		for _, text := range r.Integration.canonical() {
+			n += len(text)
+		}
+	}
+	return n
 }
 
 // digest hashes all that decides how the deployment answers. Every text is

@@ -28,7 +28,8 @@ const (
 	MaxVariableValue    = 512    // characters
 	MaxMockHeaders      = 32     // per route
 	MaxMockBody         = 64 << 10
-	HistoryLimit        = 100 // kept revisions of a stage
+	MaxDeployment       = 16 << 20 // bytes of a deployment's routes
+	HistoryLimit        = 100      // kept revisions of a stage
 
 	MinTimeout     = 50 * time.Millisecond
 	MaxTimeout     = 29 * time.Second

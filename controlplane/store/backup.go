@@ -36,6 +36,9 @@ func (s *State) Backup(out io.Writer) error {
 // The error wraps ErrBadSnapshot, ErrNotEmpty or ErrNotLeader if nothing was
 // done.
 func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
+	if err := s.checkEmpty(); err != nil {
+		return Version{}, err // before a long upload
+	}
 	backup, err := readSnapshot(in)
 	if err != nil {
 		return Version{}, err
@@ -45,10 +48,10 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 	if err := s.Sync(ctx); err != nil {
 		return Version{}, err
 	}
-	now := s.State()
-	if n := now.apis.Len(); n > 0 {
-		return Version{}, fmt.Errorf("%w: it has %d APIs; restore into a new cluster", ErrNotEmpty, n)
+	if err := s.checkEmpty(); err != nil {
+		return Version{}, err
 	}
+	now := s.State()
 	restored := *backup
 	restored.epoch = max(now.epoch, backup.epoch) + 1
 	restored.clusterID, restored.nodes = now.clusterID, now.nodes
@@ -65,6 +68,13 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 		return Version{}, fmt.Errorf("restore: %w: %w", ErrOutcomeUnknown, err)
 	}
 	return s.State().Version(), nil
+}
+
+func (s *Store) checkEmpty() error {
+	if n := s.State().apis.Len(); n > 0 {
+		return fmt.Errorf("%w: it has %d APIs; restore into a new cluster", ErrNotEmpty, n)
+	}
+	return nil
 }
 
 // RecoverConfig says how a cluster is recovered that has lost its majority for

@@ -32,6 +32,18 @@ var (
 	ErrQuorumAtRisk = errors.New("the cluster would lose its majority")
 )
 
+// MemberError says which member an error of the membership methods is about.
+type MemberError struct {
+	Member string
+	Err    error
+}
+
+// Error names the member.
+func (e *MemberError) Error() string { return fmt.Sprintf("member %s: %v", e.Member, e.Err) }
+
+// Unwrap returns the error itself.
+func (e *MemberError) Unwrap() error { return e.Err }
+
 // NodeID returns this node's id.
 func (s *Store) NodeID() string { return s.config.NodeID }
 
@@ -72,8 +84,9 @@ func (s *Store) Members() ([]Member, error) {
 }
 
 // Join adds a node that does not vote yet and records where it is reached.
-// Repeating it is harmless. It must be called on the leader.
-func (s *Store) Join(ctx context.Context, node Node, raftAddress string) error {
+// Repeating it is harmless. A member, known to be one by its disk, may come with
+// another address than before. It must be called on the leader.
+func (s *Store) Join(ctx context.Context, node Node, raftAddress string, member bool) error {
 	members, err := s.Members()
 	if err != nil {
 		return err
@@ -83,12 +96,17 @@ func (s *Store) Join(ctx context.Context, node Node, raftAddress string) error {
 		switch {
 		case m.ID == node.ID && m.RaftAddress == raftAddress:
 			known = true
+		case m.ID == node.ID && member:
+			known = true
+			if err := s.moveMember(ctx, m, raftAddress); err != nil {
+				return err
+			}
 		case m.ID == node.ID:
-			return fmt.Errorf("id %s %w, at %s", node.ID, ErrMemberConflict, m.RaftAddress)
+			return &MemberError{m.ID, fmt.Errorf("id %s %w, at %s", node.ID, ErrMemberConflict, m.RaftAddress)}
 		case m.RaftAddress == raftAddress:
-			return fmt.Errorf("address %s %w, %s", raftAddress, ErrMemberConflict, m.ID)
+			return &MemberError{m.ID, fmt.Errorf("address %s %w", raftAddress, ErrMemberConflict)}
 		case m.GRPCAddress == node.GRPCAddress:
-			return fmt.Errorf("address %s %w, %s", node.GRPCAddress, ErrMemberConflict, m.ID)
+			return &MemberError{m.ID, fmt.Errorf("address %s %w", node.GRPCAddress, ErrMemberConflict)}
 		}
 	}
 	if !known {
@@ -102,6 +120,37 @@ func (s *Store) Join(ctx context.Context, node Node, raftAddress string) error {
 	return s.RecordNode(ctx, node)
 }
 
+// moveMember records that a member replicates at another address.
+func (s *Store) moveMember(ctx context.Context, m Member, raftAddress string) error {
+	s.config.Logger.Info("member has moved", "member", m.ID, "from", m.RaftAddress, "to", raftAddress)
+	change := s.raft.AddNonvoter
+	if m.Voter {
+		change = s.raft.AddVoter
+	}
+	err := s.await(ctx, func() raft.Future {
+		return change(raft.ServerID(m.ID), raft.ServerAddress(raftAddress), 0, enqueueTimeout)
+	})
+	if err != nil {
+		return fmt.Errorf("move member %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+// moveSelf is moveMember for the leader, if its own address has changed.
+func (s *Store) moveSelf(ctx context.Context) error {
+	members, err := s.Members()
+	if err != nil {
+		return err
+	}
+	address := string(s.config.Transport.LocalAddr())
+	for _, m := range members {
+		if m.ID == s.config.NodeID && m.RaftAddress != address {
+			return s.moveMember(ctx, m, address)
+		}
+	}
+	return nil
+}
+
 // Promote gives a member its vote. It must be called on the leader, once the
 // member has caught up: a voter that is behind can stop the cluster.
 func (s *Store) Promote(ctx context.Context, id string) (Member, error) {
@@ -111,7 +160,7 @@ func (s *Store) Promote(ctx context.Context, id string) (Member, error) {
 	}
 	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id })
 	if i < 0 {
-		return Member{}, fmt.Errorf("promote %s: %w", id, ErrNoMember)
+		return Member{}, &MemberError{id, ErrNoMember}
 	}
 	m := members[i]
 	if !m.Voter {
@@ -139,10 +188,10 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		if _, known := s.State().Node(id); known {
 			return s.forget(ctx, id) // an earlier removal came half the way
 		}
-		return fmt.Errorf("remove %s: %w", id, ErrNoMember)
+		return &MemberError{id, ErrNoMember}
 	}
 	if err := s.checkQuorumWithout(members, id); err != nil {
-		return fmt.Errorf("remove %s: %w", id, err)
+		return &MemberError{id, err}
 	}
 	if members[i].ID == s.config.NodeID {
 		if err := s.TransferLeadership(ctx, ""); err != nil {
@@ -201,7 +250,7 @@ func (s *Store) TransferLeadership(ctx context.Context, id string) error {
 	}
 	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id && m.Voter })
 	if i < 0 {
-		return fmt.Errorf("transfer leadership to %s: %w that votes", id, ErrNoMember)
+		return &MemberError{id, fmt.Errorf("%w that votes", ErrNoMember)}
 	}
 	if members[i].ID == s.config.NodeID {
 		return nil

@@ -41,7 +41,7 @@ func startCluster(t *testing.T, n int) *cluster {
 			c.until("n1 leads", func() bool { _, ok := c.nodes["n1"].Leader(); return ok })
 			continue
 		}
-		if err := c.nodes["n1"].Join(t.Context(), c.node(id), id+":raft"); err != nil {
+		if err := c.nodes["n1"].Join(t.Context(), c.node(id), id+":raft", false); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.nodes["n1"].Promote(t.Context(), id); err != nil {
@@ -266,7 +266,7 @@ func TestFollowerIsServedASnapshot(t *testing.T) {
 		c.open("n2", NewMemory(), false)
 		n2 := c.nodes["n2"]
 		before := n2.State()
-		if err := n1.Join(t.Context(), c.node("n2"), "n2:raft"); err != nil {
+		if err := n1.Join(t.Context(), c.node("n2"), "n2:raft", false); err != nil {
 			t.Fatal(err)
 		}
 		c.until("n2 has caught up", func() bool { return n2.State().Applied() == n1.State().Applied() })
@@ -294,7 +294,7 @@ func TestMembership(t *testing.T) {
 			"another's grpc":       {"n9", "n2:grpc", "n9:raft", ErrMemberConflict},
 			"the leader's address": {"n9", "n1:grpc", "n9:raft", ErrMemberConflict},
 		} {
-			err := n1.Join(t.Context(), Node{ID: tt.id, GRPCAddress: tt.grpc, Schema: Schema}, tt.raft)
+			err := n1.Join(t.Context(), Node{ID: tt.id, GRPCAddress: tt.grpc, Schema: Schema}, tt.raft, false)
 			if !errors.Is(err, tt.want) {
 				t.Errorf("%s: got %v, want %v", what, err, tt.want)
 			}
@@ -308,11 +308,11 @@ func TestMembership(t *testing.T) {
 		if _, err := n1.Promote(t.Context(), "n9"); !errors.Is(err, ErrNoMember) {
 			t.Errorf("promoting a stranger: %v", err)
 		}
-		if err := c.nodes["n2"].Join(t.Context(), c.node("n9"), "n9:raft"); !errors.Is(err, ErrNotLeader) {
+		if err := c.nodes["n2"].Join(t.Context(), c.node("n9"), "n9:raft", false); !errors.Is(err, ErrNotLeader) {
 			t.Errorf("joining through a follower: %v", err)
 		}
 		// A node that has moved says so by joining again.
-		if err := n1.Join(t.Context(), Node{ID: "n2", GRPCAddress: "moved:grpc", Schema: Schema}, "n2:raft"); err != nil {
+		if err := n1.Join(t.Context(), Node{ID: "n2", GRPCAddress: "moved:grpc", Schema: Schema}, "n2:raft", false); err != nil {
 			t.Fatal(err)
 		}
 		if n, _ := n1.State().Node("n2"); n.GRPCAddress != "moved:grpc" {

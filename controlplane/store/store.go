@@ -230,18 +230,8 @@ const enqueueTimeout = 5 * time.Second
 // ErrOutcomeUnknown otherwise: when ctx ends too early, or leadership is lost
 // underway.
 func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error) {
-	cmd.Schema = commandSchema(cmd)
-	data, err := proto.Marshal(cmd)
+	data, err := s.admit(cmd)
 	if err != nil {
-		return Outcome{}, fmt.Errorf("encode command: %w", err)
-	}
-	if len(data) > MaxCommand {
-		return Outcome{}, &TooLargeError{Size: len(data)}
-	}
-	if err := s.State().checkSchema(cmd); err != nil {
-		return Outcome{}, err
-	}
-	if err := s.disk.check(); err != nil {
 		return Outcome{}, err
 	}
 	s.writes.RLock()
@@ -255,6 +245,37 @@ func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error
 		return Outcome{}, err
 	}
 	return future.Response().(Outcome), nil
+}
+
+// Preview returns what Apply would do now: the state as it is, the state that the
+// command would lead to, and what it would come to. Nothing is changed. Its errors
+// are those of Apply and of Sync.
+func (s *Store) Preview(ctx context.Context, cmd *storev1.Command) (before, after *State, outcome Outcome, err error) {
+	if _, err := s.admit(cmd); err != nil {
+		return nil, nil, Outcome{}, err
+	}
+	if err := s.Sync(ctx); err != nil {
+		return nil, nil, Outcome{}, err
+	}
+	before = s.State()
+	after, outcome = before.Preview(cmd)
+	return before, after, outcome, nil
+}
+
+// admit returns a command as it goes into the log, or why it must not.
+func (s *Store) admit(cmd *storev1.Command) ([]byte, error) {
+	cmd.Schema = commandSchema(cmd)
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	if len(data) > MaxCommand {
+		return nil, &TooLargeError{Size: len(data)}
+	}
+	if err := s.State().checkSchema(cmd); err != nil {
+		return nil, err
+	}
+	return data, s.disk.check()
 }
 
 // await starts a call of Raft and waits for its end, or that of ctx. Raft resolves
@@ -427,6 +448,9 @@ func (s *Store) beginTerm(ctx context.Context) error {
 		if _, err := s.Apply(ctx, cmd); err != nil {
 			return fmt.Errorf("found cluster identity: %w", err)
 		}
+	}
+	if err := s.moveSelf(ctx); err != nil {
+		return err
 	}
 	return s.RecordNode(ctx, Node{ID: s.config.NodeID, GRPCAddress: s.config.GRPCAddress, Schema: Schema})
 }

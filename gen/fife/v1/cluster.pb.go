@@ -961,8 +961,8 @@ func (x *MemberHash) GetError() string {
 // GetStateHashRequest is the request of GetStateHash.
 type GetStateHashRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Required. Index of the checkpoint.
-	Index         uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Required. Epoch and index of the checkpoint.
+	Checkpoint    *Version `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -997,11 +997,11 @@ func (*GetStateHashRequest) Descriptor() ([]byte, []int) {
 	return file_fife_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *GetStateHashRequest) GetIndex() uint64 {
+func (x *GetStateHashRequest) GetCheckpoint() *Version {
 	if x != nil {
-		return x.Index
+		return x.Checkpoint
 	}
-	return 0
+	return nil
 }
 
 // GetStateHashResponse is the response of GetStateHash.
@@ -1387,9 +1387,11 @@ const file_fife_v1_cluster_proto_rawDesc = "" +
 	"MemberHash\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"+\n" +
-	"\x13GetStateHashRequest\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"*\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"G\n" +
+	"\x13GetStateHashRequest\x120\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\v2\x10.fife.v1.VersionR\n" +
+	"checkpoint\"*\n" +
 	"\x14GetStateHashResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\x06R\x04hash\"\x16\n" +
 	"\x14BackupClusterRequest\"o\n" +
@@ -1468,36 +1470,37 @@ var file_fife_v1_cluster_proto_depIdxs = []int32{
 	25, // 5: fife.v1.PromoteMemberRequest.applied:type_name -> fife.v1.Version
 	1,  // 6: fife.v1.PromoteMemberResponse.member:type_name -> fife.v1.Member
 	16, // 7: fife.v1.VerifyClusterResponse.members:type_name -> fife.v1.MemberHash
-	25, // 8: fife.v1.BackupClusterResponse.applied:type_name -> fife.v1.Version
-	25, // 9: fife.v1.RestoreClusterResponse.version:type_name -> fife.v1.Version
-	25, // 10: fife.v1.SyncClusterResponse.applied:type_name -> fife.v1.Version
-	2,  // 11: fife.v1.ClusterService.GetCluster:input_type -> fife.v1.GetClusterRequest
-	4,  // 12: fife.v1.ClusterService.ListMembers:input_type -> fife.v1.ListMembersRequest
-	6,  // 13: fife.v1.ClusterService.JoinCluster:input_type -> fife.v1.JoinClusterRequest
-	8,  // 14: fife.v1.ClusterService.PromoteMember:input_type -> fife.v1.PromoteMemberRequest
-	10, // 15: fife.v1.ClusterService.RemoveMember:input_type -> fife.v1.RemoveMemberRequest
-	12, // 16: fife.v1.ClusterService.TransferLeadership:input_type -> fife.v1.TransferLeadershipRequest
-	14, // 17: fife.v1.ClusterService.VerifyCluster:input_type -> fife.v1.VerifyClusterRequest
-	23, // 18: fife.v1.ClusterService.SyncCluster:input_type -> fife.v1.SyncClusterRequest
-	17, // 19: fife.v1.ClusterService.GetStateHash:input_type -> fife.v1.GetStateHashRequest
-	19, // 20: fife.v1.ClusterService.BackupCluster:input_type -> fife.v1.BackupClusterRequest
-	21, // 21: fife.v1.ClusterService.RestoreCluster:input_type -> fife.v1.RestoreClusterRequest
-	3,  // 22: fife.v1.ClusterService.GetCluster:output_type -> fife.v1.GetClusterResponse
-	5,  // 23: fife.v1.ClusterService.ListMembers:output_type -> fife.v1.ListMembersResponse
-	7,  // 24: fife.v1.ClusterService.JoinCluster:output_type -> fife.v1.JoinClusterResponse
-	9,  // 25: fife.v1.ClusterService.PromoteMember:output_type -> fife.v1.PromoteMemberResponse
-	11, // 26: fife.v1.ClusterService.RemoveMember:output_type -> fife.v1.RemoveMemberResponse
-	13, // 27: fife.v1.ClusterService.TransferLeadership:output_type -> fife.v1.TransferLeadershipResponse
-	15, // 28: fife.v1.ClusterService.VerifyCluster:output_type -> fife.v1.VerifyClusterResponse
-	24, // 29: fife.v1.ClusterService.SyncCluster:output_type -> fife.v1.SyncClusterResponse
-	18, // 30: fife.v1.ClusterService.GetStateHash:output_type -> fife.v1.GetStateHashResponse
-	20, // 31: fife.v1.ClusterService.BackupCluster:output_type -> fife.v1.BackupClusterResponse
-	22, // 32: fife.v1.ClusterService.RestoreCluster:output_type -> fife.v1.RestoreClusterResponse
-	22, // [22:33] is the sub-list for method output_type
-	11, // [11:22] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	25, // 8: fife.v1.GetStateHashRequest.checkpoint:type_name -> fife.v1.Version
+	25, // 9: fife.v1.BackupClusterResponse.applied:type_name -> fife.v1.Version
+	25, // 10: fife.v1.RestoreClusterResponse.version:type_name -> fife.v1.Version
+	25, // 11: fife.v1.SyncClusterResponse.applied:type_name -> fife.v1.Version
+	2,  // 12: fife.v1.ClusterService.GetCluster:input_type -> fife.v1.GetClusterRequest
+	4,  // 13: fife.v1.ClusterService.ListMembers:input_type -> fife.v1.ListMembersRequest
+	6,  // 14: fife.v1.ClusterService.JoinCluster:input_type -> fife.v1.JoinClusterRequest
+	8,  // 15: fife.v1.ClusterService.PromoteMember:input_type -> fife.v1.PromoteMemberRequest
+	10, // 16: fife.v1.ClusterService.RemoveMember:input_type -> fife.v1.RemoveMemberRequest
+	12, // 17: fife.v1.ClusterService.TransferLeadership:input_type -> fife.v1.TransferLeadershipRequest
+	14, // 18: fife.v1.ClusterService.VerifyCluster:input_type -> fife.v1.VerifyClusterRequest
+	23, // 19: fife.v1.ClusterService.SyncCluster:input_type -> fife.v1.SyncClusterRequest
+	17, // 20: fife.v1.ClusterService.GetStateHash:input_type -> fife.v1.GetStateHashRequest
+	19, // 21: fife.v1.ClusterService.BackupCluster:input_type -> fife.v1.BackupClusterRequest
+	21, // 22: fife.v1.ClusterService.RestoreCluster:input_type -> fife.v1.RestoreClusterRequest
+	3,  // 23: fife.v1.ClusterService.GetCluster:output_type -> fife.v1.GetClusterResponse
+	5,  // 24: fife.v1.ClusterService.ListMembers:output_type -> fife.v1.ListMembersResponse
+	7,  // 25: fife.v1.ClusterService.JoinCluster:output_type -> fife.v1.JoinClusterResponse
+	9,  // 26: fife.v1.ClusterService.PromoteMember:output_type -> fife.v1.PromoteMemberResponse
+	11, // 27: fife.v1.ClusterService.RemoveMember:output_type -> fife.v1.RemoveMemberResponse
+	13, // 28: fife.v1.ClusterService.TransferLeadership:output_type -> fife.v1.TransferLeadershipResponse
+	15, // 29: fife.v1.ClusterService.VerifyCluster:output_type -> fife.v1.VerifyClusterResponse
+	24, // 30: fife.v1.ClusterService.SyncCluster:output_type -> fife.v1.SyncClusterResponse
+	18, // 31: fife.v1.ClusterService.GetStateHash:output_type -> fife.v1.GetStateHashResponse
+	20, // 32: fife.v1.ClusterService.BackupCluster:output_type -> fife.v1.BackupClusterResponse
+	22, // 33: fife.v1.ClusterService.RestoreCluster:output_type -> fife.v1.RestoreClusterResponse
+	23, // [23:34] is the sub-list for method output_type
+	12, // [12:23] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_cluster_proto_init() }

@@ -35,10 +35,9 @@ const (
 	ErrorReason_ERROR_REASON_PROPOSAL_TOO_LARGE ErrorReason = 2
 	// INVALID_ARGUMENT: the request_id was used for another call. `request_id`.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 3
-	// NOT_FOUND: no such resource. `resource`, if it is no member.
+	// NOT_FOUND: no such resource. `resource`.
 	ErrorReason_ERROR_REASON_RESOURCE_NOT_FOUND ErrorReason = 4
-	// ALREADY_EXISTS: the name, host, id or address is taken. `resource`, if it is
-	// no member.
+	// ALREADY_EXISTS: the name, host, id or address is taken. `resource`.
 	ErrorReason_ERROR_REASON_RESOURCE_EXISTS ErrorReason = 5
 	// ALREADY_EXISTS: the stage has a canary. `resource`.
 	ErrorReason_ERROR_REASON_CANARY_EXISTS ErrorReason = 6
@@ -58,7 +57,7 @@ const (
 	ErrorReason_ERROR_REASON_API_IN_USE ErrorReason = 12
 	// FAILED_PRECONDITION: the stage's history holds no such base. `resource`.
 	ErrorReason_ERROR_REASON_NO_HISTORY ErrorReason = 13
-	// FAILED_PRECONDITION: a joined node is not caught up.
+	// FAILED_PRECONDITION: a joined node is not caught up. `resource`.
 	ErrorReason_ERROR_REASON_NOT_CAUGHT_UP ErrorReason = 14
 	// UNAVAILABLE: no leader is known or reachable; nothing was done; try again.
 	// `leader`, its address, if only the leader takes the call.

@@ -36,7 +36,8 @@ type Agent struct {
 	Node string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
 	// When its stream began.
 	ConnectTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=connect_time,json=connectTime,proto3" json:"connect_time,omitempty"`
-	// The version it routes by; unset until its first ACK.
+	// The version it routes by, by its own word when it connected and then by its
+	// ACKs; unset while it has none.
 	Applied *Version `protobuf:"bytes,6,opt,name=applied,proto3" json:"applied,omitempty"`
 	// When it applied that version, as its node saw it.
 	AppliedTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=applied_time,json=appliedTime,proto3" json:"applied_time,omitempty"`
