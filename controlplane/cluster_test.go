@@ -40,6 +40,7 @@ func TestStaleReads(t *testing.T) {
 		if got := must[*fifev1.GetApiResponse](t)(cut.apis.GetApi(t.Context(), fresh)); got.GetStaleness() != nil {
 			t.Errorf("a fresh answer says that it is stale: %v", got)
 		}
+		<-time.After(time.Second) // until n3 has learnt of the commit
 		cluster.Isolate("n3")
 		<-time.After(10 * time.Second)
 		must[*fifev1.UpdateApiResponse](t)(c.apis.UpdateApi(t.Context(), &fifev1.UpdateApiRequest{
