@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit codes of a daemon.
@@ -44,7 +45,11 @@ func Command(use, short, long string, run func(context.Context, *slog.Logger) er
 		Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		Version: Build(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := loadSettings(cmd.Flags(), os.LookupEnv); err != nil {
+			var above *pflag.FlagSet
+			if cmd.HasParent() {
+				above = cmd.Parent().Flags()
+			}
+			if err := loadSettings(cmd.Flags(), above, os.LookupEnv); err != nil {
 				return usageError{err}
 			}
 			logger, err := newLogger(cmd.ErrOrStderr(), format, level)

@@ -19,7 +19,10 @@ const configFlag = "config"
 // environment spells --data-dir as FIFE_DATA_DIR, the file as data-dir; lists are
 // YAML lists there and comma-separated elsewhere. An unknown key of the file is an
 // error, as it is most likely a typing mistake; an empty variable counts as unset.
-func loadSettings(flags *pflag.FlagSet, getenv func(string) (string, bool)) error {
+//
+// A file may also hold settings of other, the flags of the command above this one,
+// so that one file serves both; other may be nil.
+func loadSettings(flags, other *pflag.FlagSet, getenv func(string) (string, bool)) error {
 	if err := loadEnvironment(flags, getenv); err != nil {
 		return err
 	}
@@ -33,6 +36,9 @@ func loadSettings(flags *pflag.FlagSet, getenv func(string) (string, bool)) erro
 	}
 	for key, value := range values {
 		f := flags.Lookup(key)
+		if f == nil && other != nil && other.Lookup(key) != nil {
+			continue
+		}
 		if f == nil || key == configFlag {
 			return fmt.Errorf("%s: unknown setting %q", path, key)
 		}

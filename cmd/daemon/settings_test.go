@@ -57,7 +57,7 @@ func TestPrecedence(t *testing.T) {
 				t.Fatal(err)
 			}
 			getenv := func(name string) (string, bool) { v, ok := test.env[name]; return v, ok }
-			if err := loadSettings(s.flags, getenv); err != nil {
+			if err := loadSettings(s.flags, nil, getenv); err != nil {
 				t.Fatal(err)
 			}
 			if s.name != test.name || !slices.Equal(s.list, test.list) {
@@ -92,10 +92,32 @@ func TestBadSettings(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := loadSettings(s.flags, func(v string) (string, bool) { return test.env, v == "FIFE_COUNT" })
+			err := loadSettings(s.flags, nil, func(v string) (string, bool) { return test.env, v == "FIFE_COUNT" })
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want it to say %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestSettingsOfAnotherCommand(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte("name: file\nadmin: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := pflag.NewFlagSet("other", pflag.ContinueOnError)
+	other.String("admin", "", "")
+	none := func(string) (string, bool) { return "", false }
+	for _, test := range []struct {
+		other *pflag.FlagSet
+		ok    bool
+	}{{other, true}, {nil, false}} {
+		s := newSettings()
+		if err := s.flags.Set(configFlag, path); err != nil {
+			t.Fatal(err)
+		}
+		if err := loadSettings(s.flags, test.other, none); (err == nil) != test.ok || (test.ok && s.name != "file") {
+			t.Errorf("got %v and name %q", err, s.name)
+		}
 	}
 }
