@@ -3,6 +3,7 @@
 package cmd_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,7 @@ func TestStories(t *testing.T) {
 			"answers": cmdAnswers,
 			"settles": cmdSettles,
 			"voters":  cmdVoters,
+			"leads":   cmdLeads,
 			"split":   cmdSplit,
 			"same":    cmdSame,
 			"load":    cmdLoad,
@@ -91,6 +93,38 @@ func cmdVoters(ts *testscript.TestScript, neg bool, args []string) {
 		voters := strings.Count(strings.ReplaceAll(ts.ReadFile("stdout"), " ", ""), `"voter":true`)
 		if strconv.Itoa(voters) != args[1] {
 			return fmt.Errorf("%d voters", voters)
+		}
+		return nil
+	})
+}
+
+// cmdLeads waits until a node knows who leads, or that nobody does:
+// leads ADDRESS NODE|none
+func cmdLeads(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: leads ADDRESS NODE|none")
+	}
+	retry(ts, "leader", func() error {
+		if err := ts.Exec("fife", "--server", args[0], "cluster", "members", "-o", "json"); err != nil {
+			return err
+		}
+		var list struct {
+			Members []struct {
+				Name   string
+				Leader bool
+			}
+		}
+		if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &list); err != nil {
+			return err
+		}
+		leader := "none"
+		for _, m := range list.Members {
+			if m.Leader {
+				leader = strings.TrimPrefix(m.Name, "members/")
+			}
+		}
+		if leader != args[1] {
+			return fmt.Errorf("it is %s", leader)
 		}
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,12 +27,28 @@ func cmdPorts(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: ports VAR...")
 	}
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		ts.Setenv(name, l.Addr().String())
-		defer l.Close() //nolint:errcheck // held until all are chosen, so that they differ
+		ts.Setenv(name, freeAddress())
 	}
 }
+
+// freeAddress returns an address that nobody listens on and no other story has
+// been given. Its port is below those that outgoing connections get by themselves
+// (32768 and up on Linux): one of them could take it before its story does.
+func freeAddress() string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if _, given := portsGiven.LoadOrStore(address, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close() // it has accepted nothing
+			return address
+		}
+	}
+}
+
+// portsGiven holds the addresses of all stories, which share a process.
+var portsGiven sync.Map
 
 // cmdLambda starts a Lambda-compatible endpoint and puts its URL into a variable:
 // lambda VAR. Any version of the function answers with its number.
@@ -189,11 +206,11 @@ func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(cancel)
 	t.done.Go(func() {
 		for ctx.Err() == nil {
-			body, err := get(ctx, args[1])
+			body, err := get(context.WithoutCancel(ctx), args[1])
 			if err == nil && body != answerOf("1") && body != answerOf("2") {
 				err = fmt.Errorf("answered %s", body)
 			}
-			if err != nil && ctx.Err() == nil {
+			if err != nil {
 				t.failed.CompareAndSwap(nil, &err)
 			}
 			t.sent.Add(1)
@@ -218,6 +235,9 @@ func cmdUnload(ts *testscript.TestScript, neg bool, args []string) {
 	t := found.(*traffic)
 	t.stop()
 	t.done.Wait()
+	// Requests side by side leave connections that had none yet, and a server that
+	// stops waits 5 s for those.
+	http.DefaultClient.CloseIdleConnections()
 	if err := t.failed.Load(); err != nil {
 		ts.Fatalf("of %d requests at least one failed: %v", t.sent.Load(), *err)
 	}

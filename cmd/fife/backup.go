@@ -5,10 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -41,42 +41,53 @@ writes. It holds secrets such as override keys: the file is made for its owner a
 // backUp writes a backup aside, checks it against the control plane's checksum,
 // and puts it in place. It returns the last message, which says what it holds.
 func backUp(ctx context.Context, at *nodes, path string) (last *fifev1.BackupClusterResponse, err error) {
-	stream, err := fifev1.NewClusterServiceClient(at).BackupCluster(ctx, &fifev1.BackupClusterRequest{})
-	if err != nil {
-		return nil, err
-	}
+	unwritable := func(err error) error { return exitf(exitFailed, "cannot write %s: %v", path, innermost(err)) }
 	file, err := os.CreateTemp(filepath.Dir(path), ".fife-backup-*")
 	if err != nil {
-		return nil, exitf(exitFailed, "cannot write the backup: %v", err)
+		return nil, unwritable(err)
 	}
 	defer func() {
 		if err != nil {
 			_ = errors.Join(file.Close(), os.Remove(file.Name())) // the first error says more
 		}
 	}()
+	stream, err := fifev1.NewClusterServiceClient(at).BackupCluster(ctx, &fifev1.BackupClusterRequest{})
+	if err != nil {
+		return nil, err
+	}
 	sum := sha256.New()
-	for last == nil {
-		piece, err := stream.Recv()
-		if err != nil {
+	for len(last.GetSha256()) == 0 {
+		if last, err = stream.Recv(); errors.Is(err, io.EOF) {
+			return nil, exitf(exitFailed, "the backup ended too early; try again")
+		} else if err != nil {
 			return nil, err
 		}
-		if len(piece.GetSha256()) > 0 {
-			last = piece
-		}
-		if _, err := io.MultiWriter(file, sum).Write(piece.GetData()); err != nil {
-			return nil, exitf(exitFailed, "cannot write the backup: %v", err)
+		if _, err := io.MultiWriter(file, sum).Write(last.GetData()); err != nil {
+			return nil, unwritable(err)
 		}
 	}
 	if !bytes.Equal(sum.Sum(nil), last.GetSha256()) {
 		return nil, exitf(exitFailed, "the backup was damaged on its way; try again")
 	}
 	if err := errors.Join(file.Sync(), file.Close()); err != nil {
-		return nil, exitf(exitFailed, "cannot write the backup: %v", err)
+		return nil, unwritable(err)
 	}
 	if err := os.Rename(file.Name(), path); err != nil {
-		return nil, exitf(exitFailed, "cannot write the backup: %v", err)
+		return nil, unwritable(err)
+	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return nil, exitf(exitFailed, "%s is written, but a power cut may undo it: %v", path, err)
 	}
 	return last, nil
+}
+
+// syncFolder makes what was renamed in a folder last.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 func newClusterRestoreCommand(c *cli) *cobra.Command {
@@ -93,11 +104,11 @@ agents take what the backup holds for newer than what they have.`,
 			}
 			file, err := os.Open(path)
 			if err != nil {
-				return exitf(exitFailed, "cannot read the backup: %v", err)
+				return unreadable(path, err)
 			}
 			defer file.Close() //nolint:errcheck // it was only read
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.RestoreClusterResponse, error) {
-				return restore(ctx, at, file)
+				return restore(ctx, at, file, path)
 			}, func(w io.Writer, r *fifev1.RestoreClusterResponse) {
 				linef(w, "restored from %s, version %s", path, versionText(r.GetVersion()))
 			})
@@ -110,28 +121,29 @@ agents take what the backup holds for newer than what they have.`,
 // backupPiece is how many bytes travel in one message.
 const backupPiece = 256 << 10
 
+func unreadable(path string, err error) error {
+	return exitf(exitFailed, "cannot read %s: %v", path, innermost(err))
+}
+
 // restore sends a backup to the leader, which alone can take it.
-func restore(ctx context.Context, at *nodes, from io.Reader) (*fifev1.RestoreClusterResponse, error) {
+func restore(ctx context.Context, at *nodes, from io.Reader, path string) (*fifev1.RestoreClusterResponse, error) {
 	members, err := listMembers(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range members.GetMembers() {
-		if !m.GetLeader() {
-			continue
-		}
-		leader, err := newNode(m.GetGrpcAddress())
-		if err != nil {
-			return nil, fmt.Errorf("reach the leader at %s: %w", m.GetGrpcAddress(), err)
-		}
-		defer leader.conn.Close() //nolint:errcheck // it has nothing left to say
-		return sendBackup(ctx, fifev1.NewClusterServiceClient(leader.conn), from)
+	i := slices.IndexFunc(members.GetMembers(), func(m *fifev1.Member) bool { return m.GetLeader() && m.GetGrpcAddress() != "" })
+	if i < 0 {
+		return nil, exitf(exitUnreachable, "the cluster has no leader just now, and nobody else takes a backup\nnothing was done; try again in a moment")
 	}
-	return nil, exitf(exitUnreachable, "the cluster has no leader just now; try again")
-}
-
-func sendBackup(ctx context.Context, to fifev1.ClusterServiceClient, from io.Reader) (*fifev1.RestoreClusterResponse, error) {
-	stream, err := to.RestoreCluster(ctx)
+	leader, err := at.only(members.GetMembers()[i].GetGrpcAddress())
+	if err != nil {
+		return nil, err
+	}
+	defer leader.Close()
+	stream, err := fifev1.NewClusterServiceClient(leader).RestoreCluster(ctx)
+	if away := (*unreachableError)(nil); errors.As(err, &away) {
+		return nil, exitf(exitUnreachable, "only the leader takes a backup, and it does not answer: %s\nnothing was done", away.whereAndWhy())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +158,8 @@ func sendBackup(ctx context.Context, to fifev1.ClusterServiceClient, from io.Rea
 			break
 		}
 		if err != nil {
-			return nil, exitf(exitFailed, "cannot read the backup: %v", err)
+			return nil, unreadable(path, err)
 		}
 	}
-	return stream.CloseAndRecv()
+	return openEnded(stream.CloseAndRecv())
 }

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/status"
 
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -59,7 +63,7 @@ itself, and asks for its vote once it has caught up.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.NodeId = args[0]
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.JoinClusterResponse, error) {
-				return fifev1.NewClusterServiceClient(at).JoinCluster(ctx, req)
+				return openEnded(fifev1.NewClusterServiceClient(at).JoinCluster(ctx, req))
 			}, func(w io.Writer, r *fifev1.JoinClusterResponse) {
 				linef(w, "node %s joined cluster %s; it does not vote yet", args[0], r.GetClusterId())
 			})
@@ -89,24 +93,63 @@ func promoteMember(ctx context.Context, at *nodes, id string) (*fifev1.PromoteMe
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range members.GetMembers() {
-		if short(m.GetName()) != id || m.GetGrpcAddress() == "" {
-			continue
-		}
-		member, err := newNode(m.GetGrpcAddress())
-		if err != nil {
-			return nil, fmt.Errorf("reach %s at %s: %w", id, m.GetGrpcAddress(), err)
-		}
-		defer member.conn.Close() //nolint:errcheck // it has nothing left to say
-		state, err := fifev1.NewClusterServiceClient(member.conn).GetCluster(ctx, &fifev1.GetClusterRequest{})
-		if err != nil {
-			return nil, fmt.Errorf("ask %s at %s how far it is: %w", id, m.GetGrpcAddress(), err)
-		}
-		return fifev1.NewClusterServiceClient(at).PromoteMember(ctx, &fifev1.PromoteMemberRequest{
-			Name: m.GetName(), Applied: state.GetCluster().GetApplied(),
-		})
+	i := slices.IndexFunc(members.GetMembers(), func(m *fifev1.Member) bool { return short(m.GetName()) == id })
+	if i < 0 {
+		return nil, exitf(exitFailed, "no member is called %s\nlist them with: fife cluster members", id)
 	}
-	return nil, exitf(exitFailed, "no member is called %s; list them with: fife cluster members", id)
+	m := members.GetMembers()[i]
+	if m.GetGrpcAddress() == "" {
+		return nil, exitf(exitFailed, "node %s has not said yet where it is reached\nonce it runs, it asks for its vote by itself", id)
+	}
+	member, err := at.only(m.GetGrpcAddress())
+	if err != nil {
+		return nil, err
+	}
+	defer member.Close()
+	state, err := fifev1.NewClusterServiceClient(member).GetCluster(ctx, &fifev1.GetClusterRequest{})
+	if away := (*unreachableError)(nil); errors.As(err, &away) {
+		return nil, exitf(exitUnreachable, "node %s does not answer: %s\nonce it runs, it asks for its vote by itself", id, away.whereAndWhy())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return openEnded(fifev1.NewClusterServiceClient(at).PromoteMember(ctx, &fifev1.PromoteMemberRequest{
+		Name: m.GetName(), Applied: state.GetCluster().GetApplied(),
+	}))
+}
+
+// only returns the control plane as reached through one address alone. Close
+// must be called.
+func (n *nodes) only(address string) (*nodes, error) {
+	one, err := newNode(address)
+	if err != nil {
+		return nil, exitf(exitFailed, "cannot reach %s: %v", clean(address), err)
+	}
+	return &nodes{list: []*node{one}, patience: n.patience}, nil
+}
+
+func (e *unreachableError) whereAndWhy() string { return clean(strings.Join(e.causes, ", ")) }
+
+// openEnded marks the error of a call that changes the cluster itself, and that
+// may or may not have been carried out. Such calls have no request id to find
+// out with; the cluster shows what came of them.
+func openEnded[R any](response R, err error) (R, error) {
+	away := (*unreachableError)(nil)
+	st, ok := status.FromError(err)
+	why := ""
+	switch {
+	case errors.As(err, &away) && away.sent:
+		why = away.Error()
+	case err == nil || !ok:
+		return response, err
+	case reasonOf(err) == fifev1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN:
+		why = "the leader cannot tell"
+	case reasonOf(err) == noReason && !refusal(st.Code()):
+		why = fmt.Sprintf("%s: %s", st.Code(), clean(st.Message()))
+	default:
+		return response, err
+	}
+	return response, exitf(exitUnknown, "the change may or may not have been made: %s\nsee what came of it with: fife status", why)
 }
 
 func newClusterRemoveCommand(c *cli) *cobra.Command {
@@ -118,8 +161,8 @@ reached would be no majority. Stop the node and remove its data directory after.
 		Example: "  fife cluster remove n4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.RemoveMemberResponse, error) {
-				return fifev1.NewClusterServiceClient(at).RemoveMember(ctx,
-					&fifev1.RemoveMemberRequest{Name: "members/" + args[0]})
+				return openEnded(fifev1.NewClusterServiceClient(at).RemoveMember(ctx,
+					&fifev1.RemoveMemberRequest{Name: "members/" + args[0]}))
 			}, func(w io.Writer, _ *fifev1.RemoveMemberResponse) { linef(w, "node %s removed", args[0]) })
 		},
 	}
@@ -137,7 +180,7 @@ func newClusterTransferCommand(c *cli) *cobra.Command {
 				req.Name = "members/" + to
 			}
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.TransferLeadershipResponse, error) {
-				return fifev1.NewClusterServiceClient(at).TransferLeadership(ctx, req)
+				return openEnded(fifev1.NewClusterServiceClient(at).TransferLeadership(ctx, req))
 			}, func(w io.Writer, _ *fifev1.TransferLeadershipResponse) { linef(w, "leadership transferred") })
 		},
 	}

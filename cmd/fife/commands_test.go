@@ -254,30 +254,35 @@ func TestTranscripts(t *testing.T) {
 			files := t.TempDir()
 			writeFile(t, files, "override.key", "0123456789abcdef\n")
 			writeFile(t, files, "short.key", "0123456789abcde\n")
-			f := demo(t)
-			var text strings.Builder
-			for _, line := range lines {
-				// Files are named without their folder, which varies.
-				args := strings.Fields(line)
-				if strings.Contains(line, "\t") {
-					args = strings.Split(line, " ")
-				}
-				for i := range args {
-					if strings.HasSuffix(args[i], ".key") {
-						args[i] = filepath.Join(files, args[i])
-					}
-				}
-				r := fife(t, f.address, args...)
-				fmt.Fprintf(&text, "$ fife %s\n", line)
-				for _, c := range f.take() {
-					fmt.Fprintf(&text, "> %s %s\n", c.method, oneLine(t, c.request))
-				}
-				text.WriteString(strings.ReplaceAll(r.out+r.err, files+"/", ""))
-				fmt.Fprintf(&text, "exit %d\n\n", r.code)
-			}
-			golden(t, name, text.String())
+			golden(t, name, transcript(t, demo(t), files, lines))
 		})
 	}
+}
+
+// transcript runs command lines. Files are named without their folder, and the
+// fake without its port, which vary.
+func transcript(t *testing.T, f *fake, files string, lines []string) string {
+	t.Helper()
+	var text strings.Builder
+	for _, line := range lines {
+		args := strings.Fields(line)
+		if strings.Contains(line, "\t") {
+			args = strings.Split(line, " ")
+		}
+		for i := range args {
+			if strings.HasSuffix(args[i], ".key") || strings.HasSuffix(args[i], ".backup") {
+				args[i] = filepath.Join(files, args[i])
+			}
+		}
+		r := fife(t, f.address, args...)
+		fmt.Fprintf(&text, "$ fife %s\n", line)
+		for _, c := range f.take() {
+			fmt.Fprintf(&text, "> %s %s\n", c.method, oneLine(t, c.request))
+		}
+		text.WriteString(strings.ReplaceAll(r.out+r.err, files+"/", ""))
+		fmt.Fprintf(&text, "exit %d\n\n", r.code)
+	}
+	return strings.ReplaceAll(text.String(), f.address, "127.0.0.1:12345")
 }
 
 func writeFile(t *testing.T, folder, name, text string) {

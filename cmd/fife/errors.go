@@ -131,6 +131,9 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 	case fifev1.ErrorReason_ERROR_REASON_RESOURCE_NOT_FOUND:
 		return notFoundAdvice(meta["resource"])
 	case fifev1.ErrorReason_ERROR_REASON_RESOURCE_EXISTS:
+		if isMember(meta["resource"]) {
+			return "give every node a name and addresses of its own; see: fife cluster members"
+		}
 		return "choose another name, or change the one that is there with update"
 	case fifev1.ErrorReason_ERROR_REASON_CANARY_EXISTS:
 		return fmt.Sprintf("change it with: fife canary set %s, or pass --replace to open a new one", at)
@@ -157,13 +160,36 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return fmt.Sprintf("see what there is with: fife stage history %s", at)
 	case fifev1.ErrorReason_ERROR_REASON_LIMIT_REACHED:
 		return fmt.Sprintf("the limit is %s; delete what is no longer needed", clean(meta["limit"]))
+	case fifev1.ErrorReason_ERROR_REASON_QUORUM_AT_RISK:
+		return "nothing was done; first bring back the nodes that are away, or join another; see: fife cluster members"
+	case fifev1.ErrorReason_ERROR_REASON_NO_CHECKPOINT:
+		return "another verify or a snapshot came in between; run it again"
+	case fifev1.ErrorReason_ERROR_REASON_BAD_BACKUP:
+		return "nothing was done; the file is damaged, cut short or no backup of this build: restore another one"
+	case fifev1.ErrorReason_ERROR_REASON_NOT_EMPTY:
+		return "nothing was done; found another cluster, on empty data directories, with: fife-controlplane --bootstrap"
+	case fifev1.ErrorReason_ERROR_REASON_DISK_FULL:
+		return "nothing was done; make room there, or give a node that has room the lead: fife cluster transfer-leader"
+	case fifev1.ErrorReason_ERROR_REASON_OTHER_CLUSTER:
+		return "an address leads to another cluster; ask each node for its own: fife --server HOST:PORT status"
+	case fifev1.ErrorReason_ERROR_REASON_NOT_SUPPORTED:
+		return "nothing was done; ask each node for its build: fife --server HOST:PORT status"
 	case fifev1.ErrorReason_ERROR_REASON_INTERNAL:
 		return "this is a bug of the control plane; the log of its nodes says more"
 	}
 	return ""
 }
 
+// isMember says whether a refusal is about a node. It may come without a name, as
+// it is an address that clashes, too; whatever else is refused has one.
+func isMember(resource string) bool {
+	return resource == "" || strings.HasPrefix(resource, "members/")
+}
+
 func notFoundAdvice(resource string) string {
+	if isMember(resource) {
+		return "see what there is with: fife cluster members"
+	}
 	parts := strings.Split(resource, "/")
 	if len(parts) < 3 {
 		return "see what there is with: fife api list"

@@ -42,6 +42,12 @@ func TestRefusals(t *testing.T) {
 			"deployment get demo/7"},
 		{"RESOURCE_NOT_FOUND", codes.NotFound, "route GET /a of API demo does not exist", map[string]string{"resource": "apis/demo/routes/GET"}, nil,
 			"route delete demo GET /a"},
+		{"RESOURCE_NOT_FOUND", codes.NotFound, "remove n9: no such member", map[string]string{"resource": "members/n9"}, nil, "cluster remove n9"},
+		{"RESOURCE_NOT_FOUND", codes.NotFound, "transfer leadership to n9: no such member that votes", nil, nil, "cluster transfer-leader --to n9"},
+		{"RESOURCE_EXISTS", codes.AlreadyExists, "id n2 belongs to another member, at 10.1.0.2:7401", map[string]string{"resource": "members/n2"}, nil,
+			"cluster join n2 --raft-address 10.1.0.9:7401 --grpc-address 10.1.0.9:7400"},
+		{"RESOURCE_EXISTS", codes.AlreadyExists, "address 10.1.0.2:7401 belongs to another member, n2", nil, nil,
+			"cluster join n9 --raft-address 10.1.0.2:7401 --grpc-address 10.1.0.9:7400"},
 		{"RESOURCE_EXISTS", codes.AlreadyExists, "API demo exists", map[string]string{"resource": "apis/demo"}, nil, "api create demo"},
 		{"CANARY_EXISTS", codes.AlreadyExists, "stage demo/canary has a canary at 10 %", stage, nil, "canary start demo/canary --percent 20"},
 		{"STALE_ETAG", codes.Aborted, "the etag of stage demo/canary is not the current one",
@@ -65,6 +71,19 @@ func TestRefusals(t *testing.T) {
 		{"INTERNAL", codes.Internal, "assertion failed", nil, nil, "api get demo"},
 		{"LIMIT_REACHED", codes.ResourceExhausted, "API demo has 10000 routes", map[string]string{"resource": "apis/demo", "limit": "10000"}, nil,
 			"route put demo GET /a --mock-status 200"},
+		{"QUORUM_AT_RISK", codes.FailedPrecondition,
+			"remove n2: the cluster would lose its majority: 2 voters would remain, of which 1 can be reached", nil, nil, "cluster remove n2"},
+		{"NO_CHECKPOINT", codes.FailedPrecondition, "hash state at 12: no checkpoint at that index", nil, nil, "cluster verify"},
+		{"BAD_BACKUP", codes.InvalidArgument, "bad snapshot: record 0: unexpected EOF", nil, nil, "cluster restore -f testdata/errors.golden"},
+		{"NOT_EMPTY", codes.FailedPrecondition, "the cluster is not empty: it has 1 APIs; restore into a new cluster", nil, nil,
+			"cluster restore -f testdata/errors.golden"},
+		{"DISK_FULL", codes.ResourceExhausted, "the leader's disk is nearly full: 100 MiB are free, 128 MiB are needed", nil, nil, "canary abort demo/canary"},
+		{"OTHER_CLUSTER", codes.FailedPrecondition, "the caller belongs to another cluster: it is of c-1, this node of c-2", nil, nil, "cluster verify"},
+		{"NOT_SUPPORTED", codes.FailedPrecondition,
+			"not all nodes can read this change yet: it has schema 2, node n3 reads up to 1; upgrade that node first", nil, nil, "canary abort demo/canary"},
+		// Calls without a request id.
+		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
+		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},
 		// Reasons of a newer control plane still read well.
 		{"BRAND_NEW", codes.FailedPrecondition, "the moon is full", nil, nil, "api get demo"},
 		{"BRAND_NEW", codes.FailedPrecondition, "", nil, nil, "api get demo"},
@@ -74,6 +93,8 @@ func TestRefusals(t *testing.T) {
 		{"", codes.Internal, "stream terminated by RST_STREAM", nil, nil, "api delete demo --request-id r1"},
 		{"", codes.Internal, "stream terminated by RST_STREAM", nil, nil, "api delete demo --dry-run"},
 		{"", codes.Internal, "stream terminated by RST_STREAM", nil, nil, "api get demo"},
+		{"", codes.Internal, "stream terminated by RST_STREAM", nil, nil, "cluster transfer-leader"},
+		{"", codes.PermissionDenied, "the proxy\x1b[2J says no", nil, nil, "cluster transfer-leader"},
 	}
 	f := newFake(t)
 	var text strings.Builder

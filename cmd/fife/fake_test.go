@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -78,19 +79,39 @@ func (f *fake) handle(_ any, stream grpc.ServerStream) error {
 		return status.Errorf(codes.Unimplemented, "unknown method %s", full)
 	}
 	method := found.(protoreflect.MethodDescriptor)
-	request := newMessage(method.Input())
-	if err := stream.RecvMsg(request); err != nil {
+	short := strings.TrimPrefix(full, "/fife.v1.")
+	request, err := f.receive(stream, short, method)
+	if err != nil {
 		return err
 	}
-	short := strings.TrimPrefix(full, "/fife.v1.")
 	f.mu.Lock()
-	f.calls = append(f.calls, call{short, request})
 	handler := f.answers[short]
 	f.mu.Unlock()
 	if handler == nil {
 		handler = reply(newMessage(method.Output()))
 	}
 	return handler(stream.Context(), request, func(m proto.Message) error { return stream.SendMsg(m) })
+}
+
+// receive records what a caller sends and returns the last of it: a caller that
+// streams is heard to the end.
+func (f *fake) receive(stream grpc.ServerStream, short string, method protoreflect.MethodDescriptor) (proto.Message, error) {
+	for last := newMessage(method.Input()); ; {
+		request := newMessage(method.Input())
+		err := stream.RecvMsg(request)
+		if method.IsStreamingClient() && errors.Is(err, io.EOF) {
+			return last, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		f.mu.Lock()
+		f.calls = append(f.calls, call{short, request})
+		f.mu.Unlock()
+		if last = request; !method.IsStreamingClient() {
+			return last, nil
+		}
+	}
 }
 
 func newMessage(d protoreflect.MessageDescriptor) proto.Message {

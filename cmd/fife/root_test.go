@@ -25,7 +25,8 @@ func leaves(cmd *cobra.Command) (all []*cobra.Command) {
 func TestExamples(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writeFile(t, ".", "override.key", "0123456789abcdef\n")
-	f := demo(t)
+	writeFile(t, ".", "fife.backup", "a backup")
+	f := demoCluster(t)
 	f.on("FleetService/WaitForVersion", reply(waiting(1, 1)))
 	f.on("StageService/GetStage", reply(&fifev1.GetStageResponse{Stage: plainStage()}))
 	for _, cmd := range append(leaves(newRootCommand(streams{})), newRootCommand(streams{})) {
