@@ -152,6 +152,19 @@ func (c *cluster) awaitLeader(t *testing.T) *node {
 	return leader
 }
 
+// lead makes a node the leader.
+func (c *cluster) lead(t *testing.T, n *node) {
+	t.Helper()
+	await(t, patience, n.name+" leads", func(ctx context.Context) error {
+		leader, err := c.leader(ctx)
+		if err != nil || leader == n {
+			return err
+		}
+		_, err = n.cluster.TransferLeadership(ctx, &fifev1.TransferLeadershipRequest{Name: "members/" + n.name})
+		return errors.Join(fmt.Errorf("%s leads", leader.name), err)
+	})
+}
+
 // others returns all nodes but one.
 func (c *cluster) others(but *node) []*node {
 	var others []*node
@@ -181,11 +194,9 @@ func (c *cluster) awaitSame(t *testing.T) {
 	})
 }
 
-// await calls f until it succeeds, and fails the test once patience is over. It
-// returns how long that took.
-func await(t *testing.T, patience time.Duration, what string, f func(context.Context) error) time.Duration {
+// await calls f until it succeeds, and fails the test once patience is over.
+func await(t *testing.T, patience time.Duration, what string, f func(context.Context) error) {
 	t.Helper()
-	begin := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
@@ -193,7 +204,7 @@ func await(t *testing.T, patience time.Duration, what string, f func(context.Con
 		err := f(attempt)
 		stop()
 		if err == nil {
-			return time.Since(begin)
+			return
 		}
 		if !pause(ctx, 20*time.Millisecond) {
 			t.Fatalf("not within %v: %s: %v", patience, what, err)

@@ -23,7 +23,7 @@ var (
 	histories = flag.Int("chaos.histories", 2, "histories to record and check, by each test that does so")
 	length    = flag.Int("chaos.seconds", 8, "length of one history in seconds")
 	cycles    = flag.Int("chaos.cycles", 5, "how often each fault of a disk is repeated")
-	faults    = flag.Bool("chaos.faults", false, "break networks and disks too; needs root")
+	faults    = flag.Bool("chaos.faults", false, "run all faults; those of networks and disks need root")
 	binary    = flag.String("chaos.binary", "", "fife-controlplane to break; empty builds it")
 	seed      = flag.Uint64("chaos.seed", uint64(time.Now().UnixNano()), "seed of what is broken and called when")
 )
@@ -65,12 +65,18 @@ func run(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
+// needTime skips a test that takes long, unless it was asked for.
+func needTime(t *testing.T) {
+	t.Helper()
+	if !*faults {
+		t.Skip("takes long: run with -chaos.faults")
+	}
+}
+
 // need skips a test that this machine cannot run, and says what is missing.
 func need(t *testing.T, tools ...string) {
 	t.Helper()
-	if !*faults {
-		t.Skip("breaks networks or disks: run with -chaos.faults, as root")
-	}
+	needTime(t)
 	if !inSandbox() {
 		t.Skip("breaks networks or disks: run as root")
 	}

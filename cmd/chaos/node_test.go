@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -85,7 +86,8 @@ func (n *node) start(args ...string) error {
 	}
 	defer log.Close() //nolint:errcheck // the process has its own copy
 	line := append(append([]string{}, n.prefix...), *binary, "--name", n.name, "--data-dir", n.dir,
-		"--grpc-listen", n.ip+":"+grpcPort, "--raft-listen", n.ip+":"+raftPort, "--admin-listen", n.ip+":"+adminPort)
+		"--grpc-listen", n.ip+":"+grpcPort, "--raft-listen", n.ip+":"+raftPort, "--admin-listen", n.ip+":"+adminPort,
+		"--log-level", "warn")
 	line = append(line, args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -193,13 +195,19 @@ func (n *node) complaint() error {
 	return nil
 }
 
-// lastWords returns the end of the node's log.
+// lastWords returns the end of the node's log, without what it says of each call.
 func (n *node) lastWords() string {
 	log, err := os.ReadFile(n.logFile)
 	if err != nil {
 		return err.Error()
 	}
-	return string(log[max(0, len(log)-3000):])
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		if !strings.Contains(line, `msg="finished call"`) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-20):], "")
 }
 
 func (n *node) close() error { return errors.Join(n.kill(), n.conn.Close()) }
