@@ -70,6 +70,17 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 bench: ## Benchmarks of the decision, beside ServeMux and httprouter
 	go test -run '^$$' -bench . -benchmem ./agent/route ./agent/proxy
 
+# Longer suites. They are bounded, and say by name what they skip and why.
+HISTORIES ?= 10
+
+.PHONY: chaos
+chaos: ## Break real processes, networks and disks (root for most)
+	go test ./cmd/chaos -count=1 -v -timeout 60m -chaos.faults -chaos.histories=$(HISTORIES)
+
+.PHONY: bench-commit
+bench-commit: ## Measure commits beside etcd, in multiples of fdatasync
+	go test ./cmd/bench -count=1 -v -timeout 30m -bench.run
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf $(BIN)
