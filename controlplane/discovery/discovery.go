@@ -102,10 +102,7 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 	if err != nil {
 		return err
 	}
-	if err := s.admit(stream.Context(), decodeVersion(hello.GetSeen())); err != nil {
-		return err
-	}
-	has, err := s.heldHere(hello)
+	has, err := s.admit(stream.Context(), hello)
 	if err != nil {
 		return err
 	}
@@ -204,37 +201,40 @@ func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
 	return h, nil
 }
 
-// admit waits until this node may serve an agent that has seen a version: it
-// never shows an agent an older state than the agent has had.
-func (s *Server) admit(ctx context.Context, seen store.Version) error {
+// admit waits until this node may serve an agent, and returns what the agent holds.
+// It never shows an agent an older state than the agent has had.
+func (s *Server) admit(ctx context.Context, hello *discoveryv1.Hello) (has store.Version, err error) {
 	deadline := time.After(catchUpWait)
 	select {
 	case <-s.outOfTouch():
-		return s.redirect(whyOutOfTouch)
+		return has, s.redirect(whyOutOfTouch)
 	default:
 	}
 	select {
 	case <-s.config.Ready:
 	case <-s.draining:
-		return s.redirect("this node shuts down")
+		return has, s.redirect("this node shuts down")
 	case <-deadline:
-		return s.redirect("this node has not caught up since its start")
+		return has, s.redirect("this node has not caught up since its start")
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return has, context.Cause(ctx)
 	}
-	for {
+	if has, err = s.heldHere(hello); err != nil {
+		return has, err
+	}
+	for seen := decodeVersion(hello.GetSeen()); ; {
 		state := s.config.Store.State()
 		if state.Version().Compare(seen) >= 0 {
-			return nil
+			return has, nil
 		}
 		select {
 		case <-state.Changed():
 		case <-s.draining:
-			return s.redirect("this node shuts down")
+			return has, s.redirect("this node shuts down")
 		case <-deadline:
-			return s.redirect(fmt.Sprintf("this node is at version %v, the agent has seen %v", state.Version(), seen))
+			return has, s.redirect(fmt.Sprintf("this node is at version %v, the agent has seen %v", state.Version(), seen))
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return has, context.Cause(ctx)
 		}
 	}
 }
