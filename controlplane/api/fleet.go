@@ -30,7 +30,7 @@ func (s *fleetService) ListAgents(
 	ctx context.Context, req *fifev1.ListAgentsRequest,
 ) (*fifev1.ListAgentsResponse, error) {
 	var v release.Violations
-	start := pageStart(&v, req, 1)
+	start := pageStart(&v, req, 2)
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
@@ -38,9 +38,11 @@ func (s *fleetService) ListAgents(
 	if err != nil {
 		return nil, err
 	}
-	agents = slices.DeleteFunc(agents, func(a *fifev1.Agent) bool { return a.GetName() < start[0] })
+	first := &fifev1.Agent{Name: start[0], Node: start[1]}
+	agents = slices.DeleteFunc(agents, func(a *fifev1.Agent) bool { return compareAgents(a, first) < 0 })
 	same := func(a *fifev1.Agent) *fifev1.Agent { return a }
-	out, next := page(req, slices.Values(agents), same, func(a *fifev1.Agent) []string { return []string{a.GetName()} })
+	out, next := page(req, slices.Values(agents), same,
+		func(a *fifev1.Agent) []string { return []string{a.GetName(), a.GetNode()} })
 	return &fifev1.ListAgentsResponse{Agents: out, NextPageToken: next, UnreachableNodes: unreachable}, nil
 }
 
@@ -69,9 +71,15 @@ func (s *fleetService) agents(ctx context.Context, node string) (agents []*fifev
 		}
 		agents = append(agents, found...)
 	})
-	slices.SortFunc(agents, func(a, b *fifev1.Agent) int { return cmp.Compare(a.GetName(), b.GetName()) })
+	slices.SortFunc(agents, compareAgents)
 	slices.Sort(unreachable)
 	return agents, unreachable, err
+}
+
+// compareAgents orders by name and node: an agent that has moved is on two nodes
+// until the old one has noticed.
+func compareAgents(a, b *fifev1.Agent) int {
+	return cmp.Or(cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetNode(), b.GetNode()))
 }
 
 // everyNode calls f for the named node, or for every member if node is empty,

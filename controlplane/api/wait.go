@@ -39,8 +39,9 @@ func (s *fleetService) WaitForVersion(req *fifev1.WaitForVersionRequest, stream 
 	return s.waitEverywhere(stream.Context(), req, send)
 }
 
-// waitHere reports on this node's agents at every change, until ctx ends: what is
-// done now may be undone by an agent that comes over from another node.
+// waitHere reports on this node's agents at every change. It ends when all have
+// the version, unless the request follows: what is done now may be undone by an
+// agent that comes over from another node.
 func (s *fleetService) waitHere(
 	ctx context.Context, req *fifev1.WaitForVersionRequest, send func(*fifev1.WaitForVersionResponse) error,
 ) error {
@@ -48,7 +49,7 @@ func (s *fleetService) waitHere(
 	for {
 		agents, changed := s.fleet.Agents()
 		p := progress(agents, want)
-		if err := send(p); err != nil {
+		if err := send(p); err != nil || (p.GetDone() && !req.GetFollow()) {
 			return err
 		}
 		select {
@@ -143,7 +144,7 @@ func (s *fleetService) follow(ctx context.Context, m store.Member, req *fifev1.W
 			return nil
 		}
 		if m.ID == s.store.NodeID() {
-			_ = s.waitHere(ctx, req, take) // it ends with ctx
+			_ = s.waitHere(ctx, following(req, m.ID), take) // it ends with ctx
 		} else if err := s.waitThere(ctx, m, req, take); err != nil && ctx.Err() == nil {
 			s.logger.Debug("node does not report on its agents", "node", m.ID, "error", err)
 		}
@@ -154,6 +155,11 @@ func (s *fleetService) follow(ctx context.Context, m store.Member, req *fifev1.W
 			return
 		}
 	}
+}
+
+// following returns the request for one node's reports.
+func following(req *fifev1.WaitForVersionRequest, node string) *fifev1.WaitForVersionRequest {
+	return &fifev1.WaitForVersionRequest{Version: req.GetVersion(), Node: node, Follow: true}
 }
 
 // waitThere takes the reports of another node on its own agents. A node reports at
@@ -171,7 +177,7 @@ func (s *fleetService) waitThere(
 	silence := time.AfterFunc(peerTimeout, cancel)
 	defer silence.Stop()
 	stream, err := fifev1.NewFleetServiceClient(conn).WaitForVersion(ctx,
-		&fifev1.WaitForVersionRequest{Version: req.GetVersion(), Node: m.ID})
+		following(req, m.ID))
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,9 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
@@ -124,6 +127,9 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 	go func() { cancel(sender.run(ctx, messages)) }()
 	select {
 	case err := <-failed:
+		if errors.Is(err, io.EOF) {
+			return nil // the agent has closed its side
+		}
 		return fmt.Errorf("agent %s: %w", hello.GetAgentId(), err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -192,6 +198,17 @@ func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
 		return nil, status.Errorf(codes.InvalidArgument, "%d labels, at most %d are allowed", len(h.GetLabels()), maxLabels)
 	case len(h.GetApis()) > maxAPIs:
 		return nil, status.Errorf(codes.InvalidArgument, "%d apis, at most %d are allowed", len(h.GetApis()), maxAPIs)
+	}
+	for what, text := range map[string]string{"build": h.GetBuild(), "cluster_id": h.GetClusterId()} {
+		if len(text) > maxLabelText {
+			return nil, status.Errorf(codes.InvalidArgument, "%s is longer than %d bytes", what, maxLabelText)
+		}
+	}
+	for _, api := range h.GetApis() {
+		var v release.Violations
+		if release.CheckAPIID(&v, "apis", api[:min(len(api), maxLabelText)]); len(v) > 0 {
+			return nil, status.Error(codes.InvalidArgument, v.Err().Error())
+		}
 	}
 	for k, v := range h.GetLabels() {
 		if len(k) > maxLabelText || len(v) > maxLabelText {

@@ -349,7 +349,10 @@ type WaitForVersionRequest struct {
 	// Required. The version to wait for.
 	Version *Version `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Only the agents of this node; empty means all nodes.
-	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// Whether the stream goes on after all have the version. Nodes ask each other
+	// so, as an agent may still come over from another node.
+	Follow        bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,6 +399,13 @@ func (x *WaitForVersionRequest) GetNode() string {
 		return x.Node
 	}
 	return ""
+}
+
+func (x *WaitForVersionRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
 }
 
 // WaitForVersionResponse is one message of WaitForVersion.
@@ -531,10 +541,11 @@ const file_fife_v1_fleet_proto_rawDesc = "" +
 	"\x12ListAgentsResponse\x12&\n" +
 	"\x06agents\x18\x01 \x03(\v2\x0e.fife.v1.AgentR\x06agents\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12+\n" +
-	"\x11unreachable_nodes\x18\x03 \x03(\tR\x10unreachableNodes\"W\n" +
+	"\x11unreachable_nodes\x18\x03 \x03(\tR\x10unreachableNodes\"o\n" +
 	"\x15WaitForVersionRequest\x12*\n" +
 	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"\x84\x02\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\"\x84\x02\n" +
 	"\x16WaitForVersionResponse\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x18\n" +
 	"\aapplied\x18\x02 \x01(\x05R\aapplied\x12\x1a\n" +
