@@ -275,6 +275,15 @@ func (a *agent) ended() error {
 	return nil
 }
 
+// depart closes the stream, whether or not it has ended by itself.
+func (a *agent) depart() {
+	a.t.Helper()
+	a.leave()
+	if err := a.ended(); err == nil {
+		a.t.Errorf("agent %s: the node ended the stream in order", a.id)
+	}
+}
+
 // apply does with a frame what the protocol says: it takes a step from what it
 // holds, or a snapshot, and checks that it then holds what the node means.
 func (a *agent) apply(f *discoveryv1.Frame) {

@@ -66,7 +66,8 @@ func TestRestartedNode(t *testing.T) {
 			case f := <-a.frames:
 				a.apply(f)
 				return compare(a.version, version(now)) >= 0
-			case <-a.end:
+			case err := <-a.end:
+				wantEnd(t, "not yet", err, codes.Unavailable)
 				return false
 			}
 		})
@@ -139,8 +140,7 @@ func TestAgentsNeverGoBack(t *testing.T) {
 				}
 			case 1: // lets things pile up
 			case 2: // moves on, having answered or not
-				wanderer.leave()
-				<-wanderer.end
+				wanderer.depart()
 				wanderer = b.connect([]string{"n1", "n2", "n3"}[random.IntN(3)], "w", wanderer)
 			case 3:
 				<-time.After(time.Duration(random.IntN(30)) * time.Millisecond)
@@ -153,8 +153,7 @@ func TestAgentsNeverGoBack(t *testing.T) {
 			}
 		}
 		b.Heal("n3")
-		wanderer.leave()
-		<-wanderer.end
+		wanderer.depart()
 		wanderer = b.connect("n2", "w", wanderer)
 		b.createAPI("end")
 		wanderer.takeUntil(b.setHosts("end", "h"))
