@@ -123,7 +123,9 @@ func (c *cluster) save(t *testing.T) map[*node]string {
 
 // flipOnce starts a cluster from saved directories, of which one has a bit turned
 // over, and returns what became of that node.
-func (c *cluster) flipOnce(t *testing.T, r *rand.Rand, f flip, saved map[*node]string, l *ledger, truth map[string]string) string {
+func (c *cluster) flipOnce(
+	t *testing.T, r *rand.Rand, f flip, saved map[*node]string, l *ledger, truth map[string]string,
+) string {
 	t.Helper()
 	for n, dir := range saved {
 		if err := errors.Join(n.kill(), os.RemoveAll(n.dir), os.RemoveAll(n.logFile)); err != nil {
@@ -141,25 +143,36 @@ func (c *cluster) flipOnce(t *testing.T, r *rand.Rand, f flip, saved map[*node]s
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.awaitLeader(t)
-	leads := c.tryToLead(t, bad)
-	for _, n := range c.nodes {
-		if n != bad && n.gone() == nil {
+	led := c.tryToLead(t, bad)
+	var found map[string]string
+	await(t, patience, where+": read through the leader", func(ctx context.Context) error {
+		leader, err := c.leader(ctx)
+		if err == nil {
+			found, err = l.list(ctx, leader)
+		}
+		return err
+	})
+	if !maps.Equal(found, truth) {
+		t.Fatalf("%s of %s, which led: %v. The leader tells %s", where, bad.name, led, difference(found, truth))
+	}
+	for _, n := range c.others(bad) {
+		if n.gone() == nil {
 			t.Fatalf("%s of %s has ended %s: %s", where, bad.name, n.name, n.lastWords())
 		}
 	}
-	if found := l.read(t, c.awaitLeader(t)); !maps.Equal(found, truth) {
-		t.Fatalf("%s of %s: the leader (%v that it is this node) tells %s", where, bad.name, leads, difference(found, truth))
+	if bad.gone() != nil {
+		c.awaitSame(t)
 	}
-	defer func() { _ = os.Remove(bad.logFile) }() // it may say how the process died
-	if bad.gone() == nil {
-		return "refused"
-	}
-	c.awaitSame(t)
-	if !leads {
+	switch {
+	case bad.gone() != nil && led:
+		return "mended, and led"
+	case bad.gone() != nil:
 		return "mended"
 	}
-	return "mended, and led"
+	if err := os.Remove(bad.logFile); err != nil { // it may say how the process died
+		t.Fatal(err)
+	}
+	return "refused"
 }
 
 // tryToLead makes a node the leader, and reports whether it came to that before
@@ -168,6 +181,7 @@ func (c *cluster) tryToLead(t *testing.T, n *node) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
+	c.awaitLeader(t)
 	for pause(ctx, 50*time.Millisecond) && n.gone() != nil {
 		leader, err := c.leader(ctx)
 		if err == nil && leader == n {

@@ -50,11 +50,12 @@ func record(t *testing.T, c *cluster, number int, faults []fault) {
 	bugs := make([]error, clients)
 	for id := range clients {
 		own := rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))
-		all = append(all, &client{
+		one := &client{
 			id: id, api: api, cluster: c, rand: own, clock: clock, seen: map[string]view{}, tally: map[string]int{},
 			stages: func() string { return fmt.Sprintf("s%d", int(time.Since(begin)/generation)+own.IntN(3)) },
-		})
-		wg.Go(func() { bugs[id] = all[id].run(ctx) })
+		}
+		all = append(all, one)
+		wg.Go(func() { bugs[id] = one.run(ctx) })
 	}
 	struck := map[string]int{}
 	for i := 2 * number; pause(ctx, between(r, 300*time.Millisecond, 1500*time.Millisecond)); i++ {

@@ -146,27 +146,31 @@ func (l *ledger) reset(acknowledged map[string]int) {
 }
 
 // read returns the routes' bodies by path, as a node reads them.
-func (l *ledger) read(t *testing.T, n *node) map[string]string {
+func (l *ledger) read(t *testing.T, n *node) (bodies map[string]string) {
 	t.Helper()
-	found := map[string]string{}
-	await(t, patience, "read through "+n.name, func(ctx context.Context) error {
-		token := ""
-		for {
-			resp, err := n.apis.ListRoutes(ctx, &fifev1.ListRoutesRequest{
-				Parent: "apis/" + l.api, PageSize: 50, PageToken: token, // a message has 4 MiB at most
-			})
-			if err != nil {
-				return err
-			}
-			for _, r := range resp.GetRoutes() {
-				found[r.GetPath()] = r.GetIntegration().GetMock().GetBody()
-			}
-			if token = resp.GetNextPageToken(); token == "" {
-				return nil
-			}
-		}
+	await(t, patience, "read through "+n.name, func(ctx context.Context) (err error) {
+		bodies, err = l.list(ctx, n)
+		return err
 	})
-	return found
+	return bodies
+}
+
+func (l *ledger) list(ctx context.Context, n *node) (map[string]string, error) {
+	bodies, token := map[string]string{}, ""
+	for {
+		resp, err := n.apis.ListRoutes(ctx, &fifev1.ListRoutesRequest{
+			Parent: "apis/" + l.api, PageSize: 50, PageToken: token, // a message has 4 MiB at most
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range resp.GetRoutes() {
+			bodies[r.GetPath()] = r.GetIntegration().GetMock().GetBody()
+		}
+		if token = resp.GetNextPageToken(); token == "" {
+			return bodies, nil
+		}
+	}
 }
 
 // audit reads through a node and returns how many of the acknowledged writes are
