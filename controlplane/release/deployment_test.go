@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +67,22 @@ func TestFreezeRefuses(t *testing.T) {
 	r := wantRefusal(t, err, release.RouteIncomplete)
 	if !reflect.DeepEqual(r.Metadata, vars("resource", "apis/demo", "route", "PUT /b")) {
 		t.Errorf("metadata %v", r.Metadata)
+	}
+}
+
+// TestFreezeLimit: what is too large to reach agents is not deployed.
+func TestFreezeLimit(t *testing.T) {
+	api := &release.API{ID: "demo"}
+	draft := make([]*release.Route, release.MaxDeployment/release.MaxMockBody+1)
+	for i := range draft {
+		draft[i] = route("GET", fmt.Sprintf("/%04d", i), release.Mock{Status: 200, Body: strings.Repeat("b", release.MaxMockBody)})
+	}
+	_, err := release.Freeze(api, draft, "", change(1).Time, 1)
+	if r := wantRefusal(t, err, release.LimitReached); r.Metadata["limit"] != "16777216" || r.Metadata["resource"] != "apis/demo" {
+		t.Errorf("metadata %v", r.Metadata)
+	}
+	if _, err := release.Freeze(api, draft[:len(draft)-2], "", change(1).Time, 1); err != nil {
+		t.Errorf("a little less: %v", err)
 	}
 }
 

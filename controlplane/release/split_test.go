@@ -123,6 +123,14 @@ func TestExplain(t *testing.T) {
 			Deployment: 1, Threshold: 250_000,
 			Text: "the stage has no sticky key: each request is drawn by itself, 25 % of them for the canary",
 		}},
+		// Nothing and everything need no drawing.
+		{release.Split{}, canary(0), release.Explanation{
+			Deployment: 1, Bucket: 451_505, Text: `bucket 451505 of key "user-2" is not below the canary's threshold 0 (0 %)`,
+		}},
+		{release.Split{}, canary(1_000_000), release.Explanation{
+			Canary: true, Deployment: 2, Bucket: 451_505, Threshold: 1_000_000,
+			Text: `bucket 451505 of key "user-2" is below the canary's threshold 1000000 (100 %)`,
+		}},
 		{sticky, canary(451_505), release.Explanation{
 			Deployment: 1, Bucket: 451_505, Threshold: 451_505,
 			Text: `bucket 451505 of key "user-2" is not below the canary's threshold 451505 (45.1505 %)`,
@@ -170,6 +178,35 @@ func TestMoved(t *testing.T) {
 	}
 	for name, tt := range tests {
 		if got := release.Moved(&release.Stage{Config: tt.from}, &release.Stage{Config: tt.to}); got != tt.want {
+			t.Errorf("%s: got %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
+// TestMovedUnderNewSalt: a new salt draws the keys anew, those of random requests
+// excepted, which have none.
+func TestMovedUnderNewSalt(t *testing.T) {
+	sticky := release.Split{Source: release.KeyClientIP}
+	stage := func(split release.Split, base, canary uint64, ppm uint32, salt uint64) *release.Stage {
+		return &release.Stage{Split: split, Config: release.Config{
+			Deployment: base, Canary: &release.Canary{Deployment: canary, PartsPerMillion: ppm, Salt: salt},
+		}}
+	}
+	tests := map[string]struct {
+		from, to *release.Stage
+		want     uint32
+	}{
+		"same salt":           {stage(sticky, 1, 2, 300_000, 7), stage(sticky, 1, 2, 300_000, 7), 0},
+		"new salt":            {stage(sticky, 1, 2, 300_000, 7), stage(sticky, 1, 2, 300_000, 8), 420_000}, // 2 * 0.3 * 0.7
+		"new salt and share":  {stage(sticky, 1, 2, 500_000, 7), stage(sticky, 1, 2, 100_000, 8), 500_000},
+		"another deployment":  {stage(sticky, 1, 2, 500_000, 7), stage(sticky, 1, 3, 500_000, 8), 750_000},
+		"canary of the base":  {stage(sticky, 1, 1, 500_000, 7), stage(sticky, 1, 1, 100_000, 8), 0},
+		"from nothing":        {stage(sticky, 1, 2, 0, 7), stage(sticky, 1, 2, 250_000, 8), 250_000},
+		"everything":          {stage(sticky, 1, 2, 1_000_000, 7), stage(sticky, 1, 2, 1_000_000, 8), 0},
+		"random, so unsalted": {stage(release.Split{}, 1, 2, 300_000, 7), stage(release.Split{}, 1, 2, 300_000, 8), 0},
+	}
+	for name, tt := range tests {
+		if got := release.Moved(tt.from, tt.to); got != tt.want {
 			t.Errorf("%s: got %d, want %d", name, got, tt.want)
 		}
 	}

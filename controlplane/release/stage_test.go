@@ -183,6 +183,27 @@ func TestStageUpdate(t *testing.T) {
 	check(release.StageFields()...)
 }
 
+// TestKeepOverrideKey: a key that callers cannot see outlives their edits, if they
+// say so, and only where overrides are allowed at all.
+func TestKeepOverrideKey(t *testing.T) {
+	keyed := release.Split{AllowOverride: true, OverrideKey: "0123456789abcdef"}
+	s := made(t)(baseStage().Update(change(2), release.StageValues{Split: keyed}, []string{release.FieldSplit}))
+	edit := release.StageValues{Split: release.Split{Source: release.KeyClientIP, AllowOverride: true}}
+	for _, keep := range []bool{false, true} {
+		edit.KeepOverrideKey = keep
+		want := edit.Split
+		if keep {
+			want.OverrideKey = keyed.OverrideKey
+		}
+		if got := made(t)(s.Update(change(3), edit, []string{release.FieldSplit})).Split; got != want {
+			t.Errorf("keep %v: got %+v, want %+v", keep, got, want)
+		}
+		if got := made(t)(s.Update(change(3), edit, []string{release.FieldDescription})).Split; got != keyed {
+			t.Errorf("keep %v, split not named: got %+v", keep, got)
+		}
+	}
+}
+
 func TestDeployTargets(t *testing.T) {
 	tests := []struct {
 		target       release.Target
@@ -212,30 +233,6 @@ func TestDeployTargets(t *testing.T) {
 			t.Errorf("target %d, canary %v: base %d and canary %d, want %d and %d",
 				tt.target, tt.canary, got.Config.Deployment, onTest, tt.base, tt.onTest)
 		}
-	}
-}
-
-// TestHistoryLimit: a stage keeps its last 100 revisions, numbered without gaps.
-func TestHistoryLimit(t *testing.T) {
-	s := baseStage()
-	for n := 2; n <= 250; n++ {
-		s = made(t)(s.Deploy(change(n), uint64(n), release.TargetAuto))
-		first := max(1, n-release.HistoryLimit+1)
-		if len(s.History) != n-first+1 {
-			t.Fatalf("revision %d keeps %d", n, len(s.History))
-		}
-		for i, r := range s.History {
-			if want := uint64(first + i); r.Number != want || r.Config.Deployment != want || r.Change != change(int(want)) {
-				t.Fatalf("revision %d: entry %d is %+v, want that of %d", n, i, r, want)
-			}
-		}
-	}
-	r := wantRefusal(t, second(s.Rollback(change(251), 150)), release.NoHistory)
-	if want := "apis/demo/stages/prod keeps no revision 150; its history has 151 to 250"; r.Message != want {
-		t.Errorf("got %q, want %q", r.Message, want)
-	}
-	if s.Uses(150) || !s.Uses(151) || !s.Uses(250) {
-		t.Error("what is used is not what is kept")
 	}
 }
 

@@ -220,7 +220,7 @@ func (a args) stageValues() *storev1.StageFields {
 		Split: release.Split{
 			Source: sources[a.text("sticky")], Name: a.text("key"), AllowOverride: a.has("override"), OverrideKey: a.text("signed"),
 		},
-		ExposeHeaders: a.has("expose"),
+		ExposeHeaders: a.has("expose"), KeepOverrideKey: a.has("keep-key"),
 	})
 }
 

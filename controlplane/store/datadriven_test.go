@@ -141,9 +141,7 @@ func (r *replica) look(a args, out *strings.Builder) {
 		r.clock = at
 	case "update-apis": // many changes that agents see
 		for range a.number("times") {
-			r.apply(a.t, &storev1.Command{Op: &storev1.Command_UpdateApi{
-				UpdateApi: &storev1.UpdateApi{Api: &storev1.Api{Id: a.text("name")}},
-			}})
+			r.apply(a.t, updateAPI(a.text("name")))
 		}
 	default:
 		a.line.Fatalf(a.t, "unknown line")
@@ -195,6 +193,11 @@ func checkState(t testing.TB, s *State) {
 	}
 	if s.outcomes.byID.Len() != s.outcomes.byIndex.Len() {
 		t.Errorf("%d outcomes by id, %d by index", s.outcomes.byID.Len(), s.outcomes.byIndex.Len())
+	}
+	for r := range walk(s.outcomes.byID, nil) {
+		if o := r.outcome; (o.Stage != nil && o.Stage.History != nil) || (o.Deployment != nil && o.Deployment.Routes != nil) {
+			t.Errorf("the outcome of %s holds what the stage and the deployment hold already", r.id)
+		}
 	}
 	data := snapshotBytes(t, s)
 	again, err := readSnapshot(bytes.NewReader(data))

@@ -67,6 +67,7 @@ abort-canary api=demo stage=prod
 rollback api=demo stage=prod request=back
 update-stage api=demo stage=prod vars=(host=two.example, v=3) fields=(variables) if=7
 update-stage api=demo stage=prod fields=(variables) if=6 request=stale
+update-stage api=demo stage=cookie sticky=header key=x-user override keep-key fields=(split)
 start-canary api=demo stage=prod deployment=2 percent=10 salt=42
 deploy api=demo stage=gone
 delete-stage api=demo stage=gone

@@ -70,6 +70,54 @@ func TestBatchWithoutCommands(t *testing.T) {
 	}
 }
 
+// TestRerouted: who follows what agents route by sleeps through all else, and
+// misses nothing that comes in one batch with it.
+func TestRerouted(t *testing.T) {
+	seen := func() *storev1.Command { return &storev1.Command{Op: updateAPI("a").GetOp()} }
+	unseen := func() *storev1.Command {
+		return &storev1.Command{Op: &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: &storev1.Node{Id: "n"}}}}
+	}
+	refused := func() *storev1.Command { return createAPI("a") }
+	type batch []func() *storev1.Command
+	for name, tt := range map[string]struct {
+		batch batch
+		want  bool
+	}{
+		"unseen": {batch{unseen}, false}, "refused": {batch{refused}, false}, "both": {batch{unseen, refused, unseen}, false},
+		"seen": {batch{seen}, true}, "first": {batch{seen, unseen, refused}, true}, "last": {batch{refused, unseen, seen}, true},
+		"twice": {batch{seen, seen}, true},
+	} {
+		r := newReplica()
+		r.apply(t, createAPI("a"))
+		before := r.state()
+		var logs []*raft.Log
+		for _, cmd := range tt.batch {
+			logs = append(logs, r.entry(t, cmd()))
+		}
+		r.fsm.ApplyBatch(logs)
+		moved := r.state().Version() != before.Version()
+		if got := isClosed(before.Rerouted()); got != tt.want || moved != tt.want || isClosed(r.state().Rerouted()) {
+			t.Errorf("%s: rerouted %v, the version moved %v", name, got, moved)
+		}
+		if !isClosed(before.Changed()) {
+			t.Errorf("%s: not changed", name)
+		}
+	}
+	r := newReplica()
+	r.apply(t, createAPI("a"))
+	before := r.state()
+	if err := r.fsm.Restore(io.NopCloser(bytes.NewReader(snapshotBytes(t, before)))); err != nil {
+		t.Fatal(err)
+	}
+	if !isClosed(before.Rerouted()) {
+		t.Error("a restore is not noticed")
+	}
+}
+
+func updateAPI(id string) *storev1.Command {
+	return &storev1.Command{Op: &storev1.Command_UpdateApi{UpdateApi: &storev1.UpdateApi{Api: &storev1.Api{Id: id}}}}
+}
+
 // TestUnknownCommands: a replica that went on without a command would go apart
 // from the others.
 func TestUnknownCommands(t *testing.T) {
