@@ -55,5 +55,5 @@ func TestOtherBaseStaysInReach(t *testing.T) {
 	if base, ok := back.RollbackTarget(); !ok || base.Deployment != 2 || len(back.History) != release.HistoryLimit {
 		t.Errorf("after the rollback %d are kept, and the next would lead to %+v, %v", len(back.History), base, ok)
 	}
-	wantRefusal(t, second(s.Rollback(change(351), 200)), release.NoHistory)
+	_ = wantRefusal(t, second(s.Rollback(change(351), 200)), release.NoHistory)
 }
