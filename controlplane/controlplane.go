@@ -187,7 +187,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		}),
 	)...)
 	defer cleanup("connections to other nodes", peers.Close)
-	return n.serve(ctx, s, guard, peers, listener)
+	return n.serve(ctx, s, guard, newMembership(c, storage, s, peers), listener)
 }
 
 // founds reports whether the node is to found a cluster. It refuses a start that
@@ -207,15 +207,14 @@ func (n *Node) founds(storage *store.Storage) (bool, error) {
 }
 
 func (n *Node) serve(
-	ctx context.Context, s *store.Store, guard *api.ClusterGuard, peers *api.Peers, listener net.Listener,
+	ctx context.Context, s *store.Store, guard *api.ClusterGuard, membership *membership, listener net.Listener,
 ) error {
 	c := n.config
-	membership := newMembership(n.config, s, peers)
 	streams := discovery.New(discovery.Config{
 		Store: s, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
 	})
 	c.Registry.MustRegister(storeCollector{s})
-	options := append(api.ServerOptions(guard, api.NewForwarder(s, peers), c.Logger, c.Registry),
+	options := append(api.ServerOptions(guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -224,7 +223,7 @@ func (n *Node) serve(
 		grpc.InitialConnWindowSize(64<<10),
 	)
 	server := grpc.NewServer(options...)
-	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: peers, Build: c.Build, Logger: c.Logger})
+	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger})
 	streams.Register(server)
 	healthy := health.NewServer()
 	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
@@ -239,7 +238,9 @@ func (n *Node) serve(
 		return nil
 	})
 	group.Go(func() error {
-		membership.run(groupCtx, healthy, streams)
+		if err := membership.run(groupCtx, healthy, streams); groupCtx.Err() == nil {
+			return err
+		}
 		return nil
 	})
 	if c.AdminListen != "" {

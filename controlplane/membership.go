@@ -7,8 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/store"
@@ -18,14 +20,15 @@ import (
 // membership brings a node into the cluster after its start: it joins if it is
 // new, catches up with the leader, and asks for its vote.
 type membership struct {
-	config Config
-	store  *store.Store
-	peers  *api.Peers
-	ready  chan struct{} // closed once the node has what the leader had after its start
+	config  Config
+	storage *store.Storage
+	store   *store.Store
+	peers   *api.Peers
+	ready   chan struct{} // closed once the node has what the leader had after its start
 }
 
-func newMembership(c Config, s *store.Store, p *api.Peers) *membership {
-	return &membership{config: c, store: s, peers: p, ready: make(chan struct{})}
+func newMembership(c Config, disk *store.Storage, s *store.Store, p *api.Peers) *membership {
+	return &membership{config: c, storage: disk, store: s, peers: p, ready: make(chan struct{})}
 }
 
 // toucher is told whether the node is in touch with its cluster.
@@ -37,18 +40,26 @@ const (
 )
 
 // run makes the node a full member and then watches, until ctx ends, whether it is
-// in touch with the others. Not reaching them is no error: it goes on trying.
-func (m *membership) run(ctx context.Context, healthy *health.Server, streams toucher) {
-	if !m.insist(ctx, "join the cluster", m.join) || !m.insist(ctx, "catch up with the leader", m.catchUp) {
-		return
+// in touch with the others. Not reaching them is no error: it goes on trying. A
+// cluster that refuses to take the node in is one.
+func (m *membership) run(ctx context.Context, healthy *health.Server, streams toucher) error {
+	if err := m.insist(ctx, "join the cluster", m.join); err != nil {
+		return err
+	}
+	if err := m.insist(ctx, "catch up with the leader", m.catchUp); err != nil {
+		return err
 	}
 	close(m.ready)
 	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
 	m.config.Logger.Info("node is ready", "version", m.store.State().Version())
-	if !m.insist(ctx, "record own address", m.announce) || !m.insist(ctx, "become a voter", m.vote) {
-		return
+	if err := m.insist(ctx, "record own address", m.announce); err != nil {
+		return err
+	}
+	if err := m.insist(ctx, "become a voter", m.vote); err != nil {
+		return err
 	}
 	m.watch(ctx, healthy, streams)
+	return nil
 }
 
 // outOfTouch is how long a node may not have heard from a leader and still serve.
@@ -69,12 +80,12 @@ func (m *membership) watch(ctx context.Context, healthy *health.Server, streams 
 			continue
 		}
 		in = now
-		status := grpc_health_v1.HealthCheckResponse_SERVING
+		serving := grpc_health_v1.HealthCheckResponse_SERVING
 		if !in {
-			status = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+			serving = grpc_health_v1.HealthCheckResponse_NOT_SERVING
 		}
 		m.config.Logger.Warn("node's touch with its cluster has changed", "in_touch", in)
-		healthy.SetServingStatus("", status)
+		healthy.SetServingStatus("", serving)
 		streams.SetInTouch(in)
 	}
 }
@@ -87,16 +98,23 @@ func (m *membership) inTouch() bool {
 	return err == nil && slices.ContainsFunc(members, func(member store.Member) bool { return member.ID == m.config.Name })
 }
 
-// insist repeats a step until it succeeds or ctx ends, and says from time to time
-// why it has not.
-func (m *membership) insist(ctx context.Context, what string, do func(context.Context) error) bool {
+// errRefused says that the cluster does not take the node as it is, and will not
+// however often it asks.
+var errRefused = errors.New("the cluster refuses this node")
+
+// insist repeats a step until it succeeds, is refused, or ctx ends, which is no
+// error, and says from time to time why it has not.
+func (m *membership) insist(ctx context.Context, what string, do func(context.Context) error) error {
 	nextWord := time.Now().Add(memberTimeout)
 	for {
 		attempt, cancel := context.WithTimeout(ctx, memberTimeout)
 		err := do(attempt)
 		cancel()
 		if err == nil {
-			return true
+			return nil
+		}
+		if errors.Is(err, errRefused) {
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		if now := time.Now(); now.After(nextWord) {
 			nextWord = now.Add(memberTimeout)
@@ -105,7 +123,7 @@ func (m *membership) insist(ctx context.Context, what string, do func(context.Co
 		select {
 		case <-time.After(memberPause):
 		case <-ctx.Done():
-			return false
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -113,23 +131,27 @@ func (m *membership) insist(ctx context.Context, what string, do func(context.Co
 // join asks the members named in the configuration to take a new node in. A node
 // with a past is a member already.
 func (m *membership) join(ctx context.Context) error {
-	if m.config.Bootstrap || len(m.config.Join) == 0 || m.store.State().ClusterID() != "" {
+	if m.storage.ClusterID() != "" {
 		return nil
 	}
-	members, err := m.store.Members()
-	if err != nil || len(members) > 0 {
-		return err
-	}
+	var errs []error
 	for _, address := range m.config.Join {
-		var conn fifev1.ClusterServiceClient
-		if conn, err = m.cluster(address); err != nil {
-			continue
+		conn, err := m.cluster(address)
+		if err != nil {
+			return err
 		}
-		if _, err = conn.JoinCluster(ctx, m.self()); err == nil {
-			return nil
+		resp, err := conn.JoinCluster(ctx, m.self())
+		switch code := status.Code(err); {
+		case err == nil && resp.GetClusterId() == "":
+			err = errNotFounded
+		case err == nil:
+			return m.storage.JoinCluster(resp.GetClusterId())
+		case code == codes.AlreadyExists, code == codes.InvalidArgument, code == codes.FailedPrecondition:
+			return fmt.Errorf("%w: %s: %w", errRefused, address, err)
 		}
+		errs = append(errs, fmt.Errorf("%s: %w", address, err))
 	}
-	return fmt.Errorf("join through %v: %w", m.config.Join, err)
+	return errors.Join(errs...)
 }
 
 func (m *membership) self() *fifev1.JoinClusterRequest {
@@ -156,6 +178,8 @@ func (m *membership) leader() (fifev1.ClusterServiceClient, error) {
 	return m.cluster(n.GRPCAddress)
 }
 
+var errNotFounded = errors.New("the cluster has no identity yet")
+
 // catchUp waits until this node has applied all that the leader had when asked
 // now: what it finds on its own disk may be older than what agents have seen.
 func (m *membership) catchUp(ctx context.Context) error {
@@ -164,7 +188,7 @@ func (m *membership) catchUp(ctx context.Context) error {
 			return err
 		}
 		if m.store.State().ClusterID() == "" {
-			return errors.New("the cluster has no identity yet")
+			return errNotFounded
 		}
 		return nil
 	}
@@ -178,7 +202,7 @@ func (m *membership) catchUp(ctx context.Context) error {
 	}
 	goal := resp.GetApplied()
 	if goal.GetEpoch() == 0 {
-		return errors.New("the cluster has no identity yet")
+		return errNotFounded
 	}
 	_, err = m.store.Reach(ctx, store.Version{Epoch: goal.GetEpoch(), Index: goal.GetIndex()})
 	return err

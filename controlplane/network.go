@@ -43,7 +43,7 @@ func (tcpNetwork) RaftTransport(
 type streamLayer struct {
 	net.Listener
 	advertise string
-	clusterID func() string // empty while it is unknown, which fits any
+	clusterID func() string // empty until the node belongs to one, and nobody else does either
 	logger    *slog.Logger
 }
 
@@ -95,6 +95,8 @@ func (c *greetedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+var errNoCluster = errors.New("this node belongs to no cluster yet")
+
 // greeting reads byte by byte, so that it takes nothing of what follows.
 func (c *greetedConn) greeting() error {
 	var line []byte
@@ -113,8 +115,11 @@ func (c *greetedConn) greeting() error {
 	if !ok {
 		return fmt.Errorf("no greeting of a node: %q", line)
 	}
-	if ours := c.layer.clusterID(); ours != "" && theirs != "" && ours != theirs {
-		return fmt.Errorf("%w: it is of %s, this node of %s", api.ErrOtherCluster, theirs, ours)
+	switch ours := c.layer.clusterID(); {
+	case ours == "":
+		return errNoCluster
+	case ours != theirs:
+		return fmt.Errorf("%w: it is of %q, this node of %s", api.ErrOtherCluster, theirs, ours)
 	}
 	return nil
 }

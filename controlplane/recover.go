@@ -14,15 +14,15 @@ import (
 // refuses to while a node runs on it. Name and the addresses of c are used; the
 // returned version is what agents will be given once the node runs again.
 //
-// What only the lost nodes had acknowledged is gone, and they must never start
-// again with their old disks.
+// What only the lost nodes had acknowledged is gone. The cluster is a new one, to
+// which their old disks do not belong.
 func Recover(c Config) (version store.Version, err error) {
 	node, err := New(c)
 	if err != nil {
 		return store.Version{}, err
 	}
 	c = node.config
-	storage, err := store.OpenDisk(c.DataDir, c.Logger)
+	storage, err := store.OpenUsedDisk(c.DataDir, c.Logger)
 	if err != nil {
 		return store.Version{}, err
 	}

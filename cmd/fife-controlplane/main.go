@@ -69,8 +69,8 @@ func addNodeFlags(cmd *cobra.Command, c *controlplane.Config) {
 
 const recoverLong = `Make this node the only member of its cluster, when the majority of the nodes is lost for
 good. It works on --data-dir alone, and refuses to while a node runs on it. What only the
-lost nodes had acknowledged is gone. They must never start again with their old disks: wipe
-them and let them join under new names.`
+lost nodes had acknowledged is gone. The recovered cluster is a new one, to which their old
+disks do not belong: wipe them and let them join under new names.`
 
 func newRecoverCommand() *cobra.Command {
 	var c controlplane.Config

@@ -139,9 +139,6 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return fmt.Sprintf("change it with: fife canary set %s, or pass --replace to open a new one", at)
 	case fifev1.ErrorReason_ERROR_REASON_STALE_ETAG:
 		text := "it was changed since: its etag is now " + clean(meta["etag"])
-		if meta["revision"] != "" {
-			text += ", its revision " + clean(meta["revision"])
-		}
 		if f != nil && f.etag != "" {
 			text += "; yours was " + f.etag
 		}

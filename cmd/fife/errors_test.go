@@ -51,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		{"RESOURCE_EXISTS", codes.AlreadyExists, "API demo exists", map[string]string{"resource": "apis/demo"}, nil, "api create demo"},
 		{"CANARY_EXISTS", codes.AlreadyExists, "stage demo/canary has a canary at 10 %", stage, nil, "canary start demo/canary --percent 20"},
 		{"STALE_ETAG", codes.Aborted, "the etag of stage demo/canary is not the current one",
-			map[string]string{"resource": "apis/demo/stages/canary", "etag": "s7", "revision": "7"}, nil, "canary abort demo/canary --etag s4"},
+			map[string]string{"resource": "apis/demo/stages/canary", "etag": "s7"}, nil, "canary abort demo/canary --etag s4"},
 		{"STALE_ETAG", codes.Aborted, "the etag of API demo is not the current one",
 			map[string]string{"resource": "apis/demo", "etag": "a7"}, nil, "api delete demo --etag a1"},
 		{"NO_CANARY", codes.FailedPrecondition, "stage demo/canary has no canary", stage, nil, "canary promote demo/canary"},

@@ -73,7 +73,7 @@ func (s *clusterService) fresh(ctx context.Context) (*store.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	goal := store.Version{Epoch: resp.GetApplied().GetEpoch(), Index: resp.GetApplied().GetIndex()}
+	goal := fromVersion(resp.GetApplied())
 	return s.store.Reach(ctx, goal)
 }
 

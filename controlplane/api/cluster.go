@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 
@@ -121,7 +122,7 @@ func (s *clusterService) PromoteMember(
 	if err := s.store.Sync(ctx); err != nil {
 		return nil, err
 	}
-	applied := store.Version{Epoch: req.GetApplied().GetEpoch(), Index: req.GetApplied().GetIndex()}
+	applied := fromVersion(req.GetApplied())
 	if now := s.store.State().Applied(); applied.Epoch != now.Epoch || applied.Index+maxLag < now.Index {
 		return nil, &store.MemberError{Member: id, Err: fmt.Errorf(
 			"%w: it has applied %v, the cluster %v; it tries again by itself", errNotCaughtUp, applied, now)}
@@ -145,10 +146,33 @@ func (s *clusterService) RemoveMember(
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.store.Remove(ctx, id); err != nil {
+	if err := s.store.Remove(ctx, id, s.confirms); err != nil {
 		return nil, err
 	}
 	return &fifev1.RemoveMemberResponse{}, nil
+}
+
+// confirmPause is the time between two questions to a member.
+const confirmPause = 20 * time.Millisecond
+
+// confirms asks a member until it has applied a version.
+func (s *clusterService) confirms(ctx context.Context, m store.Member, applied store.Version) bool {
+	conn, err := s.peers.Conn(m.GRPCAddress)
+	if err != nil {
+		return false
+	}
+	client := fifev1.NewClusterServiceClient(conn)
+	for ctx.Err() == nil {
+		resp, err := client.GetCluster(ctx, &fifev1.GetClusterRequest{})
+		if err == nil && fromVersion(resp.GetCluster().GetApplied()).Compare(applied) >= 0 {
+			return true
+		}
+		select {
+		case <-time.After(confirmPause):
+		case <-ctx.Done():
+		}
+	}
+	return false
 }
 
 func (s *clusterService) TransferLeadership(

@@ -15,6 +15,10 @@ import (
 // This file turns release's values into what operators see. The way back, which
 // may find fault, is in parse.go.
 
+func fromVersion(v *fifev1.Version) store.Version {
+	return store.Version{Epoch: v.GetEpoch(), Index: v.GetIndex()}
+}
+
 func toVersion(v store.Version) *fifev1.Version {
 	return &fifev1.Version{Epoch: v.Epoch, Index: v.Index}
 }
@@ -101,7 +105,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		Split:         toSplit(s.Split),
 		ExposeHeaders: s.ExposeHeaders,
 		Revision:      s.Revision,
-		Etag:          release.Etag(s.Revision),
+		Etag:          release.Etag(s.Index),
 		CreateTime:    toTime(s.CreateTime),
 		UpdateTime:    toTime(s.UpdateTime),
 	}

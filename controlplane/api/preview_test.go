@@ -120,7 +120,7 @@ func lasting(resp proto.Message) string {
 
 func lastingStage(s *fifev1.Stage) *fifev1.Stage {
 	if s != nil {
-		s.CreateTime, s.UpdateTime = nil, nil
+		s.Etag, s.CreateTime, s.UpdateTime = "", nil, nil
 		if s.Canary != nil {
 			s.Canary.Salt, s.Canary.StartTime = 0, nil
 		}
@@ -136,7 +136,7 @@ func TestValidateOnlyRefuses(t *testing.T) {
 		b.refuses(
 			refusedCall{&fifev1.AbortCanaryRequest{Name: prod, ValidateOnly: true, RequestId: "r"}, refusal{codes.FailedPrecondition, "NO_CANARY", nil}},
 			refusedCall{&fifev1.DeleteApiRequest{Name: demo, ValidateOnly: true}, refusal{codes.FailedPrecondition, "API_IN_USE", nil}},
-			refusedCall{&fifev1.DeleteStageRequest{Name: prod, Etag: "9", ValidateOnly: true}, refusal{codes.Aborted, "STALE_ETAG", nil}},
+			refusedCall{&fifev1.DeleteStageRequest{Name: prod, Etag: "999", ValidateOnly: true}, refusal{codes.Aborted, "STALE_ETAG", nil}},
 		)
 		b.takes(
 			&fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{Percent: 5}, ValidateOnly: true, RequestId: "r"},

@@ -66,7 +66,7 @@ func (s *clusterService) hashOf(ctx context.Context, m store.Member, checkpoint 
 func (s *clusterService) GetStateHash(
 	ctx context.Context, req *fifev1.GetStateHashRequest,
 ) (*fifev1.GetStateHashResponse, error) {
-	at := store.Version{Epoch: req.GetCheckpoint().GetEpoch(), Index: req.GetCheckpoint().GetIndex()}
+	at := fromVersion(req.GetCheckpoint())
 	hash, err := s.store.StateHash(ctx, at)
 	if err != nil {
 		return nil, err

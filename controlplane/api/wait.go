@@ -45,7 +45,7 @@ func (s *fleetService) WaitForVersion(req *fifev1.WaitForVersionRequest, stream 
 func (s *fleetService) waitHere(
 	ctx context.Context, req *fifev1.WaitForVersionRequest, send func(*fifev1.WaitForVersionResponse) error,
 ) error {
-	want := store.Version{Epoch: req.GetVersion().GetEpoch(), Index: req.GetVersion().GetIndex()}
+	want := fromVersion(req.GetVersion())
 	for {
 		agents, changed := s.fleet.Agents()
 		p := progress(agents, want)
@@ -65,7 +65,7 @@ func (s *fleetService) waitHere(
 func progress(agents []*fifev1.Agent, want store.Version) *fifev1.WaitForVersionResponse {
 	p := &fifev1.WaitForVersionResponse{Total: int32(len(agents))}
 	for _, a := range agents {
-		has := store.Version{Epoch: a.GetApplied().GetEpoch(), Index: a.GetApplied().GetIndex()}
+		has := fromVersion(a.GetApplied())
 		if has.Compare(want) >= 0 {
 			p.Applied++
 			continue

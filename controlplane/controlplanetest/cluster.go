@@ -38,9 +38,7 @@ func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{Network: NewNetwork(), t: t, nodes: map[string]*node{}}
 	for i := range n {
-		name := fmt.Sprintf("n%d", i+1)
-		c.nodes[name] = &node{storage: store.NewMemory()}
-		c.StartNode(name)
+		c.AddNode(fmt.Sprintf("n%d", i+1))
 	}
 	t.Cleanup(c.stop)
 	return c
@@ -89,6 +87,25 @@ func (c *Cluster) StartNode(name string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop, n.done = cancel, make(chan error, 1)
 	go func() { n.done <- cp.Run(ctx) }()
+}
+
+// AddNode starts a new node, which joins through n1.
+func (c *Cluster) AddNode(name string) {
+	c.t.Helper()
+	c.nodes[name] = &node{storage: store.NewMemory()}
+	c.StartNode(name)
+}
+
+// WipeNode gives a node that is stopped an empty disk.
+func (c *Cluster) WipeNode(name string) { c.nodes[name].storage = store.NewMemory() }
+
+// Exited waits until a node ends by itself and returns why it did.
+func (c *Cluster) Exited(name string) error {
+	n := c.nodes[name]
+	err := <-n.done
+	n.stop()
+	n.stop = nil
+	return err
 }
 
 // StopNode stops a node in an orderly way. Its disk stays.

@@ -98,7 +98,7 @@ func CheckRevision(resource string, current, want uint64) error {
 	etag := Etag(current)
 	return refuse(StaleEtag, resource,
 		"%s has changed: its etag is now %q, the request says %q; read it again and repeat the change",
-		resource, etag, Etag(want)).with("etag", etag).with("revision", etag)
+		resource, etag, Etag(want)).with("etag", etag)
 }
 
 // Etag returns the etag of a revision.

@@ -17,7 +17,7 @@ func (t *tx) stage(ref stageRef) (*release.Stage, error) {
 	if !ok {
 		return nil, release.Missing(release.StageName(ref.GetApi(), ref.GetStage()))
 	}
-	return s, release.CheckRevision(s.Name(), s.Revision, ref.GetIfRevision())
+	return s, release.CheckRevision(s.Name(), s.Index, ref.GetIfRevision())
 }
 
 // setStage puts a stage in the place of old, which is nil for a new stage, and

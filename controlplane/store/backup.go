@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -88,9 +89,9 @@ type RecoverConfig struct {
 }
 
 // Recover makes a node that has lost its majority the only member of its cluster,
-// with all that its own disk holds, under a higher epoch. What only the lost
-// nodes had acknowledged is gone. The others must never start again with their
-// old disks: they would be another cluster of the same name.
+// with all that its own disk holds, under a higher epoch and as a new cluster:
+// lost nodes that come back with their old disks are strangers to it. What only
+// they had acknowledged is gone.
 func Recover(c RecoverConfig) (Version, error) {
 	used, err := c.Storage.Used()
 	if err != nil {
@@ -102,12 +103,15 @@ func Recover(c RecoverConfig) (Version, error) {
 	if err := c.Storage.identity.claim(c.NodeID); err != nil {
 		return Version{}, fmt.Errorf("recover: %w", err)
 	}
-	f := recoveredFSM{fsm: newFSM(), node: Node{ID: c.NodeID, GRPCAddress: c.GRPCAddress, Schema: Schema}}
+	f := recoveredFSM{fsm: newFSM(), clusterID: rand.Text(), node: Node{ID: c.NodeID, GRPCAddress: c.GRPCAddress, Schema: Schema}}
 	rc := raftConfig(Config{NodeID: c.NodeID, Logger: c.Logger})
 	alone := raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: c.Transport.LocalAddr()}}}
 	err = raft.RecoverCluster(rc, f, c.Storage.logs, c.Storage.stable, c.Storage.snapshots, c.Transport, alone)
 	if err != nil {
 		return Version{}, fmt.Errorf("recover: %w", err)
+	}
+	if err := c.Storage.identity.learn(f.clusterID); err != nil {
+		return Version{}, fmt.Errorf("recover: %w; repeat it", err)
 	}
 	return f.recovered().Version(), nil
 }
@@ -116,12 +120,14 @@ func Recover(c RecoverConfig) (Version, error) {
 // state that the cluster begins again with.
 type recoveredFSM struct {
 	*fsm
-	node Node
+	clusterID string
+	node      Node
 }
 
 func (f recoveredFSM) recovered() *State {
 	next := *f.state.Load()
 	next.epoch++
+	next.clusterID = f.clusterID
 	next.nodes, _, _ = iradix.New[Node]().Insert([]byte(f.node.ID), f.node)
 	next.changes = newChangeLog()
 	next.changes.floor = next.routing

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -85,7 +88,8 @@ func (s *Store) Members() ([]Member, error) {
 
 // Join adds a node that does not vote yet and records where it is reached.
 // Repeating it is harmless. A member, known to be one by its disk, may come with
-// another address than before. It must be called on the leader.
+// another address than before. A voter that comes without its past is refused: it
+// has forgotten whom it voted for. It must be called on the leader.
 func (s *Store) Join(ctx context.Context, node Node, raftAddress string, member bool) error {
 	members, err := s.Members()
 	if err != nil {
@@ -94,6 +98,9 @@ func (s *Store) Join(ctx context.Context, node Node, raftAddress string, member 
 	known := false
 	for _, m := range members {
 		switch {
+		case m.ID == node.ID && m.Voter && !member:
+			return &MemberError{m.ID, fmt.Errorf(
+				"id %s %w, which votes; if its disk is lost, remove it and join under a new name", node.ID, ErrMemberConflict)}
 		case m.ID == node.ID && m.RaftAddress == raftAddress:
 			known = true
 		case m.ID == node.ID && member:
@@ -176,9 +183,9 @@ func (s *Store) Promote(ctx context.Context, id string) (Member, error) {
 }
 
 // Remove takes a member out of the cluster. It must be called on the leader. The
-// error wraps ErrQuorumAtRisk if the cluster could not go on without it; what is
-// left must be able to agree on the next change.
-func (s *Store) Remove(ctx context.Context, id string) error {
+// error wraps ErrQuorumAtRisk if the cluster could not go on without it: most of the
+// voters that would remain must confirm that they have a change made just now.
+func (s *Store) Remove(ctx context.Context, id string, confirms Confirms) error {
 	members, err := s.Members()
 	if err != nil {
 		return err
@@ -190,7 +197,7 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		}
 		return &MemberError{id, ErrNoMember}
 	}
-	if err := s.checkQuorumWithout(members, id); err != nil {
+	if err := s.checkQuorumWithout(ctx, members, id, confirms); err != nil {
 		return &MemberError{id, err}
 	}
 	if members[i].ID == s.config.NodeID {
@@ -216,21 +223,40 @@ func (s *Store) forget(ctx context.Context, id string) error {
 	return nil
 }
 
-// checkQuorumWithout refuses to lose a member if the voters that remain and can
-// be reached are no majority of those that remain.
-func (s *Store) checkQuorumWithout(members []Member, id string) error {
-	voters, reachable := 0, 0
-	for _, m := range members {
-		if m.ID == id || !m.Voter {
-			continue
-		}
-		voters++
-		if m.ID == s.config.NodeID || s.health.healthy(m.ID) {
-			reachable++
-		}
+// Confirms asks another member whether it has applied a version, and waits for that
+// until ctx ends.
+type Confirms func(ctx context.Context, m Member, applied Version) bool
+
+// confirmTimeout is how soon a member must confirm a change.
+const confirmTimeout = time.Second
+
+// checkQuorumWithout refuses to lose a member if those voters that remain and work
+// are no majority of those that remain. What a leader knows of the others is as old
+// as its last heartbeat, so they are asked, and for something new: a node whose disk
+// hangs still answers heartbeats.
+func (s *Store) checkQuorumWithout(ctx context.Context, members []Member, id string, confirms Confirms) error {
+	voters := slices.DeleteFunc(slices.Clone(members), func(m Member) bool { return m.ID == id || !m.Voter })
+	if len(voters) == 0 {
+		return fmt.Errorf("%w: it is the only voter", ErrQuorumAtRisk)
 	}
-	if reachable <= voters/2 {
-		return fmt.Errorf("%w: %d voters would remain, of which %d can be reached", ErrQuorumAtRisk, voters, reachable)
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	if err := s.putNode(ctx, s.self()); err != nil {
+		return fmt.Errorf("%w: no change is taken now: %w", ErrQuorumAtRisk, err)
+	}
+	applied := s.State().Applied()
+	var working atomic.Int32
+	var asked sync.WaitGroup
+	for _, m := range voters {
+		asked.Go(func() {
+			if m.ID == s.config.NodeID || confirms(ctx, m, applied) {
+				working.Add(1)
+			}
+		})
+	}
+	asked.Wait()
+	if int(working.Load()) <= len(voters)/2 {
+		return fmt.Errorf("%w: %d voters would remain, of which %d work", ErrQuorumAtRisk, len(voters), working.Load())
 	}
 	return nil
 }
@@ -238,15 +264,18 @@ func (s *Store) checkQuorumWithout(members []Member, id string) error {
 // TransferLeadership gives leadership to a voter, or to the best one if id is
 // empty. It must be called on the leader.
 func (s *Store) TransferLeadership(ctx context.Context, id string) error {
+	members, err := s.Members()
+	if err != nil {
+		return err
+	}
 	if id == "" {
+		if !slices.ContainsFunc(members, func(m Member) bool { return m.Voter && m.ID != s.config.NodeID }) {
+			return &MemberError{s.config.NodeID, fmt.Errorf("%w to hand over to: it is the only voter", ErrNoMember)}
+		}
 		if err := s.await(ctx, s.raft.LeadershipTransfer); err != nil {
 			return fmt.Errorf("transfer leadership: %w", err)
 		}
 		return nil
-	}
-	members, err := s.Members()
-	if err != nil {
-		return err
 	}
 	i := slices.IndexFunc(members, func(m Member) bool { return m.ID == id && m.Voter })
 	if i < 0 {
@@ -270,6 +299,10 @@ func (s *Store) RecordNode(ctx context.Context, n Node) error {
 	if known, ok := s.State().Node(n.ID); ok && known == n {
 		return nil
 	}
+	return s.putNode(ctx, n)
+}
+
+func (s *Store) putNode(ctx context.Context, n Node) error {
 	cmd := s.command("RecordNode")
 	cmd.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{Node: encodeNode(n)}}
 	if _, err := s.Apply(ctx, cmd); err != nil {

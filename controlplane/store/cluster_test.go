@@ -288,7 +288,7 @@ func TestMembership(t *testing.T) {
 			id, grpc, raft string
 			want           error
 		}{
-			"again":                {"n2", "n2:grpc", "n2:raft", nil},
+			"a voter's name":       {"n2", "n2:grpc", "n2:raft", ErrMemberConflict}, // it has lost its disk
 			"other raft address":   {"n2", "n2:grpc", "n9:raft", ErrMemberConflict},
 			"another's raft":       {"n9", "n9:grpc", "n2:raft", ErrMemberConflict},
 			"another's grpc":       {"n9", "n2:grpc", "n9:raft", ErrMemberConflict},
@@ -312,7 +312,7 @@ func TestMembership(t *testing.T) {
 			t.Errorf("joining through a follower: %v", err)
 		}
 		// A node that has moved says so by joining again.
-		if err := n1.Join(t.Context(), Node{ID: "n2", GRPCAddress: "moved:grpc", Schema: Schema}, "n2:raft", false); err != nil {
+		if err := n1.Join(t.Context(), Node{ID: "n2", GRPCAddress: "moved:grpc", Schema: Schema}, "n2:raft", true); err != nil {
 			t.Fatal(err)
 		}
 		if n, _ := n1.State().Node("n2"); n.GRPCAddress != "moved:grpc" {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -58,6 +59,15 @@ func OpenDisk(dir string, logger *slog.Logger) (*Storage, error) {
 	}, nil
 }
 
+// OpenUsedDisk opens a directory that holds a node's past. The error wraps
+// ErrNewDisk, and nothing is written, if it holds none.
+func OpenUsedDisk(dir string, logger *slog.Logger) (*Storage, error) {
+	if _, err := os.Stat(identityPath(dir)); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNewDisk)
+	}
+	return OpenDisk(dir, logger)
+}
+
 // NewMemory returns storage that lasts as long as the process. It outlives a
 // Store that is closed, so that tests can restart a node.
 func NewMemory() *Storage {
@@ -71,18 +81,23 @@ func NewMemory() *Storage {
 // Close releases the storage.
 func (s *Storage) Close() error { return s.close() }
 
-// Used reports whether the storage holds a node's past.
+// Used reports whether the storage belongs to a cluster.
 func (s *Storage) Used() (bool, error) {
 	used, err := raft.HasExistingState(s.logs, s.stable, s.snapshots)
 	if err != nil {
 		return false, fmt.Errorf("look for existing state: %w", err)
 	}
-	return used, nil
+	return used || s.ClusterID() != "", nil
 }
 
-// ClusterID returns the identity of the cluster whose past the storage holds;
-// empty if it has not been learnt yet.
+// ClusterID returns the identity of the cluster that the storage belongs to; empty
+// until it has founded or joined one.
 func (s *Storage) ClusterID() string { return s.identity.get().ClusterID }
+
+// JoinCluster records the cluster that has taken the node in. Until then the node
+// must not talk Raft to anybody: a node that has lost its disk would be taken for
+// what it was, and its vote with it.
+func (s *Storage) JoinCluster(id string) error { return s.identity.learn(id) }
 
 // free returns how many bytes can still be written; ok is false in memory.
 func (s *Storage) free() (bytes uint64, ok bool, err error) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ var (
 // forgotten whom it voted for, and might vote twice.
 type identity struct {
 	NodeID    string `json:"node_id"`
-	ClusterID string `json:"cluster_id,omitempty"` // empty until the node has learnt it
+	ClusterID string `json:"cluster_id,omitempty"` // empty until the node has founded or joined one
 }
 
 // identityFile keeps an identity; an empty path keeps it in memory. It is safe
@@ -38,8 +39,10 @@ type identityFile struct {
 	now identity
 }
 
+func identityPath(dir string) string { return filepath.Join(dir, "identity.json") }
+
 func openIdentity(dir string) (*identityFile, error) {
-	f := &identityFile{path: filepath.Join(dir, "identity.json")}
+	f := &identityFile{path: identityPath(dir)}
 	data, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
@@ -70,6 +73,14 @@ func (f *identityFile) claim(nodeID string) error {
 		return f.save(identity{NodeID: nodeID, ClusterID: f.now.ClusterID})
 	}
 	return fmt.Errorf("%w: it is %s's, not %s's", ErrOtherNode, f.now.NodeID, nodeID)
+}
+
+// found gives the storage the identity of a new cluster, unless it has one.
+func (f *identityFile) found() error {
+	if f.get().ClusterID != "" {
+		return nil
+	}
+	return f.learn(rand.Text())
 }
 
 // learn records the cluster that the node belongs to.

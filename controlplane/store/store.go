@@ -10,7 +10,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,8 +57,13 @@ type Config struct {
 	Logger      *slog.Logger
 }
 
-// ErrUsed says that a cluster cannot be founded on storage with a past.
-var ErrUsed = errors.New("the data directory already belongs to a cluster")
+// Errors of Open, beside those of the storage.
+var (
+	// ErrUsed says that a cluster cannot be founded on storage with a past.
+	ErrUsed = errors.New("the data directory already belongs to a cluster")
+	// ErrHalfRecovered says that a recovery of the storage was cut short.
+	ErrHalfRecovered = errors.New("a recovery was cut short: repeat it")
+)
 
 // Store is one node's copy of the state. It is safe for concurrent use.
 type Store struct {
@@ -69,7 +73,6 @@ type Store struct {
 	sync   barrier
 	calls  calls
 	writes sync.RWMutex // held by commands, and alone by a restore
-	health *health
 	disk   *diskGauge
 	cancel context.CancelFunc
 	duties sync.WaitGroup
@@ -106,8 +109,8 @@ func NewTransport(layer raft.StreamLayer, logger *slog.Logger) raft.Transport {
 }
 
 // Open starts a node. Close must be called, before the transport and the storage
-// are closed. The error wraps ErrUsed or ErrOtherNode if the storage is not one
-// to start from.
+// are closed. The error wraps ErrUsed, ErrOtherNode or ErrHalfRecovered if the
+// storage is not one to start from.
 func Open(c Config) (*Store, error) {
 	used, err := c.Storage.Used()
 	if err != nil {
@@ -129,6 +132,13 @@ func Open(c Config) (*Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("found cluster: %w", err)
 		}
+		used = true
+	}
+	if used {
+		// A past without a cluster is that of a founder that went no further.
+		if err := c.Storage.identity.found(); err != nil {
+			return nil, fmt.Errorf("found cluster: %w", err)
+		}
 	}
 	f := newFSM()
 	f.fatal = c.Fatal
@@ -136,30 +146,15 @@ func Open(c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
+	if ours, found := c.Storage.ClusterID(), f.state.Load().ClusterID(); found != "" && found != ours {
+		err := fmt.Errorf("%w: its disk is of cluster %s, its state of %s", ErrHalfRecovered, ours, found)
+		return nil, errors.Join(err, r.Shutdown().Error())
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Store{config: c, fsm: f, raft: r, health: newHealth(r), disk: &diskGauge{free: c.Storage.free}, cancel: cancel}
+	s := &Store{config: c, fsm: f, raft: r, disk: &diskGauge{free: c.Storage.free}, cancel: cancel}
 	s.duties.Go(func() { s.lead(ctx) })
-	s.duties.Go(func() { s.health.run(ctx) })
-	s.duties.Go(func() { s.rememberCluster(ctx) })
 	s.duties.Go(func() { s.watchDisk(ctx) })
 	return s, nil
-}
-
-// rememberCluster keeps the cluster's identity on the node's own disk.
-func (s *Store) rememberCluster(ctx context.Context) {
-	for {
-		state := s.State()
-		if id := state.ClusterID(); id != "" {
-			if err := s.config.Storage.identity.learn(id); err != nil {
-				s.config.Logger.Error("cluster identity is not on disk", "error", err)
-			}
-		}
-		select {
-		case <-state.Changed():
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // closeTimeout bounds how long calls under way may keep a node from stopping.
@@ -444,7 +439,7 @@ func (s *Store) beginTerm(ctx context.Context) error {
 	}
 	if s.State().ClusterID() == "" {
 		cmd := s.command("InitCluster")
-		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: rand.Text(), Epoch: max(s.config.Epoch, 1)}}
+		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: s.config.Storage.ClusterID(), Epoch: max(s.config.Epoch, 1)}}
 		if _, err := s.Apply(ctx, cmd); err != nil {
 			return fmt.Errorf("found cluster identity: %w", err)
 		}
@@ -452,7 +447,11 @@ func (s *Store) beginTerm(ctx context.Context) error {
 	if err := s.moveSelf(ctx); err != nil {
 		return err
 	}
-	return s.RecordNode(ctx, Node{ID: s.config.NodeID, GRPCAddress: s.config.GRPCAddress, Schema: Schema})
+	return s.RecordNode(ctx, s.self())
+}
+
+func (s *Store) self() Node {
+	return Node{ID: s.config.NodeID, GRPCAddress: s.config.GRPCAddress, Schema: Schema}
 }
 
 // command returns a command that the node gives itself.

@@ -43,8 +43,10 @@ type ClusterServiceClient interface {
 	GetCluster(ctx context.Context, in *GetClusterRequest, opts ...grpc.CallOption) (*GetClusterResponse, error)
 	// ListMembers returns the nodes in id order. It works without a leader.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
-	// JoinCluster adds a node that does not vote yet. Repeating it is harmless;
-	// ALREADY_EXISTS if the id or an address belongs to another member.
+	// JoinCluster adds a node that does not vote yet, or tells it again that it has
+	// been added. ALREADY_EXISTS if the id or an address belongs to another member,
+	// or to a voter, which must not come back without its disk: it has forgotten
+	// whom it voted for.
 	JoinCluster(ctx context.Context, in *JoinClusterRequest, opts ...grpc.CallOption) (*JoinClusterResponse, error)
 	// PromoteMember gives a joined node its vote. A joining node calls it for
 	// itself once it has caught up. NOT_FOUND if it has not joined,
@@ -218,8 +220,10 @@ type ClusterServiceServer interface {
 	GetCluster(context.Context, *GetClusterRequest) (*GetClusterResponse, error)
 	// ListMembers returns the nodes in id order. It works without a leader.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
-	// JoinCluster adds a node that does not vote yet. Repeating it is harmless;
-	// ALREADY_EXISTS if the id or an address belongs to another member.
+	// JoinCluster adds a node that does not vote yet, or tells it again that it has
+	// been added. ALREADY_EXISTS if the id or an address belongs to another member,
+	// or to a voter, which must not come back without its disk: it has forgotten
+	// whom it voted for.
 	JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error)
 	// PromoteMember gives a joined node its vote. A joining node calls it for
 	// itself once it has caught up. NOT_FOUND if it has not joined,

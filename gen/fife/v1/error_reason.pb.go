@@ -42,7 +42,7 @@ const (
 	// ALREADY_EXISTS: the stage has a canary. `resource`.
 	ErrorReason_ERROR_REASON_CANARY_EXISTS ErrorReason = 6
 	// ABORTED: the etag is not the current one. `resource`, `etag` (the current
-	// one), `revision` (what it stands for).
+	// one).
 	ErrorReason_ERROR_REASON_STALE_ETAG ErrorReason = 7
 	// FAILED_PRECONDITION: the stage has no canary. `resource`.
 	ErrorReason_ERROR_REASON_NO_CANARY ErrorReason = 8

@@ -47,7 +47,8 @@ type Stage struct {
 	ExposeHeaders bool `protobuf:"varint,7,opt,name=expose_headers,json=exposeHeaders,proto3" json:"expose_headers,omitempty"`
 	// Output only. Counts the stage's changes from 1.
 	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Output only. Changes with every revision.
+	// Output only. Changes with every revision, and differs from those of an earlier
+	// stage of the same name.
 	Etag string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. When the stage was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
