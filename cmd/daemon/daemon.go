@@ -60,7 +60,7 @@ func Command(use, short, long string, run func(context.Context, *slog.Logger) er
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.Name())}
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	cmd.Flags().String(configFlag, "", "YAML file with settings; flags win over FIFE_... variables, these over the file")
 	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "least level to log: debug, info, warn or error")

@@ -41,7 +41,6 @@ in one process, for trying things out. Everything listens on loopback only, and
 is gone at the end unless --data-dir says where to keep it.`,
 		Example: `  fife dev
   fife dev --walkthrough`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
 	f := cmd.Flags()

@@ -11,6 +11,7 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 )
 
 // ServerOptions returns the interceptors of a node's gRPC server, outermost
@@ -25,6 +26,14 @@ func ServerOptions(
 	log := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
 		logger.Log(ctx, slog.Level(level), msg, fields...)
 	})
+	// Calls that succeed are counted, and changes are in the history of what they
+	// changed; a line for each would cost more than to read a state.
+	levels := logging.WithLevels(func(code codes.Code) logging.Level {
+		if code == codes.OK {
+			return logging.LevelDebug
+		}
+		return logging.DefaultServerCodeToLevel(code)
+	})
 	events := logging.WithLogOnEvents(logging.FinishCall)
 	recovered := recovery.WithRecoveryHandler(func(p any) error {
 		logger.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
@@ -33,7 +42,7 @@ func ServerOptions(
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
 			metrics.UnaryServerInterceptor(),
-			logging.UnaryServerInterceptor(log, events),
+			logging.UnaryServerInterceptor(log, events, levels),
 			unaryStatus(logger),
 			recovery.UnaryServerInterceptor(recovered),
 			guard.unary,
@@ -41,7 +50,7 @@ func ServerOptions(
 		),
 		grpc.ChainStreamInterceptor(
 			metrics.StreamServerInterceptor(),
-			logging.StreamServerInterceptor(log, events),
+			logging.StreamServerInterceptor(log, events, levels),
 			streamStatus(logger),
 			recovery.StreamServerInterceptor(recovered),
 			guard.stream,

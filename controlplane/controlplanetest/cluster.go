@@ -99,13 +99,20 @@ func (c *Cluster) AddNode(name string) {
 // WipeNode gives a node that is stopped an empty disk.
 func (c *Cluster) WipeNode(name string) { c.nodes[name].storage = store.NewMemory() }
 
-// Exited waits until a node ends by itself and returns why it did.
+// Exited waits until a node ends by itself, for a minute at most, and returns why
+// it did.
 func (c *Cluster) Exited(name string) error {
+	c.t.Helper()
 	n := c.nodes[name]
-	err := <-n.done
-	n.stop()
-	n.stop = nil
-	return err
+	select {
+	case err := <-n.done:
+		n.stop()
+		n.stop = nil
+		return err
+	case <-time.After(time.Minute):
+		c.t.Fatalf("node %s runs on", name)
+		return nil
+	}
 }
 
 // StopNode stops a node in an orderly way. Its disk stays.

@@ -96,29 +96,28 @@ func (s *Stage) next(c Change, config Config) *Stage {
 	next.Config = config
 	next.UpdateTime = c.Time
 	next.Revision++
-	next.History = trim(append(slices.Clone(s.History), Revision{Number: next.Revision, Change: c, Config: config}))
+	kept := keep(s.History, config)
+	next.History = append(append(make([]Revision, 0, len(kept)+1), kept...), Revision{Number: next.Revision, Change: c, Config: config})
 	return &next
 }
 
-// trim keeps the newest revisions of a history and, if all of them have the same
-// base, the last one before them that had another: what a rollback restores stays
-// within reach, however often a percent was changed since.
-func trim(history []Revision) []Revision {
-	extra := len(history) - HistoryLimit
-	if extra <= 0 {
-		return history
+// keep returns what of a history stays beside one more revision: the newest ones
+// and, if all of them have the base of that one, the last before them that had
+// another: what a rollback restores stays within reach, however often a percent was
+// changed since.
+func keep(history []Revision, next Config) []Revision {
+	dropped := max(0, len(history)-HistoryLimit+1)
+	kept := history[dropped:]
+	other := func(r Revision) bool { return !sameBase(r.Config, next) }
+	if dropped == 0 || slices.ContainsFunc(kept, other) {
+		return kept
 	}
-	kept := history[extra:]
-	base := history[len(history)-1].Config
-	other := func(r Revision) bool { return !sameBase(r.Config, base) }
-	if !slices.ContainsFunc(kept, other) {
-		for i := extra - 1; i >= 0; i-- {
-			if other(history[i]) {
-				return append([]Revision{history[i]}, kept...)
-			}
+	for _, r := range slices.Backward(history[:dropped]) {
+		if other(r) {
+			return append([]Revision{r}, kept...)
 		}
 	}
-	return slices.Clone(kept)
+	return kept
 }
 
 // Update returns the stage with the named fields taken from values.

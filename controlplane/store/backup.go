@@ -56,7 +56,7 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 	restored := *backup
 	restored.epoch = max(now.epoch, backup.epoch) + 1
 	restored.clusterID, restored.nodes = now.clusterID, now.nodes
-	restored.changes = newChangeLog()
+	restored.changes = changeLog{}
 	restored.changes.floor = restored.routing
 	var data bytes.Buffer
 	if err := writeSnapshot(&data, &restored); err != nil {
@@ -129,7 +129,7 @@ func (f recoveredFSM) recovered() *State {
 	next.epoch++
 	next.clusterID = f.clusterID
 	next.nodes, _, _ = iradix.New[Node]().Insert([]byte(f.node.ID), f.node)
-	next.changes = newChangeLog()
+	next.changes = changeLog{}
 	next.changes.floor = next.routing
 	return &next
 }

@@ -3,8 +3,7 @@ package store
 import (
 	"iter"
 	"slices"
-
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
+	"sort"
 
 	"github.com/fifegateway/fife/controlplane/release"
 )
@@ -13,8 +12,8 @@ import (
 // or removed, so that an agent can be brought from an older version to the
 // present one without sending it everything.
 type changeLog struct {
-	entries *iradix.Tree[change] // by index
-	floor   uint64               // changes up to this index are forgotten
+	entries queue[change] // by index
+	floor   uint64        // changes up to this index are forgotten
 }
 
 type change struct {
@@ -22,14 +21,11 @@ type change struct {
 	names []string
 }
 
-func newChangeLog() changeLog { return changeLog{entries: iradix.New[change]()} }
-
 func (l changeLog) add(c change) changeLog {
-	l.entries, _, _ = l.entries.Insert(indexKey(c.index), c)
-	for l.entries.Len() > changeLimit {
-		k, oldest, _ := l.entries.Root().Minimum()
-		l.floor = oldest.index
-		l.entries, _, _ = l.entries.Delete(k)
+	l.entries = l.entries.push(c)
+	for l.entries.len() > changeLimit {
+		l.floor = l.entries.at(0).index
+		l.entries = l.entries.pop()
 	}
 	return l
 }
@@ -43,7 +39,9 @@ func (s *State) Since(index uint64) (names []string, ok bool) {
 		return nil, false
 	}
 	seen := map[string]bool{}
-	for c := range walkFrom(s.changes.entries, nil, indexKey(index+1)) {
+	entries := s.changes.entries
+	newer := sort.Search(entries.len(), func(i int) bool { return entries.at(i).index > index })
+	for c := range entries.from(newer) {
 		for _, name := range c.names {
 			if !seen[name] {
 				seen[name] = true

@@ -122,14 +122,14 @@ func (r *replica) look(a args, out *strings.Builder) {
 	case "wait":
 		r.clock = r.clock.Add(a.duration("for"))
 	case "outcomes":
-		ids := slices.Collect(walk(s.outcomes.byIndex, nil))
+		ids := slices.Collect(s.outcomes.byIndex.from(0))
 		fmt.Fprintf(out, "%d", len(ids))
 		if len(ids) > 0 {
 			fmt.Fprintf(out, ", from %s to %s", ids[0], ids[len(ids)-1])
 		}
 		fmt.Fprintln(out)
 	case "changes":
-		fmt.Fprintf(out, "%d after %d\n", s.changes.entries.Len(), s.changes.floor)
+		fmt.Fprintf(out, "%d after %d\n", s.changes.entries.len(), s.changes.floor)
 	case "put-nodes": // many small commands, all at one time
 		at := r.clock
 		for i := range a.number("times") {
@@ -191,8 +191,8 @@ func checkState(t testing.TB, s *State) {
 			t.Errorf("host %s is of %q, want %s", h, got, api)
 		}
 	}
-	if s.outcomes.byID.Len() != s.outcomes.byIndex.Len() {
-		t.Errorf("%d outcomes by id, %d by index", s.outcomes.byID.Len(), s.outcomes.byIndex.Len())
+	if s.outcomes.byID.Len() != s.outcomes.byIndex.len() {
+		t.Errorf("%d outcomes by id, %d by index", s.outcomes.byID.Len(), s.outcomes.byIndex.len())
 	}
 	for r := range walk(s.outcomes.byID, nil) {
 		if o := r.outcome; (o.Stage != nil && o.Stage.History != nil) || (o.Deployment != nil && o.Deployment.Routes != nil) {

@@ -162,7 +162,7 @@ func wantFixtureState(t *testing.T, s *State) {
 func wholeText(s *State) string {
 	var b strings.Builder
 	showState(&b, s)
-	for id := range walk(s.outcomes.byIndex, nil) {
+	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
 		fmt.Fprintf(&b, "request %s index %d at %s, call %q: ", r.id, r.index, showTime(r.time), r.fingerprint)
 		showOutcome(&b, r.outcome)
@@ -170,7 +170,7 @@ func wholeText(s *State) string {
 			fmt.Fprintf(&b, "violations %v\n", refusal.Violations)
 		}
 	}
-	for c := range walk(s.changes.entries, nil) {
+	for c := range s.changes.entries.from(0) {
 		fmt.Fprintf(&b, "change %d: %s\n", c.index, strings.Join(c.names, " "))
 	}
 	return b.String()

@@ -88,7 +88,7 @@ func (s *State) Counts() map[string]int {
 		"deployments": s.deployments.Len(),
 		"stages":      s.stages.Len(),
 		"request_ids": s.outcomes.byID.Len(),
-		"changes":     s.changes.entries.Len(),
+		"changes":     s.changes.entries.len(),
 		"nodes":       s.nodes.Len(),
 	}
 }

@@ -25,7 +25,7 @@ type Outcome struct {
 // count and, by the commands' own times, by age.
 type outcomeLog struct {
 	byID    *iradix.Tree[remembered]
-	byIndex *iradix.Tree[string] // request id
+	byIndex queue[string] // request id
 }
 
 type remembered struct {
@@ -37,7 +37,7 @@ type remembered struct {
 }
 
 func newOutcomeLog() outcomeLog {
-	return outcomeLog{byID: iradix.New[remembered](), byIndex: iradix.New[string]()}
+	return outcomeLog{byID: iradix.New[remembered]()}
 }
 
 // find returns the outcome of an earlier command with the same request id; a
@@ -65,14 +65,14 @@ func (l outcomeLog) add(r remembered) outcomeLog {
 		r.outcome.Deployment = &bare
 	}
 	l.byID, _, _ = l.byID.Insert([]byte(r.id), r)
-	l.byIndex, _, _ = l.byIndex.Insert(indexKey(r.index), r.id)
+	l.byIndex = l.byIndex.push(r.id)
 	for {
-		k, id, _ := l.byIndex.Root().Minimum()
+		id := l.byIndex.at(0)
 		oldest, _ := l.byID.Get([]byte(id))
-		if l.byIndex.Len() <= outcomeLimit && r.time.Sub(oldest.time) <= outcomeTTL {
+		if l.byIndex.len() <= outcomeLimit && r.time.Sub(oldest.time) <= outcomeTTL {
 			return l
 		}
-		l.byIndex, _, _ = l.byIndex.Delete(k)
+		l.byIndex = l.byIndex.pop()
 		l.byID, _, _ = l.byID.Delete([]byte(id))
 	}
 }

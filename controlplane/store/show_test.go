@@ -134,7 +134,7 @@ func showOutcome(w io.Writer, o Outcome) {
 // showState writes all that a state holds.
 func showState(w io.Writer, s *State) {
 	fmt.Fprintf(w, "cluster %q version %v applied %v outcomes %d changes %d after %d\n",
-		s.ClusterID(), s.Version(), s.Applied(), s.outcomes.byID.Len(), s.changes.entries.Len(), s.changes.floor)
+		s.ClusterID(), s.Version(), s.Applied(), s.outcomes.byID.Len(), s.changes.entries.len(), s.changes.floor)
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
 	}

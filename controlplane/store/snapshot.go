@@ -84,11 +84,11 @@ func writeSnapshot(out io.Writer, s *State) error {
 			w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Stage{Stage: encodeStage(stage)}})
 		}
 	}
-	for id := range walk(s.outcomes.byIndex, nil) {
+	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Outcome{Outcome: encodeRemembered(r)}})
 	}
-	for c := range walk(s.changes.entries, nil) {
+	for c := range s.changes.entries.from(0) {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Change{
 			Change: &storev1.Change{Index: c.index, Names: c.names},
 		}})
@@ -238,10 +238,10 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)
-		s.outcomes.byIndex, _, _ = s.outcomes.byIndex.Insert(indexKey(o.index), o.id)
+		s.outcomes.byIndex = s.outcomes.byIndex.push(o.id)
 	case *storev1.SnapshotRecord_Change:
 		c := change{index: p.Change.GetIndex(), names: p.Change.GetNames()}
-		s.changes.entries, _, _ = s.changes.entries.Insert(indexKey(c.index), c)
+		s.changes.entries = s.changes.entries.push(c)
 	default:
 		return fmt.Errorf("unknown record %T", p)
 	}

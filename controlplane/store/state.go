@@ -77,7 +77,7 @@ func newState() *State {
 		deployments: iradix.New[*release.Deployment](),
 		stages:      iradix.New[*release.Stage](),
 		live:        iradix.New[int](),
-		changes:     newChangeLog(),
+		changes:     changeLog{},
 		outcomes:    newOutcomeLog(),
 		superseded:  make(chan struct{}),
 		rerouted:    make(chan struct{}),

@@ -94,6 +94,7 @@ func raftConfig(c Config) *raft.Config {
 	r.CommitTimeout = 2 * time.Millisecond
 	r.MaxAppendEntries = 256
 	r.BatchApplyCh = true
+	r.SnapshotInterval = 10 * time.Second // what is written between two looks is replayed at a start
 	r.SnapshotThreshold = 8192
 	r.TrailingLogs = retainSnapshots * 8192
 	return r
