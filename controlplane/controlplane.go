@@ -85,6 +85,13 @@ const (
 	drainTimeout    = 2 * time.Second // for calls under way to end
 )
 
+// What a connection may have of memory, of which there are as many as agents. What
+// they say is short.
+const (
+	window     = 64 << 10 // of flow control, of what others may have under way to this node
+	readBuffer = 4 << 10
+)
+
 // New checks a configuration. It starts nothing and touches nothing.
 func New(c Config) (*Node, error) {
 	var v release.Violations
@@ -219,8 +226,10 @@ func (n *Node) serve(
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.InitialWindowSize(64<<10),
-		grpc.InitialConnWindowSize(64<<10),
+		grpc.StaticStreamWindowSize(window),
+		grpc.StaticConnWindowSize(window),
+		grpc.ReadBufferSize(readBuffer),
+		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
 	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger})
@@ -241,6 +250,10 @@ func (n *Node) serve(
 		if err := membership.run(groupCtx, healthy, streams); groupCtx.Err() == nil {
 			return err
 		}
+		return nil
+	})
+	group.Go(func() error {
+		streams.Run(groupCtx)
 		return nil
 	})
 	if c.AdminListen != "" {

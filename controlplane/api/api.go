@@ -28,6 +28,8 @@ import (
 
 // Fleet is what the services need to know of the agents on this node.
 type Fleet interface {
+	// Len returns the number of agents that hold a stream to this node.
+	Len() int
 	// Agents returns the agents that hold a stream to this node, in id order, and
 	// a channel that is closed when that answer is out of date.
 	Agents() ([]*fifev1.Agent, <-chan struct{})

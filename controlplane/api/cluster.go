@@ -32,14 +32,13 @@ type clusterService struct {
 
 func (s *clusterService) GetCluster(context.Context, *fifev1.GetClusterRequest) (*fifev1.GetClusterResponse, error) {
 	state := s.store.State()
-	agents, _ := s.fleet.Agents()
 	c := &fifev1.Cluster{
 		ClusterId: state.ClusterID(),
 		Node:      s.store.NodeID(),
 		Version:   toVersion(state.Version()),
 		Applied:   toVersion(state.Applied()),
 		Build:     s.build,
-		Agents:    int32(len(agents)),
+		Agents:    int32(s.fleet.Len()),
 	}
 	if leader, ok := s.store.Leader(); ok {
 		c.Leader = leader.ID

@@ -16,6 +16,7 @@ import (
 
 const (
 	waitInterval = time.Second // between two messages without news
+	waitShare    = 10          // a look at the fleet is followed by a pause this many times as long
 	maxNamed     = 20          // agents named in one message
 )
 
@@ -47,14 +48,21 @@ func (s *fleetService) waitHere(
 ) error {
 	want := fromVersion(req.GetVersion())
 	for {
+		look := time.Now()
 		agents, changed := s.fleet.Agents()
 		p := progress(agents, want)
 		if err := send(p); err != nil || (p.GetDone() && !req.GetFollow()) {
 			return err
 		}
+		pause := time.After(waitShare * time.Since(look))
 		select {
 		case <-changed:
 		case <-time.After(waitInterval):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		select {
+		case <-pause:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -2,16 +2,16 @@
 // agent, over which the routing state flows as atomic frames. The protocol is
 // specified in proto/fife/discovery/v1/discovery.proto.
 //
-// A stream keeps no queue. Its sender loads the newest state, sends the step
-// from what the agent has to that state, and waits: for the agent's answer and
-// for a newer state. A slow agent skips versions and costs the others nothing.
+// A stream keeps no queue and has no goroutine but the handler's, which reads.
+// Whenever something has happened, an answer of the agent or a newer state, the
+// newest state is loaded and the step to it from what the agent has is written.
+// That never blocks: nothing is written before all that was written is on the
+// connection. A slow agent skips versions and costs the others nothing.
 package discovery
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -30,7 +30,7 @@ import (
 
 const (
 	catchUpWait  = 2 * time.Second  // for this node to reach what an agent has seen
-	writeTimeout = 15 * time.Second // for one message to an agent
+	writeTimeout = 15 * time.Second // for one message to get on the connection
 	helloTimeout = 10 * time.Second // for an agent's first message
 )
 
@@ -42,7 +42,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Server serves fife.discovery.v1.
+// Server serves fife.discovery.v1, on a gRPC server with the ServerOption.
 type Server struct {
 	discoveryv1.UnimplementedDiscoveryServiceServer
 	config   Config
@@ -66,7 +66,28 @@ func (s *Server) Fleet() *Fleet { return s.fleet }
 
 // Drain ends all streams and refuses new ones, with the addresses of the other
 // nodes. It must be called once.
-func (s *Server) Drain() { close(s.draining) }
+func (s *Server) Drain() {
+	close(s.draining)
+	s.endAll(s.redirect(whyDraining))
+}
+
+func (s *Server) endAll(err error) {
+	for _, session := range s.fleet.all() {
+		session.end(err)
+	}
+}
+
+// closed returns why this node serves no agents, if it does not.
+func (s *Server) closed() error {
+	select {
+	case <-s.draining:
+		return s.redirect(whyDraining)
+	case <-s.outOfTouch():
+		return s.redirect(whyOutOfTouch)
+	default:
+		return nil
+	}
+}
 
 // touch is whether this node is in touch with its cluster.
 type touch struct {
@@ -80,7 +101,6 @@ type touch struct {
 // what it has would grow old, and nobody who waits for a version would ask it.
 func (s *Server) SetInTouch(in bool) {
 	s.touch.mu.Lock()
-	defer s.touch.mu.Unlock()
 	switch {
 	case !in && !s.touch.out:
 		close(s.touch.lost)
@@ -88,6 +108,10 @@ func (s *Server) SetInTouch(in bool) {
 		s.touch.lost = make(chan struct{})
 	}
 	s.touch.out = !in
+	s.touch.mu.Unlock()
+	if !in {
+		s.endAll(s.redirect(whyOutOfTouch))
+	}
 }
 
 func (s *Server) outOfTouch() <-chan struct{} {
@@ -96,12 +120,18 @@ func (s *Server) outOfTouch() <-chan struct{} {
 	return s.touch.lost
 }
 
-const whyOutOfTouch = "this node is out of touch with its cluster"
+const (
+	whyOutOfTouch = "this node is out of touch with its cluster"
+	whyDraining   = "this node shuts down"
+)
 
 // Stream serves one agent.
 func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error {
-	messages, failed := receive(stream)
-	hello, err := s.hello(stream.Context(), messages, failed)
+	transport, ok := grpc.ServerTransportStreamFromContext(stream.Context()).(finisher)
+	if !ok {
+		return status.Error(codes.Internal, "streams of this gRPC transport cannot be ended")
+	}
+	hello, err := readHello(stream, transport)
 	if err != nil {
 		return err
 	}
@@ -113,69 +143,39 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 	if p, ok := peer.FromContext(stream.Context()); ok {
 		address = p.Addr.String()
 	}
-	session := s.fleet.connect(hello, address)
-	defer s.fleet.disconnect(hello.GetAgentId(), session)
-	s.config.Logger.Info("agent connected", "agent", hello.GetAgentId(), "address", address,
+	session := newSession(s, stream, transport, hello, has, address)
+	if older := s.fleet.connect(session); older != nil {
+		older.end(status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", session.agent))
+	}
+	defer s.fleet.disconnect(session)
+	// What ends all streams ends those that are in the fleet by then.
+	if err := s.closed(); err != nil {
+		return session.close(err)
+	}
+	s.config.Logger.Info("agent connected", "agent", session.agent, "address", address,
 		"have", decodeVersion(hello.GetHave()))
-
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	sender := &sender{
-		server: s, stream: stream, session: session, apis: hello.GetApis(),
-		agent: hello.GetAgentId(), has: has, cancel: cancel,
-	}
-	go func() { cancel(sender.run(ctx, messages)) }()
-	select {
-	case err := <-failed:
-		if errors.Is(err, io.EOF) {
-			return nil // the agent has closed its side
-		}
-		return fmt.Errorf("agent %s: %w", hello.GetAgentId(), err)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-session.ended:
-		return status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", hello.GetAgentId())
-	case <-s.draining:
-		return s.redirect("this node shuts down")
-	case <-s.outOfTouch():
-		return s.redirect(whyOutOfTouch)
-	}
+	session.advance()
+	return session.close(session.receive())
 }
 
-// receive reads a stream until it ends. The goroutine ends with the stream.
-func receive(stream discoveryv1.DiscoveryService_StreamServer) (<-chan *discoveryv1.StreamRequest, <-chan error) {
-	messages := make(chan *discoveryv1.StreamRequest)
-	failed := make(chan error, 1)
-	go func() {
-		for {
-			m, err := stream.Recv()
-			if err != nil {
-				failed <- err
-				return
-			}
-			select {
-			case messages <- m:
-			case <-stream.Context().Done():
-				return
-			}
-		}
-	}()
-	return messages, failed
+// finisher is a gRPC stream whose final status any goroutine may give, whereupon
+// calls of Recv and Send under way return. It takes the place of a goroutine per
+// stream that would do nothing but wait for a reason to end it.
+type finisher interface {
+	WriteStatus(*status.Status) error
 }
 
-func (s *Server) hello(
-	ctx context.Context, messages <-chan *discoveryv1.StreamRequest, failed <-chan error,
-) (*discoveryv1.Hello, error) {
-	select {
-	case m := <-messages:
-		return checkHello(m.GetHello())
-	case err := <-failed:
+func readHello(stream discoveryv1.DiscoveryService_StreamServer, transport finisher) (*discoveryv1.Hello, error) {
+	late := status.Newf(codes.DeadlineExceeded, "no hello within %v", helloTimeout)
+	patience := time.AfterFunc(helloTimeout, func() { _ = transport.WriteStatus(late) }) // it fails if the connection has
+	m, err := stream.Recv()
+	if !patience.Stop() {
+		return nil, late.Err()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read hello: %w", err)
-	case <-time.After(helloTimeout):
-		return nil, status.Errorf(codes.DeadlineExceeded, "no hello within %v", helloTimeout)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	}
+	return checkHello(m.GetHello())
 }
 
 // Limits of a Hello.
@@ -222,15 +222,13 @@ func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
 // It never shows an agent an older state than the agent has had.
 func (s *Server) admit(ctx context.Context, hello *discoveryv1.Hello) (has store.Version, err error) {
 	deadline := time.After(catchUpWait)
-	select {
-	case <-s.outOfTouch():
-		return has, s.redirect(whyOutOfTouch)
-	default:
+	if err := s.closed(); err != nil {
+		return has, err
 	}
 	select {
 	case <-s.config.Ready:
 	case <-s.draining:
-		return has, s.redirect("this node shuts down")
+		return has, s.redirect(whyDraining)
 	case <-deadline:
 		return has, s.redirect("this node has not caught up since its start")
 	case <-ctx.Done():
@@ -247,7 +245,7 @@ func (s *Server) admit(ctx context.Context, hello *discoveryv1.Hello) (has store
 		select {
 		case <-state.Changed():
 		case <-s.draining:
-			return has, s.redirect("this node shuts down")
+			return has, s.redirect(whyDraining)
 		case <-deadline:
 			return has, s.redirect(fmt.Sprintf("this node is at version %v, the agent has seen %v", state.Version(), seen))
 		case <-ctx.Done():

@@ -5,121 +5,99 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/fifegateway/fife/controlplane/store"
-	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 // Fleet knows the agents that hold a stream to this node. It is safe for
-// concurrent use.
+// concurrent use. An answer of an agent costs the same whatever the size of the
+// fleet and the number of those who watch it.
 type Fleet struct {
-	node string
+	node    string
+	watched atomic.Bool // whether anybody has seen news, the channel of now
 
-	mu      sync.Mutex
-	agents  map[string]*session
-	changed chan struct{}
-}
-
-// session is one agent's stream. Its record is replaced, never changed, so that
-// readers may keep it.
-type session struct {
-	record *fifev1.Agent
-	ended  chan struct{} // closed when a newer stream of the same agent takes over
+	mu       sync.Mutex
+	sessions map[string]*session // by agent id
+	sorted   []*session          // the same in id order; nil if out of date
+	news     chan struct{}
 }
 
 func newFleet(node string) *Fleet {
-	return &Fleet{node: node, agents: map[string]*session{}, changed: make(chan struct{})}
+	return &Fleet{node: node, sessions: map[string]*session{}, news: make(chan struct{})}
+}
+
+// Len returns the number of agents.
+func (f *Fleet) Len() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.sessions)
 }
 
 // Agents returns the connected agents in id order, and a channel that is closed
 // when that answer is out of date. The agents must not be changed.
 func (f *Fleet) Agents() ([]*fifev1.Agent, <-chan struct{}) {
 	f.mu.Lock()
+	f.watched.Store(true)
+	news := f.news
+	f.mu.Unlock()
+	sessions := f.all()
+	agents := make([]*fifev1.Agent, len(sessions))
+	for i, s := range sessions {
+		agents[i] = s.agentRecord()
+	}
+	return agents, news
+}
+
+// all returns the streams in order of their agents' ids. The slice must not be
+// changed.
+func (f *Fleet) all() []*session {
+	f.mu.Lock()
 	defer f.mu.Unlock()
-	agents := make([]*fifev1.Agent, 0, len(f.agents))
-	for _, s := range f.agents {
-		agents = append(agents, s.record)
+	if f.sorted == nil {
+		f.sorted = slices.SortedFunc(maps.Values(f.sessions), func(a, b *session) int { return strings.Compare(a.agent, b.agent) })
 	}
-	slices.SortFunc(agents, func(a, b *fifev1.Agent) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return agents, f.changed
+	return f.sorted
 }
 
-// notify wakes those who wait for a change; f.mu must be held.
-func (f *Fleet) notify() {
-	close(f.changed)
-	f.changed = make(chan struct{})
-}
-
-// connect records a new stream. An older one of the same agent is told to end.
-func (f *Fleet) connect(hello *discoveryv1.Hello, address string) *session {
-	s := &session{
-		ended: make(chan struct{}),
-		record: &fifev1.Agent{
-			Name:        "agents/" + hello.GetAgentId(),
-			Labels:      maps.Clone(hello.GetLabels()),
-			Address:     address,
-			Node:        f.node,
-			ConnectTime: timestamppb.New(time.Now()),
-			Build:       hello.GetBuild(),
-			Apis:        slices.Clone(hello.GetApis()),
-		},
-	}
-	if v := hello.GetHave(); v != nil {
-		s.record.Applied = &fifev1.Version{Epoch: v.GetEpoch(), Index: v.GetIndex()}
+// changed wakes those who have seen the fleet, after a change in a session.
+func (f *Fleet) changed() {
+	if !f.watched.Load() {
+		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if older := f.agents[hello.GetAgentId()]; older != nil {
-		close(older.ended)
+	f.wake()
+}
+
+// wake does so with f.mu held. Whoever wants to be woken again has to look again
+// first, so that a thousand changes in a row wake everybody once.
+func (f *Fleet) wake() {
+	if f.watched.Swap(false) {
+		close(f.news)
+		f.news = make(chan struct{})
 	}
-	f.agents[hello.GetAgentId()] = s
-	f.notify()
-	return s
+}
+
+// connect records a new stream, and returns the older one of the same agent whose
+// place it takes, if there is one.
+func (f *Fleet) connect(s *session) (older *session) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	older = f.sessions[s.agent]
+	f.sessions[s.agent] = s
+	f.sorted = nil
+	f.wake()
+	return older
 }
 
 // disconnect forgets a stream, unless a newer one has taken its place.
-func (f *Fleet) disconnect(id string, s *session) {
+func (f *Fleet) disconnect(s *session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.agents[id] == s {
-		delete(f.agents, id)
-		f.notify()
+	if f.sessions[s.agent] == s {
+		delete(f.sessions, s.agent)
+		f.sorted = nil
+		f.wake()
 	}
-}
-
-// acked records that an agent routes by a version.
-func (f *Fleet) acked(s *session, v store.Version) {
-	f.update(s, func(a *fifev1.Agent) {
-		a.Applied = &fifev1.Version{Epoch: v.Epoch, Index: v.Index}
-		a.AppliedTime = timestamppb.New(time.Now())
-		a.LastNack = nil
-	})
-}
-
-// nacked records that an agent has refused a version.
-func (f *Fleet) nacked(s *session, v store.Version, reason string) {
-	f.update(s, func(a *fifev1.Agent) {
-		a.LastNack = &fifev1.Nack{
-			Version: &fifev1.Version{Epoch: v.Epoch, Index: v.Index},
-			Reason:  reason,
-			Time:    timestamppb.New(time.Now()),
-		}
-	})
-}
-
-func (f *Fleet) update(s *session, change func(*fifev1.Agent)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	old := s.record
-	s.record = &fifev1.Agent{
-		Name: old.GetName(), Labels: old.GetLabels(), Address: old.GetAddress(), Node: old.GetNode(),
-		ConnectTime: old.GetConnectTime(), Applied: old.GetApplied(), AppliedTime: old.GetAppliedTime(),
-		LastNack: old.GetLastNack(), Build: old.GetBuild(), Apis: old.GetApis(),
-	}
-	change(s.record)
-	f.notify()
 }

@@ -15,8 +15,8 @@ import (
 // chunkSize is the most bytes of a frame that travel in one message.
 const chunkSize = 256 << 10
 
-// frames builds the frames that lead to the newest state, each once, however
-// many agents need it. It is safe for concurrent use.
+// frames builds and encodes the frames that lead to the newest state, each once,
+// however many agents need it. It is safe for concurrent use.
 type frames struct {
 	mu      sync.Mutex
 	to      store.Version
@@ -31,13 +31,13 @@ type frameKey struct {
 
 type frameEntry struct {
 	once     sync.Once
-	messages []*discoveryv1.StreamResponse
+	messages []*message
 	err      error
 }
 
 // get returns the messages that lead an agent from a version to a state. They
 // must not be changed.
-func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*discoveryv1.StreamResponse, error) {
+func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*message, error) {
 	k := frameKey{from: from, apis: strings.Join(apis, "\x00")}
 	f.mu.Lock()
 	if version := to.Version(); f.to != version || f.entries == nil {
@@ -49,7 +49,7 @@ func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*dis
 		f.entries[k] = e
 	}
 	f.mu.Unlock()
-	e.once.Do(func() { e.messages, e.err = split(buildFrame(to, from, apis)) })
+	e.once.Do(func() { e.messages, e.err = encode(buildFrame(to, from, apis)) })
 	return e.messages, e.err
 }
 
@@ -88,21 +88,35 @@ func wanted(apis []string, name string) bool {
 	return len(apis) == 0 || slices.Contains(apis, api)
 }
 
-// split returns a frame as one message, or as chunks if it is large.
-func split(frame *discoveryv1.Frame) ([]*discoveryv1.StreamResponse, error) {
+// encode returns a frame as one message, or as chunks if it is large. Messages have
+// their own memory: a stream that gets stuck in one holds no other.
+func encode(frame *discoveryv1.Frame) ([]*message, error) {
+	whole := &discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Frame{Frame: frame}}
 	if proto.Size(frame) <= chunkSize {
-		return []*discoveryv1.StreamResponse{{Message: &discoveryv1.StreamResponse_Frame{Frame: frame}}}, nil
+		return encodeMessages(whole)
 	}
 	data, err := proto.Marshal(frame)
 	if err != nil {
 		return nil, fmt.Errorf("encode frame: %w", err)
 	}
-	var messages []*discoveryv1.StreamResponse
+	var chunks []*discoveryv1.StreamResponse
 	for chunk := range slices.Chunk(data, chunkSize) {
-		messages = append(messages, &discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Chunk{
+		chunks = append(chunks, &discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Chunk{
 			Chunk: &discoveryv1.Chunk{Data: chunk},
 		}})
 	}
-	messages[len(messages)-1].GetChunk().Last = true
+	chunks[len(chunks)-1].GetChunk().Last = true
+	return encodeMessages(chunks...)
+}
+
+func encodeMessages(responses ...*discoveryv1.StreamResponse) ([]*message, error) {
+	messages := make([]*message, len(responses))
+	for i, r := range responses {
+		data, err := proto.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("encode message: %w", err)
+		}
+		messages[i] = newMessage(data)
+	}
 	return messages, nil
 }

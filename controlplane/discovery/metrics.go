@@ -16,10 +16,7 @@ func newMetrics(r prometheus.Registerer, fleet *Fleet) metrics {
 	}
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fife", Subsystem: "discovery", Name: "agents", Help: "Agents that hold a stream to this node.",
-	}, func() float64 {
-		agents, _ := fleet.Agents()
-		return float64(len(agents))
-	}))
+	}, func() float64 { return float64(fleet.Len()) }))
 	return metrics{
 		framesSent: counter("frames_sent_total", "Frames sent to agents."),
 		acks:       counter("acks_total", "Frames that agents have applied."),
