@@ -49,6 +49,7 @@ type storeCollector struct{ store *store.Store }
 var (
 	epochDesc   = storeDesc("epoch", "Epoch of the state.")
 	versionDesc = storeDesc("version_index", "Index of the last change that agents can see.")
+	lastDesc    = storeDesc("log_last_index", "Index of the last entry in the node's log, applied or not.")
 	appliedDesc = storeDesc("applied_index", "Index of the last change applied.")
 	leaderDesc  = storeDesc("is_leader", "1 if the node leads, else 0.")
 	ageDesc     = storeDesc("leader_contact_seconds", "Time since the node last heard from a leader; 0 on the leader.")
@@ -62,7 +63,7 @@ func storeDesc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (storeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{epochDesc, versionDesc, appliedDesc, leaderDesc, ageDesc, objectsDesc, limitDesc} {
+	for _, d := range []*prometheus.Desc{epochDesc, versionDesc, lastDesc, appliedDesc, leaderDesc, ageDesc, objectsDesc, limitDesc} {
 		out <- d
 	}
 }
@@ -79,6 +80,7 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(epochDesc, float64(state.Version().Epoch))
 	gauge(versionDesc, float64(state.Version().Index))
 	gauge(appliedDesc, float64(state.Applied().Index))
+	gauge(lastDesc, float64(c.store.LastIndex()))
 	gauge(leaderDesc, leads)
 	gauge(ageDesc, c.store.Age().Seconds())
 	for kind, n := range state.Counts() {

@@ -206,6 +206,7 @@ func TestTranscripts(t *testing.T) {
 			"canary start demo --percent 50",
 			"canary start demo/canary --percent 101",
 			"canary start demo/canary --percent NaN",
+			"canary start demo/canary --percent 12.34567",
 			"canary set demo/canary --percent 100",
 			"canary set demo/canary --deployment 3 --etag s4",
 			"canary set demo/canary --override size=3 --unset-override color",

@@ -29,7 +29,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"INVALID_FIELD", codes.InvalidArgument, "the request has wrong fields", nil,
 			[]string{"canary.percent: 12.3456789 has more than four decimals", "canary.variable_overrides: name \"a b\" has a space"},
-			"canary start demo/canary --percent 12.3456789"},
+			"canary start demo/canary --percent 12.3456"},
 		{"INVALID_FIELD", codes.InvalidArgument, "the request has bad fields: api_id: \"BAD\" must have lower-case letters", nil,
 			[]string{"api_id: \"BAD\" must have lower-case letters"}, "api create BAD"},
 		{"PROPOSAL_TOO_LARGE", codes.InvalidArgument, "the change is too large", map[string]string{"size": "600000", "limit": "524288"}, nil,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +18,18 @@ import (
 // percentFlag is a share of requests in percent, typed with or without the sign.
 type percentFlag float64
 
+// percentSteps is how finely one percent of the requests is told apart: shares are
+// kept in parts per million.
+const percentSteps = 10_000
+
 func (p *percentFlag) Set(text string) error {
 	v, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(text, "%")), 64)
 	// NaN fails every comparison, so the range is asked for, not its opposite.
 	if err != nil || !(v >= 0 && v <= 100) {
 		return errors.New("a percentage is a number from 0 to 100, such as 50, 12.5 or 12.5%")
+	}
+	if steps := v * percentSteps; math.Abs(steps-math.Round(steps)) > 1e-6 {
+		return fmt.Errorf("a percentage has at most four decimals, such as %.4f", v)
 	}
 	*p = percentFlag(v)
 	return nil

@@ -116,6 +116,7 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 		if done.before, done.after, done.Outcome, err = c.store.Preview(ctx, cmd); err != nil {
 			return changed{}, err
 		}
+		done.Version = store.Version{} // nobody can wait for what was not done
 	} else {
 		if id := req.GetRequestId(); id != "" {
 			sum, err := fingerprint(method, req)

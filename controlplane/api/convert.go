@@ -20,6 +20,9 @@ func fromVersion(v *fifev1.Version) store.Version {
 }
 
 func toVersion(v store.Version) *fifev1.Version {
+	if v == (store.Version{}) {
+		return nil
+	}
 	return &fifev1.Version{Epoch: v.Epoch, Index: v.Index}
 }
 

@@ -197,6 +197,9 @@ func (s *Store) Age() time.Duration {
 	return time.Since(s.raft.LastContact())
 }
 
+// LastIndex returns the index of the last entry in this node's log.
+func (s *Store) LastIndex() uint64 { return s.raft.LastIndex() }
+
 // HandOver gives leadership to another voter, if this node leads and there is
 // one, so that the cluster need not wait for an election when the node stops. It
 // is a courtesy: if it fails, an election follows.

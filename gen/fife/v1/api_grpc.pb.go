@@ -45,20 +45,30 @@ const (
 //     and nothing is done twice. The same id with other contents is refused
 //     with INVALID_ARGUMENT and REQUEST_ID_REUSED. Ids are remembered for an
 //     hour, the newest 10,000 of them.
-//   - `validate_only` says what the call would answer and changes nothing.
+//   - `validate_only` says what the call would answer, but for the version, and
+//     changes nothing.
+//   - A cluster holds at most 1,000 APIs, an API 100 stages and 1,000 deployments;
+//     one more is refused with RESOURCE_EXHAUSTED and LIMIT_REACHED, and so is a
+//     change of over 512 KiB and a deployment of over 16 MiB. While the leader's disk
+//     is nearly full every change is refused with RESOURCE_EXHAUSTED and DISK_FULL;
+//     while a node's build could not read it, with FAILED_PRECONDITION and
+//     NOT_SUPPORTED.
+//   - Without a leader a call ends in UNAVAILABLE with NO_LEADER after ten seconds:
+//     nothing was done.
 //   - A refused call changes nothing. A call that ends in UNKNOWN with
 //     OUTCOME_UNKNOWN may or may not have been carried out: repeat it with the
 //     same request_id to find out.
 type ApiServiceClient interface {
-	// CreateApi makes an API with an empty draft. ALREADY_EXISTS if the name is
-	// taken.
+	// CreateApi makes an API with an empty draft. ALREADY_EXISTS if the name or a
+	// host is taken.
 	CreateApi(ctx context.Context, in *CreateApiRequest, opts ...grpc.CallOption) (*CreateApiResponse, error)
 	// GetApi returns one API, without its routes. NOT_FOUND if there is none.
 	GetApi(ctx context.Context, in *GetApiRequest, opts ...grpc.CallOption) (*GetApiResponse, error)
 	// ListApis returns APIs in name order.
 	ListApis(ctx context.Context, in *ListApisRequest, opts ...grpc.CallOption) (*ListApisResponse, error)
 	// UpdateApi changes the fields that update_mask names: `description`,
-	// `hosts`, `default_timeout`, `binary_media_types`. Hosts take effect on
+	// `hosts` (ALREADY_EXISTS if one is taken), `default_timeout`,
+	// `binary_media_types`. Hosts take effect on
 	// agents at once; the other two with the next deployment.
 	UpdateApi(ctx context.Context, in *UpdateApiRequest, opts ...grpc.CallOption) (*UpdateApiResponse, error)
 	// DeleteApi removes an API with its draft and deployments.
@@ -178,20 +188,30 @@ func (c *apiServiceClient) DeleteRoute(ctx context.Context, in *DeleteRouteReque
 //     and nothing is done twice. The same id with other contents is refused
 //     with INVALID_ARGUMENT and REQUEST_ID_REUSED. Ids are remembered for an
 //     hour, the newest 10,000 of them.
-//   - `validate_only` says what the call would answer and changes nothing.
+//   - `validate_only` says what the call would answer, but for the version, and
+//     changes nothing.
+//   - A cluster holds at most 1,000 APIs, an API 100 stages and 1,000 deployments;
+//     one more is refused with RESOURCE_EXHAUSTED and LIMIT_REACHED, and so is a
+//     change of over 512 KiB and a deployment of over 16 MiB. While the leader's disk
+//     is nearly full every change is refused with RESOURCE_EXHAUSTED and DISK_FULL;
+//     while a node's build could not read it, with FAILED_PRECONDITION and
+//     NOT_SUPPORTED.
+//   - Without a leader a call ends in UNAVAILABLE with NO_LEADER after ten seconds:
+//     nothing was done.
 //   - A refused call changes nothing. A call that ends in UNKNOWN with
 //     OUTCOME_UNKNOWN may or may not have been carried out: repeat it with the
 //     same request_id to find out.
 type ApiServiceServer interface {
-	// CreateApi makes an API with an empty draft. ALREADY_EXISTS if the name is
-	// taken.
+	// CreateApi makes an API with an empty draft. ALREADY_EXISTS if the name or a
+	// host is taken.
 	CreateApi(context.Context, *CreateApiRequest) (*CreateApiResponse, error)
 	// GetApi returns one API, without its routes. NOT_FOUND if there is none.
 	GetApi(context.Context, *GetApiRequest) (*GetApiResponse, error)
 	// ListApis returns APIs in name order.
 	ListApis(context.Context, *ListApisRequest) (*ListApisResponse, error)
 	// UpdateApi changes the fields that update_mask names: `description`,
-	// `hosts`, `default_timeout`, `binary_media_types`. Hosts take effect on
+	// `hosts` (ALREADY_EXISTS if one is taken), `default_timeout`,
+	// `binary_media_types`. Hosts take effect on
 	// agents at once; the other two with the next deployment.
 	UpdateApi(context.Context, *UpdateApiRequest) (*UpdateApiResponse, error)
 	// DeleteApi removes an API with its draft and deployments.
