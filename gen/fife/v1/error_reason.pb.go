@@ -83,6 +83,12 @@ const (
 	ErrorReason_ERROR_REASON_OTHER_CLUSTER ErrorReason = 24
 	// FAILED_PRECONDITION: a node runs a build that could not read the change.
 	ErrorReason_ERROR_REASON_NOT_SUPPORTED ErrorReason = 25
+	// FAILED_PRECONDITION: the stage has an open promotion; wait for its end, or abort
+	// it. `resource`, `promotion` (its number), `state`.
+	ErrorReason_ERROR_REASON_PROMOTION_OPEN ErrorReason = 26
+	// FAILED_PRECONDITION: the stage has no promotion in a state that allows the call.
+	// `resource`.
+	ErrorReason_ERROR_REASON_NO_PROMOTION ErrorReason = 27
 )
 
 // Enum value maps for ErrorReason.
@@ -114,6 +120,8 @@ var (
 		23: "ERROR_REASON_DISK_FULL",
 		24: "ERROR_REASON_OTHER_CLUSTER",
 		25: "ERROR_REASON_NOT_SUPPORTED",
+		26: "ERROR_REASON_PROMOTION_OPEN",
+		27: "ERROR_REASON_NO_PROMOTION",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -142,6 +150,8 @@ var (
 		"ERROR_REASON_DISK_FULL":          23,
 		"ERROR_REASON_OTHER_CLUSTER":      24,
 		"ERROR_REASON_NOT_SUPPORTED":      25,
+		"ERROR_REASON_PROMOTION_OPEN":     26,
+		"ERROR_REASON_NO_PROMOTION":       27,
 	}
 )
 
@@ -176,7 +186,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xc0\x06\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x80\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -204,7 +214,9 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x16ERROR_REASON_NOT_EMPTY\x10\x16\x12\x1a\n" +
 	"\x16ERROR_REASON_DISK_FULL\x10\x17\x12\x1e\n" +
 	"\x1aERROR_REASON_OTHER_CLUSTER\x10\x18\x12\x1e\n" +
-	"\x1aERROR_REASON_NOT_SUPPORTED\x10\x19B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1aERROR_REASON_NOT_SUPPORTED\x10\x19\x12\x1f\n" +
+	"\x1bERROR_REASON_PROMOTION_OPEN\x10\x1a\x12\x1d\n" +
+	"\x19ERROR_REASON_NO_PROMOTION\x10\x1bB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Agent is one connected agent.
+// Agent is one agent.
 type Agent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, `agents/{agent}`.
@@ -46,7 +46,14 @@ type Agent struct {
 	// Build of the agent.
 	Build string `protobuf:"bytes,9,opt,name=build,proto3" json:"build,omitempty"`
 	// Ids of the APIs it asked for; empty means all.
-	Apis          []string `protobuf:"bytes,10,rep,name=apis,proto3" json:"apis,omitempty"`
+	Apis []string `protobuf:"bytes,10,rep,name=apis,proto3" json:"apis,omitempty"`
+	// Whether it holds no stream to any node that was asked: all that is known then
+	// are its name and labels.
+	Absent bool `protobuf:"varint,11,opt,name=absent,proto3" json:"absent,omitempty"`
+	// How much longer its lease lasts by its node's clock; unset without one.
+	Lease *durationpb.Duration `protobuf:"bytes,12,opt,name=lease,proto3" json:"lease,omitempty"`
+	// Why its last Renew was not answered with a lease; empty if it was.
+	LeaseDenied   string `protobuf:"bytes,13,opt,name=lease_denied,json=leaseDenied,proto3" json:"lease_denied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -151,6 +158,27 @@ func (x *Agent) GetApis() []string {
 	return nil
 }
 
+func (x *Agent) GetAbsent() bool {
+	if x != nil {
+		return x.Absent
+	}
+	return false
+}
+
+func (x *Agent) GetLease() *durationpb.Duration {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *Agent) GetLeaseDenied() string {
+	if x != nil {
+		return x.LeaseDenied
+	}
+	return ""
+}
+
 // Nack is an agent's refusal of a version.
 type Nack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -215,6 +243,107 @@ func (x *Nack) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// GetAgentRequest is the request of GetAgent.
+type GetAgentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `agents/{agent}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAgentRequest) Reset() {
+	*x = GetAgentRequest{}
+	mi := &file_fife_v1_fleet_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAgentRequest) ProtoMessage() {}
+
+func (x *GetAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_fleet_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAgentRequest.ProtoReflect.Descriptor instead.
+func (*GetAgentRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetAgentRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// GetAgentResponse is the response of GetAgent.
+type GetAgentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	Agent *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Ids of nodes that did not answer: an agent that is absent may be theirs.
+	UnreachableNodes []string `protobuf:"bytes,2,rep,name=unreachable_nodes,json=unreachableNodes,proto3" json:"unreachable_nodes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *GetAgentResponse) Reset() {
+	*x = GetAgentResponse{}
+	mi := &file_fife_v1_fleet_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAgentResponse) ProtoMessage() {}
+
+func (x *GetAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_fleet_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAgentResponse.ProtoReflect.Descriptor instead.
+func (*GetAgentResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetAgentResponse) GetAgent() *Agent {
+	if x != nil {
+		return x.Agent
+	}
+	return nil
+}
+
+func (x *GetAgentResponse) GetUnreachableNodes() []string {
+	if x != nil {
+		return x.UnreachableNodes
+	}
+	return nil
+}
+
 // ListAgentsRequest is the request of ListAgents.
 type ListAgentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -230,7 +359,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fife_v1_fleet_proto_msgTypes[2]
+	mi := &file_fife_v1_fleet_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +371,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_fleet_proto_msgTypes[2]
+	mi := &file_fife_v1_fleet_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +384,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{2}
+	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListAgentsRequest) GetPageSize() int32 {
@@ -294,7 +423,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fife_v1_fleet_proto_msgTypes[3]
+	mi := &file_fife_v1_fleet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +435,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_fleet_proto_msgTypes[3]
+	mi := &file_fife_v1_fleet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +448,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{3}
+	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -359,7 +488,7 @@ type WaitForVersionRequest struct {
 
 func (x *WaitForVersionRequest) Reset() {
 	*x = WaitForVersionRequest{}
-	mi := &file_fife_v1_fleet_proto_msgTypes[4]
+	mi := &file_fife_v1_fleet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +500,7 @@ func (x *WaitForVersionRequest) String() string {
 func (*WaitForVersionRequest) ProtoMessage() {}
 
 func (x *WaitForVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_fleet_proto_msgTypes[4]
+	mi := &file_fife_v1_fleet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +513,7 @@ func (x *WaitForVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForVersionRequest.ProtoReflect.Descriptor instead.
 func (*WaitForVersionRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{4}
+	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *WaitForVersionRequest) GetVersion() *Version {
@@ -432,7 +561,7 @@ type WaitForVersionResponse struct {
 
 func (x *WaitForVersionResponse) Reset() {
 	*x = WaitForVersionResponse{}
-	mi := &file_fife_v1_fleet_proto_msgTypes[5]
+	mi := &file_fife_v1_fleet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +573,7 @@ func (x *WaitForVersionResponse) String() string {
 func (*WaitForVersionResponse) ProtoMessage() {}
 
 func (x *WaitForVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_fleet_proto_msgTypes[5]
+	mi := &file_fife_v1_fleet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +586,7 @@ func (x *WaitForVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForVersionResponse.ProtoReflect.Descriptor instead.
 func (*WaitForVersionResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_fife_v1_fleet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WaitForVersionResponse) GetTotal() int32 {
@@ -513,7 +642,7 @@ var File_fife_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_fife_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x13fife/v1/fleet.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x03\n" +
+	"\x13fife/v1/fleet.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x04\n" +
 	"\x05Agent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1a.fife.v1.Agent.LabelsEntryR\x06labels\x12\x18\n" +
@@ -525,14 +654,22 @@ const file_fife_v1_fleet_proto_rawDesc = "" +
 	"\tlast_nack\x18\b \x01(\v2\r.fife.v1.NackR\blastNack\x12\x14\n" +
 	"\x05build\x18\t \x01(\tR\x05build\x12\x12\n" +
 	"\x04apis\x18\n" +
-	" \x03(\tR\x04apis\x1a9\n" +
+	" \x03(\tR\x04apis\x12\x16\n" +
+	"\x06absent\x18\v \x01(\bR\x06absent\x12/\n" +
+	"\x05lease\x18\f \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12!\n" +
+	"\flease_denied\x18\r \x01(\tR\vleaseDenied\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"z\n" +
 	"\x04Nack\x12*\n" +
 	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"c\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"%\n" +
+	"\x0fGetAgentRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"e\n" +
+	"\x10GetAgentResponse\x12$\n" +
+	"\x05agent\x18\x01 \x01(\v2\x0e.fife.v1.AgentR\x05agent\x12+\n" +
+	"\x11unreachable_nodes\x18\x02 \x03(\tR\x10unreachableNodes\"c\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -553,10 +690,11 @@ const file_fife_v1_fleet_proto_rawDesc = "" +
 	"\arefused\x18\x04 \x03(\v2\x0e.fife.v1.AgentR\arefused\x12\x12\n" +
 	"\x04done\x18\x05 \x01(\bR\x04done\x123\n" +
 	"\aelapsed\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12+\n" +
-	"\x11unreachable_nodes\x18\a \x03(\tR\x10unreachableNodes2\xaa\x01\n" +
+	"\x11unreachable_nodes\x18\a \x03(\tR\x10unreachableNodes2\xeb\x01\n" +
 	"\fFleetService\x12E\n" +
 	"\n" +
-	"ListAgents\x12\x1a.fife.v1.ListAgentsRequest\x1a\x1b.fife.v1.ListAgentsResponse\x12S\n" +
+	"ListAgents\x12\x1a.fife.v1.ListAgentsRequest\x1a\x1b.fife.v1.ListAgentsResponse\x12?\n" +
+	"\bGetAgent\x12\x18.fife.v1.GetAgentRequest\x1a\x19.fife.v1.GetAgentResponse\x12S\n" +
 	"\x0eWaitForVersion\x12\x1e.fife.v1.WaitForVersionRequest\x1a\x1f.fife.v1.WaitForVersionResponse0\x01B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
@@ -571,40 +709,46 @@ func file_fife_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_fife_v1_fleet_proto_rawDescData
 }
 
-var file_fife_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_fife_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_fife_v1_fleet_proto_goTypes = []any{
 	(*Agent)(nil),                  // 0: fife.v1.Agent
 	(*Nack)(nil),                   // 1: fife.v1.Nack
-	(*ListAgentsRequest)(nil),      // 2: fife.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),     // 3: fife.v1.ListAgentsResponse
-	(*WaitForVersionRequest)(nil),  // 4: fife.v1.WaitForVersionRequest
-	(*WaitForVersionResponse)(nil), // 5: fife.v1.WaitForVersionResponse
-	nil,                            // 6: fife.v1.Agent.LabelsEntry
-	(*timestamppb.Timestamp)(nil),  // 7: google.protobuf.Timestamp
-	(*Version)(nil),                // 8: fife.v1.Version
-	(*durationpb.Duration)(nil),    // 9: google.protobuf.Duration
+	(*GetAgentRequest)(nil),        // 2: fife.v1.GetAgentRequest
+	(*GetAgentResponse)(nil),       // 3: fife.v1.GetAgentResponse
+	(*ListAgentsRequest)(nil),      // 4: fife.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),     // 5: fife.v1.ListAgentsResponse
+	(*WaitForVersionRequest)(nil),  // 6: fife.v1.WaitForVersionRequest
+	(*WaitForVersionResponse)(nil), // 7: fife.v1.WaitForVersionResponse
+	nil,                            // 8: fife.v1.Agent.LabelsEntry
+	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
+	(*Version)(nil),                // 10: fife.v1.Version
+	(*durationpb.Duration)(nil),    // 11: google.protobuf.Duration
 }
 var file_fife_v1_fleet_proto_depIdxs = []int32{
-	6,  // 0: fife.v1.Agent.labels:type_name -> fife.v1.Agent.LabelsEntry
-	7,  // 1: fife.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
-	8,  // 2: fife.v1.Agent.applied:type_name -> fife.v1.Version
-	7,  // 3: fife.v1.Agent.applied_time:type_name -> google.protobuf.Timestamp
+	8,  // 0: fife.v1.Agent.labels:type_name -> fife.v1.Agent.LabelsEntry
+	9,  // 1: fife.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
+	10, // 2: fife.v1.Agent.applied:type_name -> fife.v1.Version
+	9,  // 3: fife.v1.Agent.applied_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: fife.v1.Agent.last_nack:type_name -> fife.v1.Nack
-	8,  // 5: fife.v1.Nack.version:type_name -> fife.v1.Version
-	7,  // 6: fife.v1.Nack.time:type_name -> google.protobuf.Timestamp
-	0,  // 7: fife.v1.ListAgentsResponse.agents:type_name -> fife.v1.Agent
-	8,  // 8: fife.v1.WaitForVersionRequest.version:type_name -> fife.v1.Version
-	0,  // 9: fife.v1.WaitForVersionResponse.refused:type_name -> fife.v1.Agent
-	9,  // 10: fife.v1.WaitForVersionResponse.elapsed:type_name -> google.protobuf.Duration
-	2,  // 11: fife.v1.FleetService.ListAgents:input_type -> fife.v1.ListAgentsRequest
-	4,  // 12: fife.v1.FleetService.WaitForVersion:input_type -> fife.v1.WaitForVersionRequest
-	3,  // 13: fife.v1.FleetService.ListAgents:output_type -> fife.v1.ListAgentsResponse
-	5,  // 14: fife.v1.FleetService.WaitForVersion:output_type -> fife.v1.WaitForVersionResponse
-	13, // [13:15] is the sub-list for method output_type
-	11, // [11:13] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 5: fife.v1.Agent.lease:type_name -> google.protobuf.Duration
+	10, // 6: fife.v1.Nack.version:type_name -> fife.v1.Version
+	9,  // 7: fife.v1.Nack.time:type_name -> google.protobuf.Timestamp
+	0,  // 8: fife.v1.GetAgentResponse.agent:type_name -> fife.v1.Agent
+	0,  // 9: fife.v1.ListAgentsResponse.agents:type_name -> fife.v1.Agent
+	10, // 10: fife.v1.WaitForVersionRequest.version:type_name -> fife.v1.Version
+	0,  // 11: fife.v1.WaitForVersionResponse.refused:type_name -> fife.v1.Agent
+	11, // 12: fife.v1.WaitForVersionResponse.elapsed:type_name -> google.protobuf.Duration
+	4,  // 13: fife.v1.FleetService.ListAgents:input_type -> fife.v1.ListAgentsRequest
+	2,  // 14: fife.v1.FleetService.GetAgent:input_type -> fife.v1.GetAgentRequest
+	6,  // 15: fife.v1.FleetService.WaitForVersion:input_type -> fife.v1.WaitForVersionRequest
+	5,  // 16: fife.v1.FleetService.ListAgents:output_type -> fife.v1.ListAgentsResponse
+	3,  // 17: fife.v1.FleetService.GetAgent:output_type -> fife.v1.GetAgentResponse
+	7,  // 18: fife.v1.FleetService.WaitForVersion:output_type -> fife.v1.WaitForVersionResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_fleet_proto_init() }
@@ -619,7 +763,7 @@ func file_fife_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_fleet_proto_rawDesc), len(file_fife_v1_fleet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	FleetService_ListAgents_FullMethodName     = "/fife.v1.FleetService/ListAgents"
+	FleetService_GetAgent_FullMethodName       = "/fife.v1.FleetService/GetAgent"
 	FleetService_WaitForVersion_FullMethodName = "/fife.v1.FleetService/WaitForVersion"
 )
 
@@ -29,9 +30,13 @@ const (
 //
 // FleetService shows the agents. Any node answers for all nodes.
 type FleetServiceClient interface {
-	// ListAgents returns the agents that hold a stream now, in id order. Nodes
-	// that could not be asked are named in unreachable_nodes.
+	// ListAgents returns the agents on the record in id order: those that hold a
+	// stream now, and those that have not for less than the time after which a
+	// cluster forgets agents (one hour, unless set otherwise). Nodes that could not be
+	// asked are named in unreachable_nodes.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
+	// GetAgent returns one agent. NOT_FOUND if it is not on the record.
+	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
 	// WaitForVersion streams how far the connected agents have come to a
 	// version, at every change and once a second, and ends when all of them have
 	// applied it. An agent that refused it keeps the stream open until it
@@ -51,6 +56,16 @@ func (c *fleetServiceClient) ListAgents(ctx context.Context, in *ListAgentsReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAgentsResponse)
 	err := c.cc.Invoke(ctx, FleetService_ListAgents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fleetServiceClient) GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetAgentResponse)
+	err := c.cc.Invoke(ctx, FleetService_GetAgent_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +97,13 @@ type FleetService_WaitForVersionClient = grpc.ServerStreamingClient[WaitForVersi
 //
 // FleetService shows the agents. Any node answers for all nodes.
 type FleetServiceServer interface {
-	// ListAgents returns the agents that hold a stream now, in id order. Nodes
-	// that could not be asked are named in unreachable_nodes.
+	// ListAgents returns the agents on the record in id order: those that hold a
+	// stream now, and those that have not for less than the time after which a
+	// cluster forgets agents (one hour, unless set otherwise). Nodes that could not be
+	// asked are named in unreachable_nodes.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
+	// GetAgent returns one agent. NOT_FOUND if it is not on the record.
+	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
 	// WaitForVersion streams how far the connected agents have come to a
 	// version, at every change and once a second, and ends when all of them have
 	// applied it. An agent that refused it keeps the stream open until it
@@ -102,6 +121,9 @@ type UnimplementedFleetServiceServer struct{}
 
 func (UnimplementedFleetServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
+}
+func (UnimplementedFleetServiceServer) GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetAgent not implemented")
 }
 func (UnimplementedFleetServiceServer) WaitForVersion(*WaitForVersionRequest, grpc.ServerStreamingServer[WaitForVersionResponse]) error {
 	return status.Error(codes.Unimplemented, "method WaitForVersion not implemented")
@@ -145,6 +167,24 @@ func _FleetService_ListAgents_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_GetAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).GetAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_GetAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).GetAgent(ctx, req.(*GetAgentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _FleetService_WaitForVersion_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WaitForVersionRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -166,6 +206,10 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAgents",
 			Handler:    _FleetService_ListAgents_Handler,
+		},
+		{
+			MethodName: "GetAgent",
+			Handler:    _FleetService_GetAgent_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

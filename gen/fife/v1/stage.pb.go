@@ -9,6 +9,7 @@ package fifev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -22,6 +23,242 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// StalePolicy says what an agent without a lease does with a stage.
+type StalePolicy int32
+
+const (
+	// The same as SERVE_STALE.
+	StalePolicy_STALE_POLICY_UNSPECIFIED StalePolicy = 0
+	// Routes by what it has.
+	StalePolicy_STALE_POLICY_SERVE_STALE StalePolicy = 1
+	// Answers 503, so that nobody is served by what may be old.
+	StalePolicy_STALE_POLICY_FAIL_CLOSED StalePolicy = 2
+)
+
+// Enum value maps for StalePolicy.
+var (
+	StalePolicy_name = map[int32]string{
+		0: "STALE_POLICY_UNSPECIFIED",
+		1: "STALE_POLICY_SERVE_STALE",
+		2: "STALE_POLICY_FAIL_CLOSED",
+	}
+	StalePolicy_value = map[string]int32{
+		"STALE_POLICY_UNSPECIFIED": 0,
+		"STALE_POLICY_SERVE_STALE": 1,
+		"STALE_POLICY_FAIL_CLOSED": 2,
+	}
+)
+
+func (x StalePolicy) Enum() *StalePolicy {
+	p := new(StalePolicy)
+	*p = x
+	return p
+}
+
+func (x StalePolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StalePolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_stage_proto_enumTypes[0].Descriptor()
+}
+
+func (StalePolicy) Type() protoreflect.EnumType {
+	return &file_fife_v1_stage_proto_enumTypes[0]
+}
+
+func (x StalePolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StalePolicy.Descriptor instead.
+func (StalePolicy) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{0}
+}
+
+// SyncMode says how agents change over in a promotion.
+type SyncMode int32
+
+const (
+	// The same as VERSION.
+	SyncMode_SYNC_MODE_UNSPECIFIED SyncMode = 0
+	// Each when it learns that the promotion is committed.
+	SyncMode_SYNC_MODE_VERSION SyncMode = 1
+	// All at a time that the leader sets when it commits the promotion.
+	SyncMode_SYNC_MODE_TIMED SyncMode = 2
+	// Wave by wave. Set by the stage's waves, not by the caller.
+	SyncMode_SYNC_MODE_WAVES SyncMode = 3
+)
+
+// Enum value maps for SyncMode.
+var (
+	SyncMode_name = map[int32]string{
+		0: "SYNC_MODE_UNSPECIFIED",
+		1: "SYNC_MODE_VERSION",
+		2: "SYNC_MODE_TIMED",
+		3: "SYNC_MODE_WAVES",
+	}
+	SyncMode_value = map[string]int32{
+		"SYNC_MODE_UNSPECIFIED": 0,
+		"SYNC_MODE_VERSION":     1,
+		"SYNC_MODE_TIMED":       2,
+		"SYNC_MODE_WAVES":       3,
+	}
+)
+
+func (x SyncMode) Enum() *SyncMode {
+	p := new(SyncMode)
+	*p = x
+	return p
+}
+
+func (x SyncMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SyncMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_stage_proto_enumTypes[1].Descriptor()
+}
+
+func (SyncMode) Type() protoreflect.EnumType {
+	return &file_fife_v1_stage_proto_enumTypes[1]
+}
+
+func (x SyncMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SyncMode.Descriptor instead.
+func (SyncMode) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{1}
+}
+
+// TimeoutPolicy says what happens if agents are not prepared by the deadline.
+type TimeoutPolicy int32
+
+const (
+	// The same as ABORT.
+	TimeoutPolicy_TIMEOUT_POLICY_UNSPECIFIED TimeoutPolicy = 0
+	// The promotion is aborted.
+	TimeoutPolicy_TIMEOUT_POLICY_ABORT TimeoutPolicy = 1
+	// It waits on.
+	TimeoutPolicy_TIMEOUT_POLICY_WAIT TimeoutPolicy = 2
+	// Their leases are denied; once these have run out it is committed without them.
+	TimeoutPolicy_TIMEOUT_POLICY_FENCE TimeoutPolicy = 3
+)
+
+// Enum value maps for TimeoutPolicy.
+var (
+	TimeoutPolicy_name = map[int32]string{
+		0: "TIMEOUT_POLICY_UNSPECIFIED",
+		1: "TIMEOUT_POLICY_ABORT",
+		2: "TIMEOUT_POLICY_WAIT",
+		3: "TIMEOUT_POLICY_FENCE",
+	}
+	TimeoutPolicy_value = map[string]int32{
+		"TIMEOUT_POLICY_UNSPECIFIED": 0,
+		"TIMEOUT_POLICY_ABORT":       1,
+		"TIMEOUT_POLICY_WAIT":        2,
+		"TIMEOUT_POLICY_FENCE":       3,
+	}
+)
+
+func (x TimeoutPolicy) Enum() *TimeoutPolicy {
+	p := new(TimeoutPolicy)
+	*p = x
+	return p
+}
+
+func (x TimeoutPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TimeoutPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_stage_proto_enumTypes[2].Descriptor()
+}
+
+func (TimeoutPolicy) Type() protoreflect.EnumType {
+	return &file_fife_v1_stage_proto_enumTypes[2]
+}
+
+func (x TimeoutPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TimeoutPolicy.Descriptor instead.
+func (TimeoutPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{2}
+}
+
+// States of a promotion.
+type Promotion_State int32
+
+const (
+	// Never used.
+	Promotion_STATE_UNSPECIFIED Promotion_State = 0
+	// Agents are getting it ready; all route by what was before.
+	Promotion_STATE_PREPARING Promotion_State = 1
+	// The agents of the waves reached route by it.
+	Promotion_STATE_ROLLING Promotion_State = 2
+	// As ROLLING, but it goes on only if told to.
+	Promotion_STATE_HALTED Promotion_State = 3
+	// It is decided: agents change over, or will at flip_time.
+	Promotion_STATE_COMMITTED Promotion_State = 4
+	// No agent with a lease routes by what was before.
+	Promotion_STATE_COMPLETE Promotion_State = 5
+	// All agents route by what was before.
+	Promotion_STATE_ABORTED Promotion_State = 6
+)
+
+// Enum value maps for Promotion_State.
+var (
+	Promotion_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_PREPARING",
+		2: "STATE_ROLLING",
+		3: "STATE_HALTED",
+		4: "STATE_COMMITTED",
+		5: "STATE_COMPLETE",
+		6: "STATE_ABORTED",
+	}
+	Promotion_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_PREPARING":   1,
+		"STATE_ROLLING":     2,
+		"STATE_HALTED":      3,
+		"STATE_COMMITTED":   4,
+		"STATE_COMPLETE":    5,
+		"STATE_ABORTED":     6,
+	}
+)
+
+func (x Promotion_State) Enum() *Promotion_State {
+	p := new(Promotion_State)
+	*p = x
+	return p
+}
+
+func (x Promotion_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Promotion_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_stage_proto_enumTypes[3].Descriptor()
+}
+
+func (Promotion_State) Type() protoreflect.EnumType {
+	return &file_fife_v1_stage_proto_enumTypes[3]
+}
+
+func (x Promotion_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Promotion_State.Descriptor instead.
+func (Promotion_State) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{3, 0}
+}
 
 // Stage is a named place where an API is served, at `/{stage}/...` on every
 // agent.
@@ -53,7 +290,18 @@ type Stage struct {
 	// Output only. When the stage was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Output only. When the stage was last changed.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// What agents do with the stage once they have lost touch with the control plane
+	// and their lease has run out.
+	StalePolicy StalePolicy `protobuf:"varint,12,opt,name=stale_policy,json=stalePolicy,proto3,enum=fife.v1.StalePolicy" json:"stale_policy,omitempty"`
+	// Whether a client that brings back the X-Fife-Version it was last answered with
+	// is never answered by an older promotion, on any agent that holds it ready.
+	ConsistentClients bool `protobuf:"varint,13,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
+	// The order in which a promotion reaches the agents, at most 20 waves; after the
+	// last of them it reaches all. Empty means all at once.
+	Waves []*Wave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
+	// Output only. The open promotion, or the last one.
+	Promotion     *Promotion `protobuf:"bytes,15,opt,name=promotion,proto3" json:"promotion,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +413,525 @@ func (x *Stage) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Stage) GetStalePolicy() StalePolicy {
+	if x != nil {
+		return x.StalePolicy
+	}
+	return StalePolicy_STALE_POLICY_UNSPECIFIED
+}
+
+func (x *Stage) GetConsistentClients() bool {
+	if x != nil {
+		return x.ConsistentClients
+	}
+	return false
+}
+
+func (x *Stage) GetWaves() []*Wave {
+	if x != nil {
+		return x.Waves
+	}
+	return nil
+}
+
+func (x *Stage) GetPromotion() *Promotion {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
+}
+
+// Wave selects agents that a promotion reaches together, beside those of the waves
+// before it.
+type Wave struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one selection.
+	//
+	// Types that are valid to be assigned to Selection:
+	//
+	//	*Wave_OnePerLabel
+	//	*Wave_Labels
+	//	*Wave_Percent
+	Selection isWave_Selection `protobuf_oneof:"selection"`
+	// How long the promotion stays here once all of the wave have applied it without
+	// a refusal, at most 24 hours.
+	Dwell         *durationpb.Duration `protobuf:"bytes,4,opt,name=dwell,proto3" json:"dwell,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wave) Reset() {
+	*x = Wave{}
+	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wave) ProtoMessage() {}
+
+func (x *Wave) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wave.ProtoReflect.Descriptor instead.
+func (*Wave) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Wave) GetSelection() isWave_Selection {
+	if x != nil {
+		return x.Selection
+	}
+	return nil
+}
+
+func (x *Wave) GetOnePerLabel() string {
+	if x != nil {
+		if x, ok := x.Selection.(*Wave_OnePerLabel); ok {
+			return x.OnePerLabel
+		}
+	}
+	return ""
+}
+
+func (x *Wave) GetLabels() *AgentLabels {
+	if x != nil {
+		if x, ok := x.Selection.(*Wave_Labels); ok {
+			return x.Labels
+		}
+	}
+	return nil
+}
+
+func (x *Wave) GetPercent() float64 {
+	if x != nil {
+		if x, ok := x.Selection.(*Wave_Percent); ok {
+			return x.Percent
+		}
+	}
+	return 0
+}
+
+func (x *Wave) GetDwell() *durationpb.Duration {
+	if x != nil {
+		return x.Dwell
+	}
+	return nil
+}
+
+type isWave_Selection interface {
+	isWave_Selection()
+}
+
+type Wave_OnePerLabel struct {
+	// One agent for each value of this label.
+	OnePerLabel string `protobuf:"bytes,1,opt,name=one_per_label,json=onePerLabel,proto3,oneof"`
+}
+
+type Wave_Labels struct {
+	// The agents that have all of these labels.
+	Labels *AgentLabels `protobuf:"bytes,2,opt,name=labels,proto3,oneof"`
+}
+
+type Wave_Percent struct {
+	// This share of the agents, above 0 and up to 100.
+	Percent float64 `protobuf:"fixed64,3,opt,name=percent,proto3,oneof"`
+}
+
+func (*Wave_OnePerLabel) isWave_Selection() {}
+
+func (*Wave_Labels) isWave_Selection() {}
+
+func (*Wave_Percent) isWave_Selection() {}
+
+// AgentLabels selects agents by their labels.
+type AgentLabels struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At least one.
+	Labels        map[string]string `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentLabels) Reset() {
+	*x = AgentLabels{}
+	mi := &file_fife_v1_stage_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentLabels) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentLabels) ProtoMessage() {}
+
+func (x *AgentLabels) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentLabels.ProtoReflect.Descriptor instead.
+func (*AgentLabels) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AgentLabels) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// Promotion is a promotion that takes more than one step.
+type Promotion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number: the index of the change that opened it.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Where it is.
+	State Promotion_State `protobuf:"varint,2,opt,name=state,proto3,enum=fife.v1.Promotion_State" json:"state,omitempty"`
+	// How agents change over.
+	Mode SyncMode `protobuf:"varint,3,opt,name=mode,proto3,enum=fife.v1.SyncMode" json:"mode,omitempty"`
+	// What happens at the deadline.
+	OnTimeout TimeoutPolicy `protobuf:"varint,4,opt,name=on_timeout,json=onTimeout,proto3,enum=fife.v1.TimeoutPolicy" json:"on_timeout,omitempty"`
+	// When it was opened.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// By when all agents must be prepared; unset in waves.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// What it leads to.
+	Config *StageConfig `protobuf:"bytes,7,opt,name=config,proto3" json:"config,omitempty"`
+	// The version in which it was committed; unset before.
+	Committed *Version `protobuf:"bytes,8,opt,name=committed,proto3" json:"committed,omitempty"`
+	// When agents change over, by the leader's clock; TIMED only.
+	FlipTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=flip_time,json=flipTime,proto3" json:"flip_time,omitempty"`
+	// When it was completed or aborted.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Why it was aborted or has halted.
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many waves it has reached; WAVES only.
+	WavesReached int32 `protobuf:"varint,12,opt,name=waves_reached,json=wavesReached,proto3" json:"waves_reached,omitempty"`
+	// Whether agents that are not prepared have been denied their leases.
+	Fenced bool `protobuf:"varint,13,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	// What was found when it was committed and completed.
+	Report        *PromotionReport `protobuf:"bytes,14,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Promotion) Reset() {
+	*x = Promotion{}
+	mi := &file_fife_v1_stage_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Promotion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Promotion) ProtoMessage() {}
+
+func (x *Promotion) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
+func (*Promotion) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Promotion) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Promotion) GetState() Promotion_State {
+	if x != nil {
+		return x.State
+	}
+	return Promotion_STATE_UNSPECIFIED
+}
+
+func (x *Promotion) GetMode() SyncMode {
+	if x != nil {
+		return x.Mode
+	}
+	return SyncMode_SYNC_MODE_UNSPECIFIED
+}
+
+func (x *Promotion) GetOnTimeout() TimeoutPolicy {
+	if x != nil {
+		return x.OnTimeout
+	}
+	return TimeoutPolicy_TIMEOUT_POLICY_UNSPECIFIED
+}
+
+func (x *Promotion) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Promotion) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Promotion) GetConfig() *StageConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *Promotion) GetCommitted() *Version {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
+}
+
+func (x *Promotion) GetFlipTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FlipTime
+	}
+	return nil
+}
+
+func (x *Promotion) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Promotion) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Promotion) GetWavesReached() int32 {
+	if x != nil {
+		return x.WavesReached
+	}
+	return 0
+}
+
+func (x *Promotion) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+func (x *Promotion) GetReport() *PromotionReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// PromotionReport is the evidence for a promotion. Agents are named by their ids, at
+// most 100 in each list.
+type PromotionReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agents on the record when it was committed.
+	Agents int32 `protobuf:"varint,1,opt,name=agents,proto3" json:"agents,omitempty"`
+	// Those of them that were prepared.
+	Prepared int32 `protobuf:"varint,2,opt,name=prepared,proto3" json:"prepared,omitempty"`
+	// Agents that were not prepared and whose leases were denied.
+	Fenced []string `protobuf:"bytes,3,rep,name=fenced,proto3" json:"fenced,omitempty"`
+	// Agents without a lease that may still route by what was before.
+	Stale []string `protobuf:"bytes,4,rep,name=stale,proto3" json:"stale,omitempty"`
+	// Agents that refused it.
+	Refused []string `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
+	// The longest time in which one agent used the new and another the old
+	// configuration, as the leader measured it.
+	Window *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
+	// How far agents may have been wrong about the leader's clock; TIMED only.
+	ClockError    *durationpb.Duration `protobuf:"bytes,7,opt,name=clock_error,json=clockError,proto3" json:"clock_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromotionReport) Reset() {
+	*x = PromotionReport{}
+	mi := &file_fife_v1_stage_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromotionReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromotionReport) ProtoMessage() {}
+
+func (x *PromotionReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
+func (*PromotionReport) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PromotionReport) GetAgents() int32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+func (x *PromotionReport) GetPrepared() int32 {
+	if x != nil {
+		return x.Prepared
+	}
+	return 0
+}
+
+func (x *PromotionReport) GetFenced() []string {
+	if x != nil {
+		return x.Fenced
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetStale() []string {
+	if x != nil {
+		return x.Stale
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetRefused() []string {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetClockError() *durationpb.Duration {
+	if x != nil {
+		return x.ClockError
+	}
+	return nil
+}
+
+// SyncOptions ask for a synchronised promotion: nobody routes by the new
+// configuration before everybody who may serve holds it ready.
+type SyncOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How agents change over; not WAVES.
+	Mode SyncMode `protobuf:"varint,1,opt,name=mode,proto3,enum=fife.v1.SyncMode" json:"mode,omitempty"`
+	// What happens at the deadline.
+	OnTimeout TimeoutPolicy `protobuf:"varint,2,opt,name=on_timeout,json=onTimeout,proto3,enum=fife.v1.TimeoutPolicy" json:"on_timeout,omitempty"`
+	// Time for all agents to get ready, 1 s to 10 min; unset means 30 s.
+	PrepareTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=prepare_timeout,json=prepareTimeout,proto3" json:"prepare_timeout,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SyncOptions) Reset() {
+	*x = SyncOptions{}
+	mi := &file_fife_v1_stage_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncOptions) ProtoMessage() {}
+
+func (x *SyncOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncOptions.ProtoReflect.Descriptor instead.
+func (*SyncOptions) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SyncOptions) GetMode() SyncMode {
+	if x != nil {
+		return x.Mode
+	}
+	return SyncMode_SYNC_MODE_UNSPECIFIED
+}
+
+func (x *SyncOptions) GetOnTimeout() TimeoutPolicy {
+	if x != nil {
+		return x.OnTimeout
+	}
+	return TimeoutPolicy_TIMEOUT_POLICY_UNSPECIFIED
+}
+
+func (x *SyncOptions) GetPrepareTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.PrepareTimeout
+	}
+	return nil
+}
+
 // Canary is a deployment on trial beside a stage's base.
 type Canary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -187,7 +954,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	mi := &file_fife_v1_stage_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -199,7 +966,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	mi := &file_fife_v1_stage_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -212,7 +979,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{1}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Canary) GetDeployment() string {
@@ -271,7 +1038,7 @@ type SplitPolicy struct {
 
 func (x *SplitPolicy) Reset() {
 	*x = SplitPolicy{}
-	mi := &file_fife_v1_stage_proto_msgTypes[2]
+	mi := &file_fife_v1_stage_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +1050,7 @@ func (x *SplitPolicy) String() string {
 func (*SplitPolicy) ProtoMessage() {}
 
 func (x *SplitPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[2]
+	mi := &file_fife_v1_stage_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +1063,7 @@ func (x *SplitPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitPolicy.ProtoReflect.Descriptor instead.
 func (*SplitPolicy) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{2}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SplitPolicy) GetStickyKey() *StickyKey {
@@ -345,7 +1112,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_v1_stage_proto_msgTypes[3]
+	mi := &file_fife_v1_stage_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +1124,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[3]
+	mi := &file_fife_v1_stage_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +1137,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{3}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -463,7 +1230,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_v1_stage_proto_msgTypes[4]
+	mi := &file_fife_v1_stage_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +1242,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[4]
+	mi := &file_fife_v1_stage_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +1255,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{4}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StageConfig) GetDeployment() string {
@@ -521,8 +1288,11 @@ type StageRevision struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Who made it; `anonymous` where callers have no identity.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	// The RPC that made it, for example `PromoteCanary`.
+	// The RPC that made it, for example `PromoteCanary`, or the step of a promotion,
+	// for example `CommitPromotion`.
 	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	// What else is to be said of it, for example that waves were skipped.
+	Note string `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`
 	// What was served before; unset for the first revision, and for the oldest
 	// kept one.
 	Before *StageConfig `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
@@ -534,7 +1304,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_v1_stage_proto_msgTypes[5]
+	mi := &file_fife_v1_stage_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +1316,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[5]
+	mi := &file_fife_v1_stage_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +1329,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{5}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StageRevision) GetRevision() uint64 {
@@ -586,6 +1356,13 @@ func (x *StageRevision) GetActor() string {
 func (x *StageRevision) GetMethod() string {
 	if x != nil {
 		return x.Method
+	}
+	return ""
+}
+
+func (x *StageRevision) GetNote() string {
+	if x != nil {
+		return x.Note
 	}
 	return ""
 }
@@ -623,7 +1400,7 @@ type StagePreview struct {
 
 func (x *StagePreview) Reset() {
 	*x = StagePreview{}
-	mi := &file_fife_v1_stage_proto_msgTypes[6]
+	mi := &file_fife_v1_stage_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +1412,7 @@ func (x *StagePreview) String() string {
 func (*StagePreview) ProtoMessage() {}
 
 func (x *StagePreview) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[6]
+	mi := &file_fife_v1_stage_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +1425,7 @@ func (x *StagePreview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagePreview.ProtoReflect.Descriptor instead.
 func (*StagePreview) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{6}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StagePreview) GetMovedPercent() float64 {
@@ -699,7 +1476,7 @@ type CreateStageRequest struct {
 
 func (x *CreateStageRequest) Reset() {
 	*x = CreateStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[7]
+	mi := &file_fife_v1_stage_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +1488,7 @@ func (x *CreateStageRequest) String() string {
 func (*CreateStageRequest) ProtoMessage() {}
 
 func (x *CreateStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[7]
+	mi := &file_fife_v1_stage_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +1501,7 @@ func (x *CreateStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStageRequest.ProtoReflect.Descriptor instead.
 func (*CreateStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{7}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateStageRequest) GetParent() string {
@@ -777,7 +1554,7 @@ type CreateStageResponse struct {
 
 func (x *CreateStageResponse) Reset() {
 	*x = CreateStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[8]
+	mi := &file_fife_v1_stage_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +1566,7 @@ func (x *CreateStageResponse) String() string {
 func (*CreateStageResponse) ProtoMessage() {}
 
 func (x *CreateStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[8]
+	mi := &file_fife_v1_stage_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +1579,7 @@ func (x *CreateStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStageResponse.ProtoReflect.Descriptor instead.
 func (*CreateStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{8}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateStageResponse) GetStage() *Stage {
@@ -839,7 +1616,7 @@ type GetStageRequest struct {
 
 func (x *GetStageRequest) Reset() {
 	*x = GetStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[9]
+	mi := &file_fife_v1_stage_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +1628,7 @@ func (x *GetStageRequest) String() string {
 func (*GetStageRequest) ProtoMessage() {}
 
 func (x *GetStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[9]
+	mi := &file_fife_v1_stage_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +1641,7 @@ func (x *GetStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStageRequest.ProtoReflect.Descriptor instead.
 func (*GetStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{9}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStageRequest) GetName() string {
@@ -894,7 +1671,7 @@ type GetStageResponse struct {
 
 func (x *GetStageResponse) Reset() {
 	*x = GetStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[10]
+	mi := &file_fife_v1_stage_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1683,7 @@ func (x *GetStageResponse) String() string {
 func (*GetStageResponse) ProtoMessage() {}
 
 func (x *GetStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[10]
+	mi := &file_fife_v1_stage_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1696,7 @@ func (x *GetStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStageResponse.ProtoReflect.Descriptor instead.
 func (*GetStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{10}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetStageResponse) GetStage() *Stage {
@@ -953,7 +1730,7 @@ type ListStagesRequest struct {
 
 func (x *ListStagesRequest) Reset() {
 	*x = ListStagesRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[11]
+	mi := &file_fife_v1_stage_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1742,7 @@ func (x *ListStagesRequest) String() string {
 func (*ListStagesRequest) ProtoMessage() {}
 
 func (x *ListStagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[11]
+	mi := &file_fife_v1_stage_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1755,7 @@ func (x *ListStagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStagesRequest.ProtoReflect.Descriptor instead.
 func (*ListStagesRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{11}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListStagesRequest) GetParent() string {
@@ -1024,7 +1801,7 @@ type ListStagesResponse struct {
 
 func (x *ListStagesResponse) Reset() {
 	*x = ListStagesResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[12]
+	mi := &file_fife_v1_stage_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1813,7 @@ func (x *ListStagesResponse) String() string {
 func (*ListStagesResponse) ProtoMessage() {}
 
 func (x *ListStagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[12]
+	mi := &file_fife_v1_stage_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1826,7 @@ func (x *ListStagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStagesResponse.ProtoReflect.Descriptor instead.
 func (*ListStagesResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{12}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListStagesResponse) GetStages() []*Stage {
@@ -1091,7 +1868,7 @@ type UpdateStageRequest struct {
 
 func (x *UpdateStageRequest) Reset() {
 	*x = UpdateStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[13]
+	mi := &file_fife_v1_stage_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1880,7 @@ func (x *UpdateStageRequest) String() string {
 func (*UpdateStageRequest) ProtoMessage() {}
 
 func (x *UpdateStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[13]
+	mi := &file_fife_v1_stage_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1893,7 @@ func (x *UpdateStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStageRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{13}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateStageRequest) GetStage() *Stage {
@@ -1164,7 +1941,7 @@ type UpdateStageResponse struct {
 
 func (x *UpdateStageResponse) Reset() {
 	*x = UpdateStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[14]
+	mi := &file_fife_v1_stage_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1953,7 @@ func (x *UpdateStageResponse) String() string {
 func (*UpdateStageResponse) ProtoMessage() {}
 
 func (x *UpdateStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[14]
+	mi := &file_fife_v1_stage_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1966,7 @@ func (x *UpdateStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStageResponse.ProtoReflect.Descriptor instead.
 func (*UpdateStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{14}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateStageResponse) GetStage() *Stage {
@@ -1237,7 +2014,7 @@ type DeleteStageRequest struct {
 
 func (x *DeleteStageRequest) Reset() {
 	*x = DeleteStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[15]
+	mi := &file_fife_v1_stage_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +2026,7 @@ func (x *DeleteStageRequest) String() string {
 func (*DeleteStageRequest) ProtoMessage() {}
 
 func (x *DeleteStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[15]
+	mi := &file_fife_v1_stage_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +2039,7 @@ func (x *DeleteStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStageRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{15}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteStageRequest) GetName() string {
@@ -1304,7 +2081,7 @@ type DeleteStageResponse struct {
 
 func (x *DeleteStageResponse) Reset() {
 	*x = DeleteStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[16]
+	mi := &file_fife_v1_stage_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +2093,7 @@ func (x *DeleteStageResponse) String() string {
 func (*DeleteStageResponse) ProtoMessage() {}
 
 func (x *DeleteStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[16]
+	mi := &file_fife_v1_stage_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +2106,7 @@ func (x *DeleteStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStageResponse.ProtoReflect.Descriptor instead.
 func (*DeleteStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{16}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteStageResponse) GetVersion() *Version {
@@ -1361,7 +2138,7 @@ type StartCanaryRequest struct {
 
 func (x *StartCanaryRequest) Reset() {
 	*x = StartCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[17]
+	mi := &file_fife_v1_stage_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +2150,7 @@ func (x *StartCanaryRequest) String() string {
 func (*StartCanaryRequest) ProtoMessage() {}
 
 func (x *StartCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[17]
+	mi := &file_fife_v1_stage_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +2163,7 @@ func (x *StartCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanaryRequest.ProtoReflect.Descriptor instead.
 func (*StartCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{17}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartCanaryRequest) GetName() string {
@@ -1448,7 +2225,7 @@ type StartCanaryResponse struct {
 
 func (x *StartCanaryResponse) Reset() {
 	*x = StartCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[18]
+	mi := &file_fife_v1_stage_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +2237,7 @@ func (x *StartCanaryResponse) String() string {
 func (*StartCanaryResponse) ProtoMessage() {}
 
 func (x *StartCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[18]
+	mi := &file_fife_v1_stage_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +2250,7 @@ func (x *StartCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanaryResponse.ProtoReflect.Descriptor instead.
 func (*StartCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{18}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartCanaryResponse) GetStage() *Stage {
@@ -1525,7 +2302,7 @@ type UpdateCanaryRequest struct {
 
 func (x *UpdateCanaryRequest) Reset() {
 	*x = UpdateCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[19]
+	mi := &file_fife_v1_stage_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +2314,7 @@ func (x *UpdateCanaryRequest) String() string {
 func (*UpdateCanaryRequest) ProtoMessage() {}
 
 func (x *UpdateCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[19]
+	mi := &file_fife_v1_stage_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +2327,7 @@ func (x *UpdateCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanaryRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{19}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateCanaryRequest) GetName() string {
@@ -1612,7 +2389,7 @@ type UpdateCanaryResponse struct {
 
 func (x *UpdateCanaryResponse) Reset() {
 	*x = UpdateCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[20]
+	mi := &file_fife_v1_stage_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +2401,7 @@ func (x *UpdateCanaryResponse) String() string {
 func (*UpdateCanaryResponse) ProtoMessage() {}
 
 func (x *UpdateCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[20]
+	mi := &file_fife_v1_stage_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +2414,7 @@ func (x *UpdateCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanaryResponse.ProtoReflect.Descriptor instead.
 func (*UpdateCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{20}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateCanaryResponse) GetStage() *Stage {
@@ -1685,7 +2462,7 @@ type AbortCanaryRequest struct {
 
 func (x *AbortCanaryRequest) Reset() {
 	*x = AbortCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[21]
+	mi := &file_fife_v1_stage_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +2474,7 @@ func (x *AbortCanaryRequest) String() string {
 func (*AbortCanaryRequest) ProtoMessage() {}
 
 func (x *AbortCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[21]
+	mi := &file_fife_v1_stage_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +2487,7 @@ func (x *AbortCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanaryRequest.ProtoReflect.Descriptor instead.
 func (*AbortCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{21}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AbortCanaryRequest) GetName() string {
@@ -1756,7 +2533,7 @@ type AbortCanaryResponse struct {
 
 func (x *AbortCanaryResponse) Reset() {
 	*x = AbortCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[22]
+	mi := &file_fife_v1_stage_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +2545,7 @@ func (x *AbortCanaryResponse) String() string {
 func (*AbortCanaryResponse) ProtoMessage() {}
 
 func (x *AbortCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[22]
+	mi := &file_fife_v1_stage_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +2558,7 @@ func (x *AbortCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanaryResponse.ProtoReflect.Descriptor instead.
 func (*AbortCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{22}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AbortCanaryResponse) GetStage() *Stage {
@@ -1818,14 +2595,19 @@ type PromoteCanaryRequest struct {
 	// See ApiService.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// See ApiService.
-	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// If set, the promotion is synchronised. INVALID_ARGUMENT on a stage with waves.
+	Sync *SyncOptions `protobuf:"bytes,6,opt,name=sync,proto3" json:"sync,omitempty"`
+	// Skips the stage's waves and, if one is open, ends the promotion in waves: all
+	// agents at once. The history says so.
+	BreakGlass    bool `protobuf:"varint,7,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PromoteCanaryRequest) Reset() {
 	*x = PromoteCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[23]
+	mi := &file_fife_v1_stage_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2619,7 @@ func (x *PromoteCanaryRequest) String() string {
 func (*PromoteCanaryRequest) ProtoMessage() {}
 
 func (x *PromoteCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[23]
+	mi := &file_fife_v1_stage_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2632,7 @@ func (x *PromoteCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanaryRequest.ProtoReflect.Descriptor instead.
 func (*PromoteCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{23}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PromoteCanaryRequest) GetName() string {
@@ -1888,6 +2670,20 @@ func (x *PromoteCanaryRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *PromoteCanaryRequest) GetSync() *SyncOptions {
+	if x != nil {
+		return x.Sync
+	}
+	return nil
+}
+
+func (x *PromoteCanaryRequest) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
 // PromoteCanaryResponse is the response of PromoteCanary.
 type PromoteCanaryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1903,7 +2699,7 @@ type PromoteCanaryResponse struct {
 
 func (x *PromoteCanaryResponse) Reset() {
 	*x = PromoteCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[24]
+	mi := &file_fife_v1_stage_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2711,7 @@ func (x *PromoteCanaryResponse) String() string {
 func (*PromoteCanaryResponse) ProtoMessage() {}
 
 func (x *PromoteCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[24]
+	mi := &file_fife_v1_stage_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2724,7 @@ func (x *PromoteCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanaryResponse.ProtoReflect.Descriptor instead.
 func (*PromoteCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{24}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PromoteCanaryResponse) GetStage() *Stage {
@@ -1948,6 +2744,363 @@ func (x *PromoteCanaryResponse) GetVersion() *Version {
 func (x *PromoteCanaryResponse) GetPreview() *StagePreview {
 	if x != nil {
 		return x.Preview
+	}
+	return nil
+}
+
+// AbortPromotionRequest is the request of AbortPromotion.
+type AbortPromotionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The stage, `apis/{api}/stages/{stage}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// See ApiService.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// See ApiService.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// See ApiService.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortPromotionRequest) Reset() {
+	*x = AbortPromotionRequest{}
+	mi := &file_fife_v1_stage_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortPromotionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortPromotionRequest) ProtoMessage() {}
+
+func (x *AbortPromotionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortPromotionRequest.ProtoReflect.Descriptor instead.
+func (*AbortPromotionRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *AbortPromotionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AbortPromotionRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *AbortPromotionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AbortPromotionRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// AbortPromotionResponse is the response of AbortPromotion.
+type AbortPromotionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stage as it is now.
+	Stage *Stage `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// The version that holds the change.
+	Version       *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortPromotionResponse) Reset() {
+	*x = AbortPromotionResponse{}
+	mi := &file_fife_v1_stage_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortPromotionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortPromotionResponse) ProtoMessage() {}
+
+func (x *AbortPromotionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortPromotionResponse.ProtoReflect.Descriptor instead.
+func (*AbortPromotionResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *AbortPromotionResponse) GetStage() *Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return nil
+}
+
+func (x *AbortPromotionResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+// ResumePromotionRequest is the request of ResumePromotion.
+type ResumePromotionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The stage, `apis/{api}/stages/{stage}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// See ApiService.
+	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	// See ApiService.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// See ApiService.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumePromotionRequest) Reset() {
+	*x = ResumePromotionRequest{}
+	mi := &file_fife_v1_stage_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumePromotionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumePromotionRequest) ProtoMessage() {}
+
+func (x *ResumePromotionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumePromotionRequest.ProtoReflect.Descriptor instead.
+func (*ResumePromotionRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ResumePromotionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumePromotionRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *ResumePromotionRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResumePromotionRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// ResumePromotionResponse is the response of ResumePromotion.
+type ResumePromotionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stage as it is now.
+	Stage *Stage `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// The version that holds the change.
+	Version       *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumePromotionResponse) Reset() {
+	*x = ResumePromotionResponse{}
+	mi := &file_fife_v1_stage_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumePromotionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumePromotionResponse) ProtoMessage() {}
+
+func (x *ResumePromotionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumePromotionResponse.ProtoReflect.Descriptor instead.
+func (*ResumePromotionResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ResumePromotionResponse) GetStage() *Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return nil
+}
+
+func (x *ResumePromotionResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+// WatchStageRequest is the request of WatchStage.
+type WatchStageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The stage, `apis/{api}/stages/{stage}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchStageRequest) Reset() {
+	*x = WatchStageRequest{}
+	mi := &file_fife_v1_stage_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchStageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchStageRequest) ProtoMessage() {}
+
+func (x *WatchStageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchStageRequest.ProtoReflect.Descriptor instead.
+func (*WatchStageRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *WatchStageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// WatchStageResponse is one message of WatchStage.
+type WatchStageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The stage as it is now, on the answering node.
+	Stage *Stage `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// The version that it was read at.
+	Version       *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchStageResponse) Reset() {
+	*x = WatchStageResponse{}
+	mi := &file_fife_v1_stage_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchStageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchStageResponse) ProtoMessage() {}
+
+func (x *WatchStageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchStageResponse.ProtoReflect.Descriptor instead.
+func (*WatchStageResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *WatchStageResponse) GetStage() *Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return nil
+}
+
+func (x *WatchStageResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
 	}
 	return nil
 }
@@ -1972,7 +3125,7 @@ type RollbackStageRequest struct {
 
 func (x *RollbackStageRequest) Reset() {
 	*x = RollbackStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[25]
+	mi := &file_fife_v1_stage_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +3137,7 @@ func (x *RollbackStageRequest) String() string {
 func (*RollbackStageRequest) ProtoMessage() {}
 
 func (x *RollbackStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[25]
+	mi := &file_fife_v1_stage_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +3150,7 @@ func (x *RollbackStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStageRequest.ProtoReflect.Descriptor instead.
 func (*RollbackStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{25}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RollbackStageRequest) GetName() string {
@@ -2052,7 +3205,7 @@ type RollbackStageResponse struct {
 
 func (x *RollbackStageResponse) Reset() {
 	*x = RollbackStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[26]
+	mi := &file_fife_v1_stage_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +3217,7 @@ func (x *RollbackStageResponse) String() string {
 func (*RollbackStageResponse) ProtoMessage() {}
 
 func (x *RollbackStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[26]
+	mi := &file_fife_v1_stage_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +3230,7 @@ func (x *RollbackStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStageResponse.ProtoReflect.Descriptor instead.
 func (*RollbackStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{26}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RollbackStageResponse) GetStage() *Stage {
@@ -2125,7 +3278,7 @@ type ListStageRevisionsRequest struct {
 
 func (x *ListStageRevisionsRequest) Reset() {
 	*x = ListStageRevisionsRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[27]
+	mi := &file_fife_v1_stage_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +3290,7 @@ func (x *ListStageRevisionsRequest) String() string {
 func (*ListStageRevisionsRequest) ProtoMessage() {}
 
 func (x *ListStageRevisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[27]
+	mi := &file_fife_v1_stage_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +3303,7 @@ func (x *ListStageRevisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStageRevisionsRequest.ProtoReflect.Descriptor instead.
 func (*ListStageRevisionsRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{27}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListStageRevisionsRequest) GetParent() string {
@@ -2196,7 +3349,7 @@ type ListStageRevisionsResponse struct {
 
 func (x *ListStageRevisionsResponse) Reset() {
 	*x = ListStageRevisionsResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[28]
+	mi := &file_fife_v1_stage_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +3361,7 @@ func (x *ListStageRevisionsResponse) String() string {
 func (*ListStageRevisionsResponse) ProtoMessage() {}
 
 func (x *ListStageRevisionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[28]
+	mi := &file_fife_v1_stage_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +3374,7 @@ func (x *ListStageRevisionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStageRevisionsResponse.ProtoReflect.Descriptor instead.
 func (*ListStageRevisionsResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{28}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListStageRevisionsResponse) GetRevisions() []*StageRevision {
@@ -2260,7 +3413,7 @@ type ExplainSplitRequest struct {
 
 func (x *ExplainSplitRequest) Reset() {
 	*x = ExplainSplitRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[29]
+	mi := &file_fife_v1_stage_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +3425,7 @@ func (x *ExplainSplitRequest) String() string {
 func (*ExplainSplitRequest) ProtoMessage() {}
 
 func (x *ExplainSplitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[29]
+	mi := &file_fife_v1_stage_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +3438,7 @@ func (x *ExplainSplitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainSplitRequest.ProtoReflect.Descriptor instead.
 func (*ExplainSplitRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{29}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainSplitRequest) GetName() string {
@@ -2333,7 +3486,7 @@ type ExplainSplitResponse struct {
 
 func (x *ExplainSplitResponse) Reset() {
 	*x = ExplainSplitResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[30]
+	mi := &file_fife_v1_stage_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +3498,7 @@ func (x *ExplainSplitResponse) String() string {
 func (*ExplainSplitResponse) ProtoMessage() {}
 
 func (x *ExplainSplitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[30]
+	mi := &file_fife_v1_stage_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +3511,7 @@ func (x *ExplainSplitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainSplitResponse.ProtoReflect.Descriptor instead.
 func (*ExplainSplitResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{30}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExplainSplitResponse) GetVariant() string {
@@ -2414,7 +3567,7 @@ var File_fife_v1_stage_proto protoreflect.FileDescriptor
 
 const file_fife_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x03\n" +
+	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x05\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1e\n" +
@@ -2431,10 +3584,65 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\x1a<\n" +
+	"updateTime\x127\n" +
+	"\fstale_policy\x18\f \x01(\x0e2\x14.fife.v1.StalePolicyR\vstalePolicy\x12-\n" +
+	"\x12consistent_clients\x18\r \x01(\bR\x11consistentClients\x12#\n" +
+	"\x05waves\x18\x0e \x03(\v2\r.fife.v1.WaveR\x05waves\x120\n" +
+	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb6\x01\n" +
+	"\x04Wave\x12$\n" +
+	"\rone_per_label\x18\x01 \x01(\tH\x00R\vonePerLabel\x12.\n" +
+	"\x06labels\x18\x02 \x01(\v2\x14.fife.v1.AgentLabelsH\x00R\x06labels\x12\x1a\n" +
+	"\apercent\x18\x03 \x01(\x01H\x00R\apercent\x12/\n" +
+	"\x05dwell\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05dwellB\v\n" +
+	"\tselection\"\x82\x01\n" +
+	"\vAgentLabels\x128\n" +
+	"\x06labels\x18\x01 \x03(\v2 .fife.v1.AgentLabels.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\x06\n" +
+	"\tPromotion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.fife.v1.Promotion.StateR\x05state\x12%\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x11.fife.v1.SyncModeR\x04mode\x125\n" +
+	"\n" +
+	"on_timeout\x18\x04 \x01(\x0e2\x16.fife.v1.TimeoutPolicyR\tonTimeout\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x126\n" +
+	"\bdeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12,\n" +
+	"\x06config\x18\a \x01(\v2\x14.fife.v1.StageConfigR\x06config\x12.\n" +
+	"\tcommitted\x18\b \x01(\v2\x10.fife.v1.VersionR\tcommitted\x127\n" +
+	"\tflip_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x125\n" +
+	"\bend_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12#\n" +
+	"\rwaves_reached\x18\f \x01(\x05R\fwavesReached\x12\x16\n" +
+	"\x06fenced\x18\r \x01(\bR\x06fenced\x120\n" +
+	"\x06report\x18\x0e \x01(\v2\x18.fife.v1.PromotionReportR\x06report\"\x94\x01\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSTATE_PREPARING\x10\x01\x12\x11\n" +
+	"\rSTATE_ROLLING\x10\x02\x12\x10\n" +
+	"\fSTATE_HALTED\x10\x03\x12\x13\n" +
+	"\x0fSTATE_COMMITTED\x10\x04\x12\x12\n" +
+	"\x0eSTATE_COMPLETE\x10\x05\x12\x11\n" +
+	"\rSTATE_ABORTED\x10\x06\"\xfc\x01\n" +
+	"\x0fPromotionReport\x12\x16\n" +
+	"\x06agents\x18\x01 \x01(\x05R\x06agents\x12\x1a\n" +
+	"\bprepared\x18\x02 \x01(\x05R\bprepared\x12\x16\n" +
+	"\x06fenced\x18\x03 \x03(\tR\x06fenced\x12\x14\n" +
+	"\x05stale\x18\x04 \x03(\tR\x05stale\x12\x18\n" +
+	"\arefused\x18\x05 \x03(\tR\arefused\x121\n" +
+	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12:\n" +
+	"\vclock_error\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockError\"\xaf\x01\n" +
+	"\vSyncOptions\x12%\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x11.fife.v1.SyncModeR\x04mode\x125\n" +
+	"\n" +
+	"on_timeout\x18\x02 \x01(\x0e2\x16.fife.v1.TimeoutPolicyR\tonTimeout\x12B\n" +
+	"\x0fprepare_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0eprepareTimeout\"\xae\x02\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +
@@ -2467,13 +3675,14 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x06canary\x18\x03 \x01(\v2\x0f.fife.v1.CanaryR\x06canary\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x02\n" +
 	"\rStageRevision\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12;\n" +
 	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
-	"\x06method\x18\x04 \x01(\tR\x06method\x12,\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note\x12,\n" +
 	"\x06before\x18\x05 \x01(\v2\x14.fife.v1.StageConfigR\x06before\x12*\n" +
 	"\x05after\x18\x06 \x01(\v2\x14.fife.v1.StageConfigR\x05after\"\xa4\x01\n" +
 	"\fStagePreview\x12#\n" +
@@ -2564,7 +3773,7 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x13AbortCanaryResponse\x12$\n" +
 	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12*\n" +
 	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\x12/\n" +
-	"\apreview\x18\x03 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"\xa3\x01\n" +
+	"\apreview\x18\x03 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"\xee\x01\n" +
 	"\x14PromoteCanaryRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vkeep_canary\x18\x02 \x01(\bR\n" +
@@ -2572,11 +3781,37 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x04etag\x18\x03 \x01(\tR\x04etag\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12#\n" +
-	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\x9a\x01\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x12(\n" +
+	"\x04sync\x18\x06 \x01(\v2\x14.fife.v1.SyncOptionsR\x04sync\x12\x1f\n" +
+	"\vbreak_glass\x18\a \x01(\bR\n" +
+	"breakGlass\"\x9a\x01\n" +
 	"\x15PromoteCanaryResponse\x12$\n" +
 	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12*\n" +
 	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\x12/\n" +
-	"\apreview\x18\x03 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"\xa3\x01\n" +
+	"\apreview\x18\x03 \x01(\v2\x15.fife.v1.StagePreviewR\apreview\"\x83\x01\n" +
+	"\x15AbortPromotionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"j\n" +
+	"\x16AbortPromotionResponse\x12$\n" +
+	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12*\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"\x84\x01\n" +
+	"\x16ResumePromotionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"k\n" +
+	"\x17ResumePromotionResponse\x12$\n" +
+	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12*\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"'\n" +
+	"\x11WatchStageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"f\n" +
+	"\x12WatchStageResponse\x12$\n" +
+	"\x05stage\x18\x01 \x01(\v2\x0e.fife.v1.StageR\x05stage\x12*\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"\xa3\x01\n" +
 	"\x14RollbackStageRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vto_revision\x18\x02 \x01(\x04R\n" +
@@ -2613,7 +3848,21 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\tthreshold\x18\x04 \x01(\rR\tthreshold\x12\x12\n" +
 	"\x04salt\x18\x05 \x01(\x06R\x04salt\x12 \n" +
 	"\vexplanation\x18\x06 \x01(\tR\vexplanation\x120\n" +
-	"\tstaleness\x18\a \x01(\v2\x12.fife.v1.StalenessR\tstaleness2\xa1\a\n" +
+	"\tstaleness\x18\a \x01(\v2\x12.fife.v1.StalenessR\tstaleness*g\n" +
+	"\vStalePolicy\x12\x1c\n" +
+	"\x18STALE_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18STALE_POLICY_SERVE_STALE\x10\x01\x12\x1c\n" +
+	"\x18STALE_POLICY_FAIL_CLOSED\x10\x02*f\n" +
+	"\bSyncMode\x12\x19\n" +
+	"\x15SYNC_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11SYNC_MODE_VERSION\x10\x01\x12\x13\n" +
+	"\x0fSYNC_MODE_TIMED\x10\x02\x12\x13\n" +
+	"\x0fSYNC_MODE_WAVES\x10\x03*|\n" +
+	"\rTimeoutPolicy\x12\x1e\n" +
+	"\x1aTIMEOUT_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14TIMEOUT_POLICY_ABORT\x10\x01\x12\x17\n" +
+	"\x13TIMEOUT_POLICY_WAIT\x10\x02\x12\x18\n" +
+	"\x14TIMEOUT_POLICY_FENCE\x10\x032\x93\t\n" +
 	"\fStageService\x12H\n" +
 	"\vCreateStage\x12\x1b.fife.v1.CreateStageRequest\x1a\x1c.fife.v1.CreateStageResponse\x12?\n" +
 	"\bGetStage\x12\x18.fife.v1.GetStageRequest\x1a\x19.fife.v1.GetStageResponse\x12E\n" +
@@ -2624,7 +3873,11 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\vStartCanary\x12\x1b.fife.v1.StartCanaryRequest\x1a\x1c.fife.v1.StartCanaryResponse\x12K\n" +
 	"\fUpdateCanary\x12\x1c.fife.v1.UpdateCanaryRequest\x1a\x1d.fife.v1.UpdateCanaryResponse\x12H\n" +
 	"\vAbortCanary\x12\x1b.fife.v1.AbortCanaryRequest\x1a\x1c.fife.v1.AbortCanaryResponse\x12N\n" +
-	"\rPromoteCanary\x12\x1d.fife.v1.PromoteCanaryRequest\x1a\x1e.fife.v1.PromoteCanaryResponse\x12N\n" +
+	"\rPromoteCanary\x12\x1d.fife.v1.PromoteCanaryRequest\x1a\x1e.fife.v1.PromoteCanaryResponse\x12Q\n" +
+	"\x0eAbortPromotion\x12\x1e.fife.v1.AbortPromotionRequest\x1a\x1f.fife.v1.AbortPromotionResponse\x12T\n" +
+	"\x0fResumePromotion\x12\x1f.fife.v1.ResumePromotionRequest\x1a .fife.v1.ResumePromotionResponse\x12G\n" +
+	"\n" +
+	"WatchStage\x12\x1a.fife.v1.WatchStageRequest\x1a\x1b.fife.v1.WatchStageResponse0\x01\x12N\n" +
 	"\rRollbackStage\x12\x1d.fife.v1.RollbackStageRequest\x1a\x1e.fife.v1.RollbackStageResponse\x12]\n" +
 	"\x12ListStageRevisions\x12\".fife.v1.ListStageRevisionsRequest\x1a#.fife.v1.ListStageRevisionsResponse\x12K\n" +
 	"\fExplainSplit\x12\x1c.fife.v1.ExplainSplitRequest\x1a\x1d.fife.v1.ExplainSplitResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
@@ -2641,129 +3894,181 @@ func file_fife_v1_stage_proto_rawDescGZIP() []byte {
 	return file_fife_v1_stage_proto_rawDescData
 }
 
-var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_fife_v1_stage_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_fife_v1_stage_proto_goTypes = []any{
-	(*Stage)(nil),                      // 0: fife.v1.Stage
-	(*Canary)(nil),                     // 1: fife.v1.Canary
-	(*SplitPolicy)(nil),                // 2: fife.v1.SplitPolicy
-	(*StickyKey)(nil),                  // 3: fife.v1.StickyKey
-	(*StageConfig)(nil),                // 4: fife.v1.StageConfig
-	(*StageRevision)(nil),              // 5: fife.v1.StageRevision
-	(*StagePreview)(nil),               // 6: fife.v1.StagePreview
-	(*CreateStageRequest)(nil),         // 7: fife.v1.CreateStageRequest
-	(*CreateStageResponse)(nil),        // 8: fife.v1.CreateStageResponse
-	(*GetStageRequest)(nil),            // 9: fife.v1.GetStageRequest
-	(*GetStageResponse)(nil),           // 10: fife.v1.GetStageResponse
-	(*ListStagesRequest)(nil),          // 11: fife.v1.ListStagesRequest
-	(*ListStagesResponse)(nil),         // 12: fife.v1.ListStagesResponse
-	(*UpdateStageRequest)(nil),         // 13: fife.v1.UpdateStageRequest
-	(*UpdateStageResponse)(nil),        // 14: fife.v1.UpdateStageResponse
-	(*DeleteStageRequest)(nil),         // 15: fife.v1.DeleteStageRequest
-	(*DeleteStageResponse)(nil),        // 16: fife.v1.DeleteStageResponse
-	(*StartCanaryRequest)(nil),         // 17: fife.v1.StartCanaryRequest
-	(*StartCanaryResponse)(nil),        // 18: fife.v1.StartCanaryResponse
-	(*UpdateCanaryRequest)(nil),        // 19: fife.v1.UpdateCanaryRequest
-	(*UpdateCanaryResponse)(nil),       // 20: fife.v1.UpdateCanaryResponse
-	(*AbortCanaryRequest)(nil),         // 21: fife.v1.AbortCanaryRequest
-	(*AbortCanaryResponse)(nil),        // 22: fife.v1.AbortCanaryResponse
-	(*PromoteCanaryRequest)(nil),       // 23: fife.v1.PromoteCanaryRequest
-	(*PromoteCanaryResponse)(nil),      // 24: fife.v1.PromoteCanaryResponse
-	(*RollbackStageRequest)(nil),       // 25: fife.v1.RollbackStageRequest
-	(*RollbackStageResponse)(nil),      // 26: fife.v1.RollbackStageResponse
-	(*ListStageRevisionsRequest)(nil),  // 27: fife.v1.ListStageRevisionsRequest
-	(*ListStageRevisionsResponse)(nil), // 28: fife.v1.ListStageRevisionsResponse
-	(*ExplainSplitRequest)(nil),        // 29: fife.v1.ExplainSplitRequest
-	(*ExplainSplitResponse)(nil),       // 30: fife.v1.ExplainSplitResponse
-	nil,                                // 31: fife.v1.Stage.VariablesEntry
-	nil,                                // 32: fife.v1.Canary.VariableOverridesEntry
-	nil,                                // 33: fife.v1.StageConfig.VariablesEntry
-	(*timestamppb.Timestamp)(nil),      // 34: google.protobuf.Timestamp
-	(*Version)(nil),                    // 35: fife.v1.Version
-	(ReadConsistency)(0),               // 36: fife.v1.ReadConsistency
-	(*Staleness)(nil),                  // 37: fife.v1.Staleness
-	(*fieldmaskpb.FieldMask)(nil),      // 38: google.protobuf.FieldMask
+	(StalePolicy)(0),                   // 0: fife.v1.StalePolicy
+	(SyncMode)(0),                      // 1: fife.v1.SyncMode
+	(TimeoutPolicy)(0),                 // 2: fife.v1.TimeoutPolicy
+	(Promotion_State)(0),               // 3: fife.v1.Promotion.State
+	(*Stage)(nil),                      // 4: fife.v1.Stage
+	(*Wave)(nil),                       // 5: fife.v1.Wave
+	(*AgentLabels)(nil),                // 6: fife.v1.AgentLabels
+	(*Promotion)(nil),                  // 7: fife.v1.Promotion
+	(*PromotionReport)(nil),            // 8: fife.v1.PromotionReport
+	(*SyncOptions)(nil),                // 9: fife.v1.SyncOptions
+	(*Canary)(nil),                     // 10: fife.v1.Canary
+	(*SplitPolicy)(nil),                // 11: fife.v1.SplitPolicy
+	(*StickyKey)(nil),                  // 12: fife.v1.StickyKey
+	(*StageConfig)(nil),                // 13: fife.v1.StageConfig
+	(*StageRevision)(nil),              // 14: fife.v1.StageRevision
+	(*StagePreview)(nil),               // 15: fife.v1.StagePreview
+	(*CreateStageRequest)(nil),         // 16: fife.v1.CreateStageRequest
+	(*CreateStageResponse)(nil),        // 17: fife.v1.CreateStageResponse
+	(*GetStageRequest)(nil),            // 18: fife.v1.GetStageRequest
+	(*GetStageResponse)(nil),           // 19: fife.v1.GetStageResponse
+	(*ListStagesRequest)(nil),          // 20: fife.v1.ListStagesRequest
+	(*ListStagesResponse)(nil),         // 21: fife.v1.ListStagesResponse
+	(*UpdateStageRequest)(nil),         // 22: fife.v1.UpdateStageRequest
+	(*UpdateStageResponse)(nil),        // 23: fife.v1.UpdateStageResponse
+	(*DeleteStageRequest)(nil),         // 24: fife.v1.DeleteStageRequest
+	(*DeleteStageResponse)(nil),        // 25: fife.v1.DeleteStageResponse
+	(*StartCanaryRequest)(nil),         // 26: fife.v1.StartCanaryRequest
+	(*StartCanaryResponse)(nil),        // 27: fife.v1.StartCanaryResponse
+	(*UpdateCanaryRequest)(nil),        // 28: fife.v1.UpdateCanaryRequest
+	(*UpdateCanaryResponse)(nil),       // 29: fife.v1.UpdateCanaryResponse
+	(*AbortCanaryRequest)(nil),         // 30: fife.v1.AbortCanaryRequest
+	(*AbortCanaryResponse)(nil),        // 31: fife.v1.AbortCanaryResponse
+	(*PromoteCanaryRequest)(nil),       // 32: fife.v1.PromoteCanaryRequest
+	(*PromoteCanaryResponse)(nil),      // 33: fife.v1.PromoteCanaryResponse
+	(*AbortPromotionRequest)(nil),      // 34: fife.v1.AbortPromotionRequest
+	(*AbortPromotionResponse)(nil),     // 35: fife.v1.AbortPromotionResponse
+	(*ResumePromotionRequest)(nil),     // 36: fife.v1.ResumePromotionRequest
+	(*ResumePromotionResponse)(nil),    // 37: fife.v1.ResumePromotionResponse
+	(*WatchStageRequest)(nil),          // 38: fife.v1.WatchStageRequest
+	(*WatchStageResponse)(nil),         // 39: fife.v1.WatchStageResponse
+	(*RollbackStageRequest)(nil),       // 40: fife.v1.RollbackStageRequest
+	(*RollbackStageResponse)(nil),      // 41: fife.v1.RollbackStageResponse
+	(*ListStageRevisionsRequest)(nil),  // 42: fife.v1.ListStageRevisionsRequest
+	(*ListStageRevisionsResponse)(nil), // 43: fife.v1.ListStageRevisionsResponse
+	(*ExplainSplitRequest)(nil),        // 44: fife.v1.ExplainSplitRequest
+	(*ExplainSplitResponse)(nil),       // 45: fife.v1.ExplainSplitResponse
+	nil,                                // 46: fife.v1.Stage.VariablesEntry
+	nil,                                // 47: fife.v1.AgentLabels.LabelsEntry
+	nil,                                // 48: fife.v1.Canary.VariableOverridesEntry
+	nil,                                // 49: fife.v1.StageConfig.VariablesEntry
+	(*timestamppb.Timestamp)(nil),      // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 51: google.protobuf.Duration
+	(*Version)(nil),                    // 52: fife.v1.Version
+	(ReadConsistency)(0),               // 53: fife.v1.ReadConsistency
+	(*Staleness)(nil),                  // 54: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil),      // 55: google.protobuf.FieldMask
 }
 var file_fife_v1_stage_proto_depIdxs = []int32{
-	31, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
-	1,  // 1: fife.v1.Stage.canary:type_name -> fife.v1.Canary
-	2,  // 2: fife.v1.Stage.split:type_name -> fife.v1.SplitPolicy
-	34, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	34, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	32, // 5: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
-	34, // 6: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	3,  // 7: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
-	33, // 8: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
-	1,  // 9: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
-	34, // 10: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 11: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
-	4,  // 12: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
-	0,  // 13: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
-	0,  // 14: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
-	35, // 15: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
-	36, // 16: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
-	0,  // 17: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
-	37, // 18: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
-	36, // 19: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	0,  // 20: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
-	37, // 21: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
-	0,  // 22: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
-	38, // 23: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 24: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
-	35, // 25: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
-	6,  // 26: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
-	35, // 27: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
-	1,  // 28: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
-	0,  // 29: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 30: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 31: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	1,  // 32: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
-	38, // 33: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 34: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 35: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 36: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	0,  // 37: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 38: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 39: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	0,  // 40: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
-	35, // 41: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
-	6,  // 42: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	0,  // 43: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
-	35, // 44: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
-	6,  // 45: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
-	36, // 46: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
-	5,  // 47: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
-	37, // 48: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
-	36, // 49: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
-	37, // 50: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
-	7,  // 51: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
-	9,  // 52: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
-	11, // 53: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
-	13, // 54: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
-	15, // 55: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
-	17, // 56: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
-	19, // 57: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
-	21, // 58: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
-	23, // 59: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
-	25, // 60: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
-	27, // 61: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
-	29, // 62: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
-	8,  // 63: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
-	10, // 64: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
-	12, // 65: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
-	14, // 66: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
-	16, // 67: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
-	18, // 68: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
-	20, // 69: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
-	22, // 70: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
-	24, // 71: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
-	26, // 72: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
-	28, // 73: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
-	30, // 74: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
-	63, // [63:75] is the sub-list for method output_type
-	51, // [51:63] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	46, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
+	10, // 1: fife.v1.Stage.canary:type_name -> fife.v1.Canary
+	11, // 2: fife.v1.Stage.split:type_name -> fife.v1.SplitPolicy
+	50, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	50, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	0,  // 5: fife.v1.Stage.stale_policy:type_name -> fife.v1.StalePolicy
+	5,  // 6: fife.v1.Stage.waves:type_name -> fife.v1.Wave
+	7,  // 7: fife.v1.Stage.promotion:type_name -> fife.v1.Promotion
+	6,  // 8: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
+	51, // 9: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	47, // 10: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
+	3,  // 11: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
+	1,  // 12: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
+	2,  // 13: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	50, // 14: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	50, // 15: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	13, // 16: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
+	52, // 17: fife.v1.Promotion.committed:type_name -> fife.v1.Version
+	50, // 18: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	50, // 19: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 20: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
+	51, // 21: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	51, // 22: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	1,  // 23: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
+	2,  // 24: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	51, // 25: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
+	48, // 26: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
+	50, // 27: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	12, // 28: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
+	49, // 29: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
+	10, // 30: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
+	50, // 31: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
+	13, // 32: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
+	13, // 33: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
+	4,  // 34: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
+	4,  // 35: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
+	52, // 36: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
+	53, // 37: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 38: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
+	54, // 39: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
+	53, // 40: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 41: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
+	54, // 42: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
+	4,  // 43: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
+	55, // 44: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 45: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
+	52, // 46: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
+	15, // 47: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
+	52, // 48: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
+	10, // 49: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
+	4,  // 50: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
+	52, // 51: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
+	15, // 52: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	10, // 53: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
+	55, // 54: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 55: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
+	52, // 56: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
+	15, // 57: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 58: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
+	52, // 59: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
+	15, // 60: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	9,  // 61: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
+	4,  // 62: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
+	52, // 63: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
+	15, // 64: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 65: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
+	52, // 66: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 67: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
+	52, // 68: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 69: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
+	52, // 70: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
+	4,  // 71: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
+	52, // 72: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
+	15, // 73: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
+	53, // 74: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	14, // 75: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
+	54, // 76: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
+	53, // 77: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
+	54, // 78: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
+	16, // 79: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
+	18, // 80: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
+	20, // 81: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
+	22, // 82: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
+	24, // 83: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
+	26, // 84: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
+	28, // 85: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
+	30, // 86: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
+	32, // 87: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
+	34, // 88: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
+	36, // 89: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
+	38, // 90: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
+	40, // 91: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
+	42, // 92: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
+	44, // 93: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
+	17, // 94: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
+	19, // 95: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
+	21, // 96: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
+	23, // 97: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
+	25, // 98: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
+	27, // 99: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
+	29, // 100: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
+	31, // 101: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
+	33, // 102: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
+	35, // 103: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
+	37, // 104: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
+	39, // 105: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
+	41, // 106: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
+	43, // 107: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
+	45, // 108: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
+	94, // [94:109] is the sub-list for method output_type
+	79, // [79:94] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_stage_proto_init() }
@@ -2772,7 +4077,12 @@ func file_fife_v1_stage_proto_init() {
 		return
 	}
 	file_fife_v1_version_proto_init()
-	file_fife_v1_stage_proto_msgTypes[3].OneofWrappers = []any{
+	file_fife_v1_stage_proto_msgTypes[1].OneofWrappers = []any{
+		(*Wave_OnePerLabel)(nil),
+		(*Wave_Labels)(nil),
+		(*Wave_Percent)(nil),
+	}
+	file_fife_v1_stage_proto_msgTypes[8].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -2783,13 +4093,14 @@ func file_fife_v1_stage_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_stage_proto_rawDesc), len(file_fife_v1_stage_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   34,
+			NumEnums:      4,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_fife_v1_stage_proto_goTypes,
 		DependencyIndexes: file_fife_v1_stage_proto_depIdxs,
+		EnumInfos:         file_fife_v1_stage_proto_enumTypes,
 		MessageInfos:      file_fife_v1_stage_proto_msgTypes,
 	}.Build()
 	File_fife_v1_stage_proto = out.File

@@ -28,6 +28,9 @@ const (
 	StageService_UpdateCanary_FullMethodName       = "/fife.v1.StageService/UpdateCanary"
 	StageService_AbortCanary_FullMethodName        = "/fife.v1.StageService/AbortCanary"
 	StageService_PromoteCanary_FullMethodName      = "/fife.v1.StageService/PromoteCanary"
+	StageService_AbortPromotion_FullMethodName     = "/fife.v1.StageService/AbortPromotion"
+	StageService_ResumePromotion_FullMethodName    = "/fife.v1.StageService/ResumePromotion"
+	StageService_WatchStage_FullMethodName         = "/fife.v1.StageService/WatchStage"
 	StageService_RollbackStage_FullMethodName      = "/fife.v1.StageService/RollbackStage"
 	StageService_ListStageRevisions_FullMethodName = "/fife.v1.StageService/ListStageRevisions"
 	StageService_ExplainSplit_FullMethodName       = "/fife.v1.StageService/ExplainSplit"
@@ -49,6 +52,16 @@ const (
 //	no canary ------------------> canary open ---------------> canary open
 //	     ^                             |
 //	     +-- PromoteCanary (base := canary) or AbortCanary ----+
+//
+// A promotion is one step, unless it is synchronised or the stage has waves; then it
+// is open for a while, in one of these states, and every step is in the log:
+//
+//	PREPARING --> COMMITTED --> COMPLETE      PREPARING --> ABORTED
+//	ROLLING (wave by wave) --> COMPLETE       ROLLING <--> HALTED --> ABORTED
+//
+// While one is open, what the stage serves is changed by nothing else: such calls
+// are refused with FAILED_PRECONDITION and PROMOTION_OPEN. AbortPromotion,
+// AbortCanary, RollbackStage and DeleteStage end it at once and wait for nothing.
 type StageServiceClient interface {
 	// CreateStage makes a stage that serves an existing deployment.
 	// ALREADY_EXISTS if the name is taken, NOT_FOUND if the deployment is
@@ -80,8 +93,20 @@ type StageServiceClient interface {
 	// PromoteCanary makes the canary the base in one step: the base takes the
 	// canary's deployment, the stage's variables take the canary's overrides
 	// (overrides win), the canary is removed. Legal on a stage with a canary;
-	// otherwise FAILED_PRECONDITION (NO_CANARY).
+	// otherwise FAILED_PRECONDITION (NO_CANARY). With sync, or on a stage with
+	// waves, the call opens a promotion and returns; WatchStage follows it.
 	PromoteCanary(ctx context.Context, in *PromoteCanaryRequest, opts ...grpc.CallOption) (*PromoteCanaryResponse, error)
+	// AbortPromotion ends an open promotion before it is committed: every agent
+	// routes as before it, and the canary is what it was. Legal in PREPARING,
+	// ROLLING and HALTED; otherwise FAILED_PRECONDITION (NO_PROMOTION).
+	AbortPromotion(ctx context.Context, in *AbortPromotionRequest, opts ...grpc.CallOption) (*AbortPromotionResponse, error)
+	// ResumePromotion goes on with a promotion in waves that has halted. Legal in
+	// HALTED; otherwise FAILED_PRECONDITION (NO_PROMOTION).
+	ResumePromotion(ctx context.Context, in *ResumePromotionRequest, opts ...grpc.CallOption) (*ResumePromotionResponse, error)
+	// WatchStage streams a stage with its promotion, at every change of it and at
+	// least once in 15 seconds, until the caller ends the call or the stage is
+	// deleted (NOT_FOUND). Changes that follow each other closely are one message.
+	WatchStage(ctx context.Context, in *WatchStageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStageResponse], error)
 	// RollbackStage restores the base, its deployment and variables both, from
 	// the stage's history. Legal with and without a canary, which is left as it
 	// is; FAILED_PRECONDITION (NO_HISTORY) if the history holds no earlier base.
@@ -191,6 +216,45 @@ func (c *stageServiceClient) PromoteCanary(ctx context.Context, in *PromoteCanar
 	return out, nil
 }
 
+func (c *stageServiceClient) AbortPromotion(ctx context.Context, in *AbortPromotionRequest, opts ...grpc.CallOption) (*AbortPromotionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AbortPromotionResponse)
+	err := c.cc.Invoke(ctx, StageService_AbortPromotion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *stageServiceClient) ResumePromotion(ctx context.Context, in *ResumePromotionRequest, opts ...grpc.CallOption) (*ResumePromotionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumePromotionResponse)
+	err := c.cc.Invoke(ctx, StageService_ResumePromotion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *stageServiceClient) WatchStage(ctx context.Context, in *WatchStageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStageResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &StageService_ServiceDesc.Streams[0], StageService_WatchStage_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchStageRequest, WatchStageResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StageService_WatchStageClient = grpc.ServerStreamingClient[WatchStageResponse]
+
 func (c *stageServiceClient) RollbackStage(ctx context.Context, in *RollbackStageRequest, opts ...grpc.CallOption) (*RollbackStageResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RollbackStageResponse)
@@ -237,6 +301,16 @@ func (c *stageServiceClient) ExplainSplit(ctx context.Context, in *ExplainSplitR
 //	no canary ------------------> canary open ---------------> canary open
 //	     ^                             |
 //	     +-- PromoteCanary (base := canary) or AbortCanary ----+
+//
+// A promotion is one step, unless it is synchronised or the stage has waves; then it
+// is open for a while, in one of these states, and every step is in the log:
+//
+//	PREPARING --> COMMITTED --> COMPLETE      PREPARING --> ABORTED
+//	ROLLING (wave by wave) --> COMPLETE       ROLLING <--> HALTED --> ABORTED
+//
+// While one is open, what the stage serves is changed by nothing else: such calls
+// are refused with FAILED_PRECONDITION and PROMOTION_OPEN. AbortPromotion,
+// AbortCanary, RollbackStage and DeleteStage end it at once and wait for nothing.
 type StageServiceServer interface {
 	// CreateStage makes a stage that serves an existing deployment.
 	// ALREADY_EXISTS if the name is taken, NOT_FOUND if the deployment is
@@ -268,8 +342,20 @@ type StageServiceServer interface {
 	// PromoteCanary makes the canary the base in one step: the base takes the
 	// canary's deployment, the stage's variables take the canary's overrides
 	// (overrides win), the canary is removed. Legal on a stage with a canary;
-	// otherwise FAILED_PRECONDITION (NO_CANARY).
+	// otherwise FAILED_PRECONDITION (NO_CANARY). With sync, or on a stage with
+	// waves, the call opens a promotion and returns; WatchStage follows it.
 	PromoteCanary(context.Context, *PromoteCanaryRequest) (*PromoteCanaryResponse, error)
+	// AbortPromotion ends an open promotion before it is committed: every agent
+	// routes as before it, and the canary is what it was. Legal in PREPARING,
+	// ROLLING and HALTED; otherwise FAILED_PRECONDITION (NO_PROMOTION).
+	AbortPromotion(context.Context, *AbortPromotionRequest) (*AbortPromotionResponse, error)
+	// ResumePromotion goes on with a promotion in waves that has halted. Legal in
+	// HALTED; otherwise FAILED_PRECONDITION (NO_PROMOTION).
+	ResumePromotion(context.Context, *ResumePromotionRequest) (*ResumePromotionResponse, error)
+	// WatchStage streams a stage with its promotion, at every change of it and at
+	// least once in 15 seconds, until the caller ends the call or the stage is
+	// deleted (NOT_FOUND). Changes that follow each other closely are one message.
+	WatchStage(*WatchStageRequest, grpc.ServerStreamingServer[WatchStageResponse]) error
 	// RollbackStage restores the base, its deployment and variables both, from
 	// the stage's history. Legal with and without a canary, which is left as it
 	// is; FAILED_PRECONDITION (NO_HISTORY) if the history holds no earlier base.
@@ -315,6 +401,15 @@ func (UnimplementedStageServiceServer) AbortCanary(context.Context, *AbortCanary
 }
 func (UnimplementedStageServiceServer) PromoteCanary(context.Context, *PromoteCanaryRequest) (*PromoteCanaryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PromoteCanary not implemented")
+}
+func (UnimplementedStageServiceServer) AbortPromotion(context.Context, *AbortPromotionRequest) (*AbortPromotionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AbortPromotion not implemented")
+}
+func (UnimplementedStageServiceServer) ResumePromotion(context.Context, *ResumePromotionRequest) (*ResumePromotionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumePromotion not implemented")
+}
+func (UnimplementedStageServiceServer) WatchStage(*WatchStageRequest, grpc.ServerStreamingServer[WatchStageResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchStage not implemented")
 }
 func (UnimplementedStageServiceServer) RollbackStage(context.Context, *RollbackStageRequest) (*RollbackStageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RollbackStage not implemented")
@@ -508,6 +603,53 @@ func _StageService_PromoteCanary_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StageService_AbortPromotion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AbortPromotionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StageServiceServer).AbortPromotion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StageService_AbortPromotion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StageServiceServer).AbortPromotion(ctx, req.(*AbortPromotionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StageService_ResumePromotion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumePromotionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StageServiceServer).ResumePromotion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StageService_ResumePromotion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StageServiceServer).ResumePromotion(ctx, req.(*ResumePromotionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StageService_WatchStage_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchStageRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(StageServiceServer).WatchStage(m, &grpc.GenericServerStream[WatchStageRequest, WatchStageResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StageService_WatchStageServer = grpc.ServerStreamingServer[WatchStageResponse]
+
 func _StageService_RollbackStage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RollbackStageRequest)
 	if err := dec(in); err != nil {
@@ -606,6 +748,14 @@ var StageService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _StageService_PromoteCanary_Handler,
 		},
 		{
+			MethodName: "AbortPromotion",
+			Handler:    _StageService_AbortPromotion_Handler,
+		},
+		{
+			MethodName: "ResumePromotion",
+			Handler:    _StageService_ResumePromotion_Handler,
+		},
+		{
 			MethodName: "RollbackStage",
 			Handler:    _StageService_RollbackStage_Handler,
 		},
@@ -618,6 +768,12 @@ var StageService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _StageService_ExplainSplit_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchStage",
+			Handler:       _StageService_WatchStage_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "fife/v1/stage.proto",
 }

@@ -45,6 +45,20 @@
 // the agent's sum must equal the frame's digest; otherwise it keeps what it had
 // and asks for a resync.
 //
+// Leases. An agent that holds a lease routes by what the node knows it to route by.
+// It asks for one with Renew, every third of the time that it lasts, and a lease
+// runs from when the agent SENT the Renew that it answers, so that no clocks need
+// to agree, only to run at the same rate. A node grants leases only while it holds
+// a grant of the leader, to agents that are on the record and have what leased
+// agents must have; until then its answer has no ttl, and an earlier lease runs on.
+// Without a lease an agent routes on, but answers 503 for stages with fail_closed.
+//
+// Promotions. A synchronised promotion sends `next` first: agents hold it ready
+// and route by it once it has become the stage's own configuration, in a later
+// frame. A timed one then sends, with the new configuration, the `former` one to
+// route by until `flip_time`, by the leader's clock, which Lease tells. Promotions
+// in waves say in `wave` which agents route by `next` already.
+//
 // Ends. Either side may close at any time. The agent reconnects with
 // exponential back-off and full jitter, other nodes first. A stream that cannot
 // be written for 15 seconds is closed by the node.
@@ -61,6 +75,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -83,6 +98,7 @@ type StreamRequest struct {
 	//	*StreamRequest_Hello
 	//	*StreamRequest_Ack
 	//	*StreamRequest_Nack
+	//	*StreamRequest_Renew
 	Message       isStreamRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -152,6 +168,15 @@ func (x *StreamRequest) GetNack() *Nack {
 	return nil
 }
 
+func (x *StreamRequest) GetRenew() *Renew {
+	if x != nil {
+		if x, ok := x.Message.(*StreamRequest_Renew); ok {
+			return x.Renew
+		}
+	}
+	return nil
+}
+
 type isStreamRequest_Message interface {
 	isStreamRequest_Message()
 }
@@ -171,11 +196,18 @@ type StreamRequest_Nack struct {
 	Nack *Nack `protobuf:"bytes,3,opt,name=nack,proto3,oneof"`
 }
 
+type StreamRequest_Renew struct {
+	// Asks for a lease, at any time after the hello.
+	Renew *Renew `protobuf:"bytes,4,opt,name=renew,proto3,oneof"`
+}
+
 func (*StreamRequest_Hello) isStreamRequest_Message() {}
 
 func (*StreamRequest_Ack) isStreamRequest_Message() {}
 
 func (*StreamRequest_Nack) isStreamRequest_Message() {}
+
+func (*StreamRequest_Renew) isStreamRequest_Message() {}
 
 // StreamResponse is what a node says.
 type StreamResponse struct {
@@ -186,6 +218,7 @@ type StreamResponse struct {
 	//
 	//	*StreamResponse_Frame
 	//	*StreamResponse_Chunk
+	//	*StreamResponse_Lease
 	Message       isStreamResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -246,6 +279,15 @@ func (x *StreamResponse) GetChunk() *Chunk {
 	return nil
 }
 
+func (x *StreamResponse) GetLease() *Lease {
+	if x != nil {
+		if x, ok := x.Message.(*StreamResponse_Lease); ok {
+			return x.Lease
+		}
+	}
+	return nil
+}
+
 type isStreamResponse_Message interface {
 	isStreamResponse_Message()
 }
@@ -260,9 +302,16 @@ type StreamResponse_Chunk struct {
 	Chunk *Chunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
 }
 
+type StreamResponse_Lease struct {
+	// The answer to the newest Renew. It may come between the chunks of a frame.
+	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3,oneof"`
+}
+
 func (*StreamResponse_Frame) isStreamResponse_Message() {}
 
 func (*StreamResponse_Chunk) isStreamResponse_Message() {}
+
+func (*StreamResponse_Lease) isStreamResponse_Message() {}
 
 // Version names one committed state of what agents route by.
 type Version struct {
@@ -530,6 +579,145 @@ func (x *Nack) GetResync() bool {
 	return false
 }
 
+// Renew asks for a lease.
+type Renew struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the agent's Renews on this stream from 1.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How far the agent may be wrong about the leader's clock; unset if it does not
+	// know that clock.
+	ClockError    *durationpb.Duration `protobuf:"bytes,2,opt,name=clock_error,json=clockError,proto3" json:"clock_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Renew) Reset() {
+	*x = Renew{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Renew) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Renew) ProtoMessage() {}
+
+func (x *Renew) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Renew.ProtoReflect.Descriptor instead.
+func (*Renew) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Renew) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Renew) GetClockError() *durationpb.Duration {
+	if x != nil {
+		return x.ClockError
+	}
+	return nil
+}
+
+// Lease answers a Renew.
+type Lease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That of the Renew.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How long the lease lasts from when the Renew was sent; unset if none is
+	// granted now.
+	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Why none is granted, for operators.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The leader's clock as this was sent; unset if the node does not know it.
+	LeaderTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=leader_time,json=leaderTime,proto3" json:"leader_time,omitempty"`
+	// How far leader_time may be wrong.
+	LeaderTimeError *durationpb.Duration `protobuf:"bytes,5,opt,name=leader_time_error,json=leaderTimeError,proto3" json:"leader_time_error,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Lease) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Lease) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *Lease) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Lease) GetLeaderTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LeaderTime
+	}
+	return nil
+}
+
+func (x *Lease) GetLeaderTimeError() *durationpb.Duration {
+	if x != nil {
+		return x.LeaderTimeError
+	}
+	return nil
+}
+
 // Frame is one atomic step between two committed states.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -551,7 +739,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +751,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +764,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Frame) GetFrom() *Version {
@@ -634,7 +822,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +834,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +847,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -698,7 +886,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +898,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +911,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Resource) GetName() string {
@@ -810,7 +998,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1010,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1023,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Api) GetHosts() []string {
@@ -860,7 +1048,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1060,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1073,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Deployment) GetRoutes() []*Route {
@@ -932,7 +1120,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1132,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1145,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Route) GetMethod() string {
@@ -1053,7 +1241,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1253,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1266,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -1108,7 +1296,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1308,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1321,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -1165,7 +1353,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1365,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1378,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -1231,13 +1419,30 @@ type Stage struct {
 	OverrideKey string `protobuf:"bytes,6,opt,name=override_key,json=overrideKey,proto3" json:"override_key,omitempty"`
 	// Whether responses say what routed them.
 	ExposeHeaders bool `protobuf:"varint,7,opt,name=expose_headers,json=exposeHeaders,proto3" json:"expose_headers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Whether an agent without a lease answers 503 rather than route by what it has.
+	FailClosed bool `protobuf:"varint,8,opt,name=fail_closed,json=failClosed,proto3" json:"fail_closed,omitempty"`
+	// What an open promotion leads to, held ready.
+	Next *StageConfig `protobuf:"bytes,9,opt,name=next,proto3" json:"next,omitempty"`
+	// Number of the promotion that `next` or `former` is of; 0 for none.
+	Promotion uint64 `protobuf:"varint,10,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	// Agents that route by `next` already: those that any of these selects.
+	Wave []*AgentSelector `protobuf:"bytes,11,rep,name=wave,proto3" json:"wave,omitempty"`
+	// What to route by until flip_time.
+	Former *StageConfig `protobuf:"bytes,12,opt,name=former,proto3" json:"former,omitempty"`
+	// When to leave `former`, by the leader's clock; set with it.
+	FlipTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=flip_time,json=flipTime,proto3" json:"flip_time,omitempty"`
+	// Number of the last promotion whose configuration became the stage's; 0 for none.
+	Promoted uint64 `protobuf:"varint,14,opt,name=promoted,proto3" json:"promoted,omitempty"`
+	// Whether a request that carries the number of a promotion, because an agent has
+	// answered its client by it, is routed by it here too if it is held ready.
+	ConsistentClients bool `protobuf:"varint,15,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1454,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1467,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Stage) GetDeployment() uint64 {
@@ -1314,6 +1519,191 @@ func (x *Stage) GetExposeHeaders() bool {
 	return false
 }
 
+func (x *Stage) GetFailClosed() bool {
+	if x != nil {
+		return x.FailClosed
+	}
+	return false
+}
+
+func (x *Stage) GetNext() *StageConfig {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *Stage) GetPromotion() uint64 {
+	if x != nil {
+		return x.Promotion
+	}
+	return 0
+}
+
+func (x *Stage) GetWave() []*AgentSelector {
+	if x != nil {
+		return x.Wave
+	}
+	return nil
+}
+
+func (x *Stage) GetFormer() *StageConfig {
+	if x != nil {
+		return x.Former
+	}
+	return nil
+}
+
+func (x *Stage) GetFlipTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FlipTime
+	}
+	return nil
+}
+
+func (x *Stage) GetPromoted() uint64 {
+	if x != nil {
+		return x.Promoted
+	}
+	return 0
+}
+
+func (x *Stage) GetConsistentClients() bool {
+	if x != nil {
+		return x.ConsistentClients
+	}
+	return false
+}
+
+// StageConfig is what one configuration of a stage serves.
+type StageConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the base's deployment.
+	Deployment uint64 `protobuf:"varint,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	// Stage variables.
+	Variables map[string]string `protobuf:"bytes,2,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The open canary, if any.
+	Canary        *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageConfig) Reset() {
+	*x = StageConfig{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageConfig) ProtoMessage() {}
+
+func (x *StageConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
+func (*StageConfig) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StageConfig) GetDeployment() uint64 {
+	if x != nil {
+		return x.Deployment
+	}
+	return 0
+}
+
+func (x *StageConfig) GetVariables() map[string]string {
+	if x != nil {
+		return x.Variables
+	}
+	return nil
+}
+
+func (x *StageConfig) GetCanary() *Canary {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+// AgentSelector selects agents by any one of its fields.
+type AgentSelector struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of agents.
+	Agents []string `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// Labels, all of which the agent must have; empty selects none.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Share of agents in parts per million: those with XXH64(agent_id, seed 0)
+	// modulo 1,000,000 below it.
+	PartsPerMillion uint32 `protobuf:"varint,3,opt,name=parts_per_million,json=partsPerMillion,proto3" json:"parts_per_million,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AgentSelector) Reset() {
+	*x = AgentSelector{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentSelector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentSelector) ProtoMessage() {}
+
+func (x *AgentSelector) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentSelector.ProtoReflect.Descriptor instead.
+func (*AgentSelector) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AgentSelector) GetAgents() []string {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *AgentSelector) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *AgentSelector) GetPartsPerMillion() uint32 {
+	if x != nil {
+		return x.PartsPerMillion
+	}
+	return 0
+}
+
 // Canary is a deployment on trial.
 type Canary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1331,7 +1721,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1733,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1746,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -1405,7 +1795,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1807,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1820,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -1519,7 +1909,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1921,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1934,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Redirect) GetAddresses() []string {
@@ -1558,15 +1948,17 @@ var File_fife_discovery_v1_discovery_proto protoreflect.FileDescriptor
 
 const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\n" +
-	"!fife/discovery/v1/discovery.proto\x12\x11fife.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\"\xa7\x01\n" +
+	"!fife/discovery/v1/discovery.proto\x12\x11fife.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n" +
 	"\rStreamRequest\x120\n" +
 	"\x05hello\x18\x01 \x01(\v2\x18.fife.discovery.v1.HelloH\x00R\x05hello\x12*\n" +
 	"\x03ack\x18\x02 \x01(\v2\x16.fife.discovery.v1.AckH\x00R\x03ack\x12-\n" +
-	"\x04nack\x18\x03 \x01(\v2\x17.fife.discovery.v1.NackH\x00R\x04nackB\t\n" +
-	"\amessage\"\x7f\n" +
+	"\x04nack\x18\x03 \x01(\v2\x17.fife.discovery.v1.NackH\x00R\x04nack\x120\n" +
+	"\x05renew\x18\x04 \x01(\v2\x18.fife.discovery.v1.RenewH\x00R\x05renewB\t\n" +
+	"\amessage\"\xb1\x01\n" +
 	"\x0eStreamResponse\x120\n" +
 	"\x05frame\x18\x01 \x01(\v2\x18.fife.discovery.v1.FrameH\x00R\x05frame\x120\n" +
-	"\x05chunk\x18\x02 \x01(\v2\x18.fife.discovery.v1.ChunkH\x00R\x05chunkB\t\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x18.fife.discovery.v1.ChunkH\x00R\x05chunk\x120\n" +
+	"\x05lease\x18\x03 \x01(\v2\x18.fife.discovery.v1.LeaseH\x00R\x05leaseB\t\n" +
 	"\amessage\"5\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -1588,7 +1980,18 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04Nack\x124\n" +
 	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06resync\x18\x03 \x01(\bR\x06resync\"\xeb\x01\n" +
+	"\x06resync\x18\x03 \x01(\bR\x06resync\"_\n" +
+	"\x05Renew\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12:\n" +
+	"\vclock_error\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockError\"\xec\x01\n" +
+	"\x05Lease\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12+\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12;\n" +
+	"\vleader_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"leaderTime\x12E\n" +
+	"\x11leader_time_error\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0fleaderTimeError\"\xeb\x01\n" +
 	"\x05Frame\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.fife.discovery.v1.VersionR\x02to\x125\n" +
@@ -1636,7 +2039,7 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8d\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf2\x05\n" +
 	"\x05Stage\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -1647,8 +2050,34 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"sticky_key\x18\x04 \x01(\v2\x1c.fife.discovery.v1.StickyKeyR\tstickyKey\x12%\n" +
 	"\x0eallow_override\x18\x05 \x01(\bR\rallowOverride\x12!\n" +
 	"\foverride_key\x18\x06 \x01(\tR\voverrideKey\x12%\n" +
-	"\x0eexpose_headers\x18\a \x01(\bR\rexposeHeaders\x1a<\n" +
+	"\x0eexpose_headers\x18\a \x01(\bR\rexposeHeaders\x12\x1f\n" +
+	"\vfail_closed\x18\b \x01(\bR\n" +
+	"failClosed\x122\n" +
+	"\x04next\x18\t \x01(\v2\x1e.fife.discovery.v1.StageConfigR\x04next\x12\x1c\n" +
+	"\tpromotion\x18\n" +
+	" \x01(\x04R\tpromotion\x124\n" +
+	"\x04wave\x18\v \x03(\v2 .fife.discovery.v1.AgentSelectorR\x04wave\x126\n" +
+	"\x06former\x18\f \x01(\v2\x1e.fife.discovery.v1.StageConfigR\x06former\x127\n" +
+	"\tflip_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x12\x1a\n" +
+	"\bpromoted\x18\x0e \x01(\x04R\bpromoted\x12-\n" +
+	"\x12consistent_clients\x18\x0f \x01(\bR\x11consistentClients\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
+	"\vStageConfig\x12\x1e\n" +
+	"\n" +
+	"deployment\x18\x01 \x01(\x04R\n" +
+	"deployment\x12K\n" +
+	"\tvariables\x18\x02 \x03(\v2-.fife.discovery.v1.StageConfig.VariablesEntryR\tvariables\x121\n" +
+	"\x06canary\x18\x03 \x01(\v2\x19.fife.discovery.v1.CanaryR\x06canary\x1a<\n" +
+	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x01\n" +
+	"\rAgentSelector\x12\x16\n" +
+	"\x06agents\x18\x01 \x03(\tR\x06agents\x12D\n" +
+	"\x06labels\x18\x02 \x03(\v2,.fife.discovery.v1.AgentSelector.LabelsEntryR\x06labels\x12*\n" +
+	"\x11parts_per_million\x18\x03 \x01(\rR\x0fpartsPerMillion\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
 	"\x06Canary\x12\x1e\n" +
@@ -1684,68 +2113,88 @@ func file_fife_discovery_v1_discovery_proto_rawDescGZIP() []byte {
 	return file_fife_discovery_v1_discovery_proto_rawDescData
 }
 
-var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_fife_discovery_v1_discovery_proto_goTypes = []any{
-	(*StreamRequest)(nil),       // 0: fife.discovery.v1.StreamRequest
-	(*StreamResponse)(nil),      // 1: fife.discovery.v1.StreamResponse
-	(*Version)(nil),             // 2: fife.discovery.v1.Version
-	(*Hello)(nil),               // 3: fife.discovery.v1.Hello
-	(*Ack)(nil),                 // 4: fife.discovery.v1.Ack
-	(*Nack)(nil),                // 5: fife.discovery.v1.Nack
-	(*Frame)(nil),               // 6: fife.discovery.v1.Frame
-	(*Chunk)(nil),               // 7: fife.discovery.v1.Chunk
-	(*Resource)(nil),            // 8: fife.discovery.v1.Resource
-	(*Api)(nil),                 // 9: fife.discovery.v1.Api
-	(*Deployment)(nil),          // 10: fife.discovery.v1.Deployment
-	(*Route)(nil),               // 11: fife.discovery.v1.Route
-	(*HttpIntegration)(nil),     // 12: fife.discovery.v1.HttpIntegration
-	(*LambdaIntegration)(nil),   // 13: fife.discovery.v1.LambdaIntegration
-	(*MockIntegration)(nil),     // 14: fife.discovery.v1.MockIntegration
-	(*Stage)(nil),               // 15: fife.discovery.v1.Stage
-	(*Canary)(nil),              // 16: fife.discovery.v1.Canary
-	(*StickyKey)(nil),           // 17: fife.discovery.v1.StickyKey
-	(*Redirect)(nil),            // 18: fife.discovery.v1.Redirect
-	nil,                         // 19: fife.discovery.v1.Hello.LabelsEntry
-	nil,                         // 20: fife.discovery.v1.MockIntegration.HeadersEntry
-	nil,                         // 21: fife.discovery.v1.Stage.VariablesEntry
-	nil,                         // 22: fife.discovery.v1.Canary.VariableOverridesEntry
-	(*durationpb.Duration)(nil), // 23: google.protobuf.Duration
+	(*StreamRequest)(nil),         // 0: fife.discovery.v1.StreamRequest
+	(*StreamResponse)(nil),        // 1: fife.discovery.v1.StreamResponse
+	(*Version)(nil),               // 2: fife.discovery.v1.Version
+	(*Hello)(nil),                 // 3: fife.discovery.v1.Hello
+	(*Ack)(nil),                   // 4: fife.discovery.v1.Ack
+	(*Nack)(nil),                  // 5: fife.discovery.v1.Nack
+	(*Renew)(nil),                 // 6: fife.discovery.v1.Renew
+	(*Lease)(nil),                 // 7: fife.discovery.v1.Lease
+	(*Frame)(nil),                 // 8: fife.discovery.v1.Frame
+	(*Chunk)(nil),                 // 9: fife.discovery.v1.Chunk
+	(*Resource)(nil),              // 10: fife.discovery.v1.Resource
+	(*Api)(nil),                   // 11: fife.discovery.v1.Api
+	(*Deployment)(nil),            // 12: fife.discovery.v1.Deployment
+	(*Route)(nil),                 // 13: fife.discovery.v1.Route
+	(*HttpIntegration)(nil),       // 14: fife.discovery.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 15: fife.discovery.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 16: fife.discovery.v1.MockIntegration
+	(*Stage)(nil),                 // 17: fife.discovery.v1.Stage
+	(*StageConfig)(nil),           // 18: fife.discovery.v1.StageConfig
+	(*AgentSelector)(nil),         // 19: fife.discovery.v1.AgentSelector
+	(*Canary)(nil),                // 20: fife.discovery.v1.Canary
+	(*StickyKey)(nil),             // 21: fife.discovery.v1.StickyKey
+	(*Redirect)(nil),              // 22: fife.discovery.v1.Redirect
+	nil,                           // 23: fife.discovery.v1.Hello.LabelsEntry
+	nil,                           // 24: fife.discovery.v1.MockIntegration.HeadersEntry
+	nil,                           // 25: fife.discovery.v1.Stage.VariablesEntry
+	nil,                           // 26: fife.discovery.v1.StageConfig.VariablesEntry
+	nil,                           // 27: fife.discovery.v1.AgentSelector.LabelsEntry
+	nil,                           // 28: fife.discovery.v1.Canary.VariableOverridesEntry
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 }
 var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	3,  // 0: fife.discovery.v1.StreamRequest.hello:type_name -> fife.discovery.v1.Hello
 	4,  // 1: fife.discovery.v1.StreamRequest.ack:type_name -> fife.discovery.v1.Ack
 	5,  // 2: fife.discovery.v1.StreamRequest.nack:type_name -> fife.discovery.v1.Nack
-	6,  // 3: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
-	7,  // 4: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
-	19, // 5: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
-	2,  // 6: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
-	2,  // 7: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
-	2,  // 8: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
-	2,  // 9: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
-	2,  // 10: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
-	2,  // 11: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
-	8,  // 12: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
-	9,  // 13: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
-	10, // 14: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
-	15, // 15: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
-	11, // 16: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
-	23, // 17: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	23, // 18: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
-	12, // 19: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
-	13, // 20: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
-	14, // 21: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
-	20, // 22: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
-	21, // 23: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
-	16, // 24: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
-	17, // 25: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
-	22, // 26: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
-	0,  // 27: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
-	1,  // 28: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
-	28, // [28:29] is the sub-list for method output_type
-	27, // [27:28] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	6,  // 3: fife.discovery.v1.StreamRequest.renew:type_name -> fife.discovery.v1.Renew
+	8,  // 4: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
+	9,  // 5: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
+	7,  // 6: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
+	23, // 7: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
+	2,  // 8: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
+	2,  // 9: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
+	2,  // 10: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
+	2,  // 11: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
+	29, // 12: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
+	29, // 13: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	30, // 14: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
+	29, // 15: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
+	2,  // 16: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
+	2,  // 17: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
+	10, // 18: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
+	11, // 19: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
+	12, // 20: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
+	17, // 21: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
+	13, // 22: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
+	29, // 23: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	29, // 24: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
+	14, // 25: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
+	15, // 26: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
+	16, // 27: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
+	24, // 28: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
+	25, // 29: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
+	20, // 30: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
+	21, // 31: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
+	18, // 32: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
+	19, // 33: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
+	18, // 34: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
+	30, // 35: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
+	26, // 36: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
+	20, // 37: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
+	27, // 38: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
+	28, // 39: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
+	0,  // 40: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
+	1,  // 41: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
+	41, // [41:42] is the sub-list for method output_type
+	40, // [40:41] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_fife_discovery_v1_discovery_proto_init() }
@@ -1757,22 +2206,24 @@ func file_fife_discovery_v1_discovery_proto_init() {
 		(*StreamRequest_Hello)(nil),
 		(*StreamRequest_Ack)(nil),
 		(*StreamRequest_Nack)(nil),
+		(*StreamRequest_Renew)(nil),
 	}
 	file_fife_discovery_v1_discovery_proto_msgTypes[1].OneofWrappers = []any{
 		(*StreamResponse_Frame)(nil),
 		(*StreamResponse_Chunk)(nil),
+		(*StreamResponse_Lease)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[8].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[10].OneofWrappers = []any{
 		(*Resource_Api)(nil),
 		(*Resource_Deployment)(nil),
 		(*Resource_Stage)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[11].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[13].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[17].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[21].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -1784,7 +2235,7 @@ func file_fife_discovery_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_discovery_v1_discovery_proto_rawDesc), len(file_fife_discovery_v1_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

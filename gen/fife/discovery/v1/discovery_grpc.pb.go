@@ -45,6 +45,20 @@
 // the agent's sum must equal the frame's digest; otherwise it keeps what it had
 // and asks for a resync.
 //
+// Leases. An agent that holds a lease routes by what the node knows it to route by.
+// It asks for one with Renew, every third of the time that it lasts, and a lease
+// runs from when the agent SENT the Renew that it answers, so that no clocks need
+// to agree, only to run at the same rate. A node grants leases only while it holds
+// a grant of the leader, to agents that are on the record and have what leased
+// agents must have; until then its answer has no ttl, and an earlier lease runs on.
+// Without a lease an agent routes on, but answers 503 for stages with fail_closed.
+//
+// Promotions. A synchronised promotion sends `next` first: agents hold it ready
+// and route by it once it has become the stage's own configuration, in a later
+// frame. A timed one then sends, with the new configuration, the `former` one to
+// route by until `flip_time`, by the leader's clock, which Lease tells. Promotions
+// in waves say in `wave` which agents route by `next` already.
+//
 // Ends. Either side may close at any time. The agent reconnects with
 // exponential back-off and full jitter, other nodes first. A stream that cannot
 // be written for 15 seconds is closed by the node.

@@ -181,6 +181,10 @@ type Command struct {
 	//	*Command_AbortCanary
 	//	*Command_PromoteCanary
 	//	*Command_RollbackStage
+	//	*Command_OpenPromotion
+	//	*Command_MovePromotion
+	//	*Command_RegisterAgents
+	//	*Command_ForgetAgents
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -436,6 +440,42 @@ func (x *Command) GetRollbackStage() *RollbackStage {
 	return nil
 }
 
+func (x *Command) GetOpenPromotion() *OpenPromotion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_OpenPromotion); ok {
+			return x.OpenPromotion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMovePromotion() *MovePromotion {
+	if x != nil {
+		if x, ok := x.Op.(*Command_MovePromotion); ok {
+			return x.MovePromotion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRegisterAgents() *RegisterAgents {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RegisterAgents); ok {
+			return x.RegisterAgents
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetForgetAgents() *ForgetAgents {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ForgetAgents); ok {
+			return x.ForgetAgents
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -535,6 +575,26 @@ type Command_RollbackStage struct {
 	RollbackStage *RollbackStage `protobuf:"bytes,47,opt,name=rollback_stage,json=rollbackStage,proto3,oneof"`
 }
 
+type Command_OpenPromotion struct {
+	// Open a promotion of more than one step.
+	OpenPromotion *OpenPromotion `protobuf:"bytes,48,opt,name=open_promotion,json=openPromotion,proto3,oneof"`
+}
+
+type Command_MovePromotion struct {
+	// Take an open promotion one step on.
+	MovePromotion *MovePromotion `protobuf:"bytes,49,opt,name=move_promotion,json=movePromotion,proto3,oneof"`
+}
+
+type Command_RegisterAgents struct {
+	// Put agents on the record.
+	RegisterAgents *RegisterAgents `protobuf:"bytes,60,opt,name=register_agents,json=registerAgents,proto3,oneof"`
+}
+
+type Command_ForgetAgents struct {
+	// Take agents off the record.
+	ForgetAgents *ForgetAgents `protobuf:"bytes,61,opt,name=forget_agents,json=forgetAgents,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -572,6 +632,14 @@ func (*Command_AbortCanary) isCommand_Op() {}
 func (*Command_PromoteCanary) isCommand_Op() {}
 
 func (*Command_RollbackStage) isCommand_Op() {}
+
+func (*Command_OpenPromotion) isCommand_Op() {}
+
+func (*Command_MovePromotion) isCommand_Op() {}
+
+func (*Command_RegisterAgents) isCommand_Op() {}
+
+func (*Command_ForgetAgents) isCommand_Op() {}
 
 // InitCluster gives a new cluster its identity.
 type InitCluster struct {
@@ -1367,8 +1435,14 @@ type StageFields struct {
 	ExposeHeaders bool `protobuf:"varint,5,opt,name=expose_headers,json=exposeHeaders,proto3" json:"expose_headers,omitempty"`
 	// Whether the override key stays what it is.
 	KeepOverrideKey bool `protobuf:"varint,6,opt,name=keep_override_key,json=keepOverrideKey,proto3" json:"keep_override_key,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Whether agents without a lease answer 503.
+	FailClosed bool `protobuf:"varint,7,opt,name=fail_closed,json=failClosed,proto3" json:"fail_closed,omitempty"`
+	// Whether clients are kept from older promotions.
+	ConsistentClients bool `protobuf:"varint,8,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
+	// The order in which a promotion reaches the agents.
+	Waves         []*Wave `protobuf:"bytes,9,rep,name=waves,proto3" json:"waves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StageFields) Reset() {
@@ -1441,6 +1515,27 @@ func (x *StageFields) GetKeepOverrideKey() bool {
 		return x.KeepOverrideKey
 	}
 	return false
+}
+
+func (x *StageFields) GetFailClosed() bool {
+	if x != nil {
+		return x.FailClosed
+	}
+	return false
+}
+
+func (x *StageFields) GetConsistentClients() bool {
+	if x != nil {
+		return x.ConsistentClients
+	}
+	return false
+}
+
+func (x *StageFields) GetWaves() []*Wave {
+	if x != nil {
+		return x.Waves
+	}
+	return nil
 }
 
 // DeleteStage removes a stage.
@@ -1808,6 +1903,463 @@ func (x *PromoteCanary) GetIfRevision() uint64 {
 	return 0
 }
 
+// OpenPromotion opens a promotion of more than one step.
+type OpenPromotion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// The stage's id.
+	Stage string `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Whether the canary stays, at 0 %.
+	KeepCanary bool `protobuf:"varint,3,opt,name=keep_canary,json=keepCanary,proto3" json:"keep_canary,omitempty"`
+	// Revision the stage must have; 0 for any.
+	IfRevision uint64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// How agents change over: 1 by version, 2 at a time, 3 in waves.
+	Mode uint32 `protobuf:"varint,5,opt,name=mode,proto3" json:"mode,omitempty"`
+	// At the deadline: 1 abort, 2 wait, 3 fence.
+	OnTimeout uint32 `protobuf:"varint,6,opt,name=on_timeout,json=onTimeout,proto3" json:"on_timeout,omitempty"`
+	// Time from the command's to the deadline; unset in waves.
+	PrepareTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=prepare_timeout,json=prepareTimeout,proto3" json:"prepare_timeout,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OpenPromotion) Reset() {
+	*x = OpenPromotion{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenPromotion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenPromotion) ProtoMessage() {}
+
+func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
+func (*OpenPromotion) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *OpenPromotion) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *OpenPromotion) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *OpenPromotion) GetKeepCanary() bool {
+	if x != nil {
+		return x.KeepCanary
+	}
+	return false
+}
+
+func (x *OpenPromotion) GetIfRevision() uint64 {
+	if x != nil {
+		return x.IfRevision
+	}
+	return 0
+}
+
+func (x *OpenPromotion) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *OpenPromotion) GetOnTimeout() uint32 {
+	if x != nil {
+		return x.OnTimeout
+	}
+	return 0
+}
+
+func (x *OpenPromotion) GetPrepareTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.PrepareTimeout
+	}
+	return nil
+}
+
+// MovePromotion takes an open promotion one step on. One that the stage's promotion,
+// by its number and state, does not allow is refused.
+type MovePromotion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// The stage's id.
+	Stage string `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Number of the promotion; 0 for the open one, whichever it is.
+	Promotion uint64 `protobuf:"varint,3,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	// Revision the stage must have; 0 for any.
+	IfRevision uint64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// The step: 1 commit, 2 complete, 3 abort, 4 fence, 5 next wave, 6 halt, 7 resume.
+	Step uint32 `protobuf:"varint,5,opt,name=step,proto3" json:"step,omitempty"`
+	// Why, of an abort or a halt.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When agents change over, of a commit at a time.
+	FlipTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=flip_time,json=flipTime,proto3" json:"flip_time,omitempty"`
+	// The evidence, of a commit or a completion.
+	Report        *PromotionReport `protobuf:"bytes,8,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovePromotion) Reset() {
+	*x = MovePromotion{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovePromotion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovePromotion) ProtoMessage() {}
+
+func (x *MovePromotion) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
+func (*MovePromotion) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MovePromotion) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *MovePromotion) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *MovePromotion) GetPromotion() uint64 {
+	if x != nil {
+		return x.Promotion
+	}
+	return 0
+}
+
+func (x *MovePromotion) GetIfRevision() uint64 {
+	if x != nil {
+		return x.IfRevision
+	}
+	return 0
+}
+
+func (x *MovePromotion) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *MovePromotion) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *MovePromotion) GetFlipTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FlipTime
+	}
+	return nil
+}
+
+func (x *MovePromotion) GetReport() *PromotionReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// PromotionReport is the evidence for a promotion.
+type PromotionReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agents on the record.
+	Agents uint32 `protobuf:"varint,1,opt,name=agents,proto3" json:"agents,omitempty"`
+	// Those that were prepared.
+	Prepared uint32 `protobuf:"varint,2,opt,name=prepared,proto3" json:"prepared,omitempty"`
+	// Agents whose leases were denied.
+	Fenced []string `protobuf:"bytes,3,rep,name=fenced,proto3" json:"fenced,omitempty"`
+	// Agents without a lease that may still route by what was before.
+	Stale []string `protobuf:"bytes,4,rep,name=stale,proto3" json:"stale,omitempty"`
+	// Agents that refused it.
+	Refused []string `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Time in which agents used both configurations.
+	Window *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
+	// How far agents may have been wrong about the leader's clock.
+	ClockError    *durationpb.Duration `protobuf:"bytes,7,opt,name=clock_error,json=clockError,proto3" json:"clock_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromotionReport) Reset() {
+	*x = PromotionReport{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromotionReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromotionReport) ProtoMessage() {}
+
+func (x *PromotionReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
+func (*PromotionReport) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PromotionReport) GetAgents() uint32 {
+	if x != nil {
+		return x.Agents
+	}
+	return 0
+}
+
+func (x *PromotionReport) GetPrepared() uint32 {
+	if x != nil {
+		return x.Prepared
+	}
+	return 0
+}
+
+func (x *PromotionReport) GetFenced() []string {
+	if x != nil {
+		return x.Fenced
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetStale() []string {
+	if x != nil {
+		return x.Stale
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetRefused() []string {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *PromotionReport) GetClockError() *durationpb.Duration {
+	if x != nil {
+		return x.ClockError
+	}
+	return nil
+}
+
+// RegisterAgents puts agents on the record.
+type RegisterAgents struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agents.
+	Agents        []*Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterAgents) Reset() {
+	*x = RegisterAgents{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterAgents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterAgents) ProtoMessage() {}
+
+func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
+func (*RegisterAgents) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RegisterAgents) GetAgents() []*Agent {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+// ForgetAgents takes agents off the record.
+type ForgetAgents struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Their ids.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetAgents) Reset() {
+	*x = ForgetAgents{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetAgents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetAgents) ProtoMessage() {}
+
+func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
+func (*ForgetAgents) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ForgetAgents) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// Agent is an agent on the record.
+type Agent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its labels.
+	Labels        map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Agent) Reset() {
+	*x = Agent{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Agent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Agent) ProtoMessage() {}
+
+func (x *Agent) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Agent.ProtoReflect.Descriptor instead.
+func (*Agent) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Agent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Agent) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // RollbackStage restores an earlier base.
 type RollbackStage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1825,7 +2377,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +2389,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +2402,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -1896,7 +2448,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2460,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2473,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Node) GetId() string {
@@ -1974,7 +2526,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1986,7 +2538,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2551,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Api) GetId() string {
@@ -2097,7 +2649,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2661,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2674,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Route) GetMethod() string {
@@ -2225,7 +2777,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2789,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2802,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -2280,7 +2832,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2844,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2857,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -2337,7 +2889,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2901,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2914,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -2413,7 +2965,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2977,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2990,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Deployment) GetApi() string {
@@ -2523,7 +3075,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +3087,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +3100,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -2603,7 +3155,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +3167,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +3180,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -2674,7 +3226,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +3238,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +3251,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -2735,14 +3287,16 @@ type StageRevision struct {
 	// The RPC.
 	Method string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
 	// What has been served since.
-	Config        *StageConfig `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	Config *StageConfig `protobuf:"bytes,5,opt,name=config,proto3" json:"config,omitempty"`
+	// What else is to be said of it.
+	Note          string `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2754,7 +3308,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2767,7 +3321,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -2805,6 +3359,331 @@ func (x *StageRevision) GetConfig() *StageConfig {
 	return nil
 }
 
+func (x *StageRevision) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// Wave selects agents of a promotion in waves by any one of its fields.
+type Wave struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One agent for each value of this label.
+	OnePerLabel string `protobuf:"bytes,1,opt,name=one_per_label,json=onePerLabel,proto3" json:"one_per_label,omitempty"`
+	// Labels that an agent must have.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Share of the agents in parts per million.
+	PartsPerMillion uint32 `protobuf:"varint,3,opt,name=parts_per_million,json=partsPerMillion,proto3" json:"parts_per_million,omitempty"`
+	// How long the promotion stays here.
+	Dwell         *durationpb.Duration `protobuf:"bytes,4,opt,name=dwell,proto3" json:"dwell,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wave) Reset() {
+	*x = Wave{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wave) ProtoMessage() {}
+
+func (x *Wave) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wave.ProtoReflect.Descriptor instead.
+func (*Wave) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Wave) GetOnePerLabel() string {
+	if x != nil {
+		return x.OnePerLabel
+	}
+	return ""
+}
+
+func (x *Wave) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Wave) GetPartsPerMillion() uint32 {
+	if x != nil {
+		return x.PartsPerMillion
+	}
+	return 0
+}
+
+func (x *Wave) GetDwell() *durationpb.Duration {
+	if x != nil {
+		return x.Dwell
+	}
+	return nil
+}
+
+// Promotion is a promotion of more than one step.
+type Promotion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the command that opened it.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// 1 preparing, 2 rolling, 3 halted, 4 committed, 5 complete, 6 aborted.
+	State uint32 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`
+	// How agents change over, as in OpenPromotion.
+	Mode uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	// At the deadline, as in OpenPromotion.
+	OnTimeout uint32 `protobuf:"varint,4,opt,name=on_timeout,json=onTimeout,proto3" json:"on_timeout,omitempty"`
+	// When it was opened.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// By when agents must be prepared.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// What it leads to or, once committed, what was before.
+	Other *StageConfig `protobuf:"bytes,7,opt,name=other,proto3" json:"other,omitempty"`
+	// Index of the command that committed it.
+	Committed uint64 `protobuf:"varint,8,opt,name=committed,proto3" json:"committed,omitempty"`
+	// When agents change over.
+	FlipTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=flip_time,json=flipTime,proto3" json:"flip_time,omitempty"`
+	// When it ended.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Why it was aborted or has halted.
+	Reason string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Index of the command that denied leases; 0 if none has.
+	Fenced uint64 `protobuf:"varint,12,opt,name=fenced,proto3" json:"fenced,omitempty"`
+	// The evidence.
+	Report *PromotionReport `protobuf:"bytes,13,opt,name=report,proto3" json:"report,omitempty"`
+	// The waves reached.
+	Waves         []*ReachedWave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Promotion) Reset() {
+	*x = Promotion{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Promotion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Promotion) ProtoMessage() {}
+
+func (x *Promotion) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
+func (*Promotion) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Promotion) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Promotion) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *Promotion) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *Promotion) GetOnTimeout() uint32 {
+	if x != nil {
+		return x.OnTimeout
+	}
+	return 0
+}
+
+func (x *Promotion) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Promotion) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Promotion) GetOther() *StageConfig {
+	if x != nil {
+		return x.Other
+	}
+	return nil
+}
+
+func (x *Promotion) GetCommitted() uint64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
+func (x *Promotion) GetFlipTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FlipTime
+	}
+	return nil
+}
+
+func (x *Promotion) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Promotion) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Promotion) GetFenced() uint64 {
+	if x != nil {
+		return x.Fenced
+	}
+	return 0
+}
+
+func (x *Promotion) GetReport() *PromotionReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *Promotion) GetWaves() []*ReachedWave {
+	if x != nil {
+		return x.Waves
+	}
+	return nil
+}
+
+// ReachedWave selects the agents of a wave that a promotion has reached.
+type ReachedWave struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Agents chosen when it was reached.
+	Agents []string `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// As in Wave.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// As in Wave.
+	PartsPerMillion uint32 `protobuf:"varint,3,opt,name=parts_per_million,json=partsPerMillion,proto3" json:"parts_per_million,omitempty"`
+	// Index of the command that reached it.
+	Index uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// How long the promotion stays here.
+	Dwell         *durationpb.Duration `protobuf:"bytes,5,opt,name=dwell,proto3" json:"dwell,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReachedWave) Reset() {
+	*x = ReachedWave{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReachedWave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReachedWave) ProtoMessage() {}
+
+func (x *ReachedWave) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
+func (*ReachedWave) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ReachedWave) GetAgents() []string {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ReachedWave) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *ReachedWave) GetPartsPerMillion() uint32 {
+	if x != nil {
+		return x.PartsPerMillion
+	}
+	return 0
+}
+
+func (x *ReachedWave) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ReachedWave) GetDwell() *durationpb.Duration {
+	if x != nil {
+		return x.Dwell
+	}
+	return nil
+}
+
 // Stage is a stage with its history.
 type Stage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2829,14 +3708,24 @@ type Stage struct {
 	// Kept revisions, oldest first.
 	History []*StageRevision `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
 	// When it was last changed.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Whether agents without a lease answer 503.
+	FailClosed bool `protobuf:"varint,12,opt,name=fail_closed,json=failClosed,proto3" json:"fail_closed,omitempty"`
+	// Whether clients are kept from older promotions.
+	ConsistentClients bool `protobuf:"varint,13,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
+	// The order in which a promotion reaches the agents.
+	Waves []*Wave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
+	// The open promotion, or the last one.
+	Promotion *Promotion `protobuf:"bytes,15,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	// Number of the last promotion that was committed.
+	Promoted      uint64 `protobuf:"varint,16,opt,name=promoted,proto3" json:"promoted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +3737,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +3750,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Stage) GetApi() string {
@@ -2941,6 +3830,41 @@ func (x *Stage) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Stage) GetFailClosed() bool {
+	if x != nil {
+		return x.FailClosed
+	}
+	return false
+}
+
+func (x *Stage) GetConsistentClients() bool {
+	if x != nil {
+		return x.ConsistentClients
+	}
+	return false
+}
+
+func (x *Stage) GetWaves() []*Wave {
+	if x != nil {
+		return x.Waves
+	}
+	return nil
+}
+
+func (x *Stage) GetPromotion() *Promotion {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
+}
+
+func (x *Stage) GetPromoted() uint64 {
+	if x != nil {
+		return x.Promoted
+	}
+	return 0
+}
+
 // Outcome is what a command with a request id came to.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2972,7 +3896,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3908,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3921,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -3094,7 +4018,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +4030,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +4043,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Refusal) GetKind() string {
@@ -3163,7 +4087,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +4099,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3188,7 +4112,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -3218,7 +4142,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +4154,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +4167,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -3274,14 +4198,16 @@ type SnapshotHeader struct {
 	// Changes up to this index are not in it.
 	ChangeFloor uint64 `protobuf:"varint,5,opt,name=change_floor,json=changeFloor,proto3" json:"change_floor,omitempty"`
 	// Index of the last command in it that agents can see.
-	Routing       uint64 `protobuf:"varint,6,opt,name=routing,proto3" json:"routing,omitempty"`
+	Routing uint64 `protobuf:"varint,6,opt,name=routing,proto3" json:"routing,omitempty"`
+	// Index that leased agents must have applied.
+	Floor         uint64 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +4219,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +4232,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -3351,6 +4277,13 @@ func (x *SnapshotHeader) GetRouting() uint64 {
 	return 0
 }
 
+func (x *SnapshotHeader) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
 // SnapshotRecord is one record of a snapshot.
 type SnapshotRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3368,6 +4301,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Outcome
 	//	*SnapshotRecord_Change
 	//	*SnapshotRecord_Trailer
+	//	*SnapshotRecord_Agent
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3375,7 +4309,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +4321,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +4334,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -3500,6 +4434,15 @@ func (x *SnapshotRecord) GetTrailer() *SnapshotTrailer {
 	return nil
 }
 
+func (x *SnapshotRecord) GetAgent() *Agent {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Agent); ok {
+			return x.Agent
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -3554,6 +4497,11 @@ type SnapshotRecord_Trailer struct {
 	Trailer *SnapshotTrailer `protobuf:"bytes,10,opt,name=trailer,proto3,oneof"`
 }
 
+type SnapshotRecord_Agent struct {
+	// An agent on the record.
+	Agent *Agent `protobuf:"bytes,11,opt,name=agent,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -3574,6 +4522,8 @@ func (*SnapshotRecord_Change) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Trailer) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Agent) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3585,7 +4535,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +4547,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +4560,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -3633,7 +4583,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3645,7 +4595,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3658,7 +4608,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -3679,7 +4629,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\v\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\r\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -3713,7 +4663,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\rupdate_canary\x18, \x01(\v2\x1b.fife.store.v1.UpdateCanaryH\x00R\fupdateCanary\x12?\n" +
 	"\fabort_canary\x18- \x01(\v2\x1a.fife.store.v1.AbortCanaryH\x00R\vabortCanary\x12E\n" +
 	"\x0epromote_canary\x18. \x01(\v2\x1c.fife.store.v1.PromoteCanaryH\x00R\rpromoteCanary\x12E\n" +
-	"\x0erollback_stage\x18/ \x01(\v2\x1c.fife.store.v1.RollbackStageH\x00R\rrollbackStageB\x04\n" +
+	"\x0erollback_stage\x18/ \x01(\v2\x1c.fife.store.v1.RollbackStageH\x00R\rrollbackStage\x12E\n" +
+	"\x0eopen_promotion\x180 \x01(\v2\x1c.fife.store.v1.OpenPromotionH\x00R\ropenPromotion\x12E\n" +
+	"\x0emove_promotion\x181 \x01(\v2\x1c.fife.store.v1.MovePromotionH\x00R\rmovePromotion\x12H\n" +
+	"\x0fregister_agents\x18< \x01(\v2\x1d.fife.store.v1.RegisterAgentsH\x00R\x0eregisterAgents\x12B\n" +
+	"\rforget_agents\x18= \x01(\v2\x1b.fife.store.v1.ForgetAgentsH\x00R\fforgetAgentsB\x04\n" +
 	"\x02op\"B\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
@@ -3770,7 +4724,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
 	"\x06fields\x18\x04 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"\xd5\x02\n" +
+	"ifRevision\"\xd0\x03\n" +
 	"\vStageFields\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x1e\n" +
 	"\n" +
@@ -3779,7 +4733,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\tvariables\x18\x03 \x03(\v2).fife.store.v1.StageFields.VariablesEntryR\tvariables\x12*\n" +
 	"\x05split\x18\x04 \x01(\v2\x14.fife.store.v1.SplitR\x05split\x12%\n" +
 	"\x0eexpose_headers\x18\x05 \x01(\bR\rexposeHeaders\x12*\n" +
-	"\x11keep_override_key\x18\x06 \x01(\bR\x0fkeepOverrideKey\x1a<\n" +
+	"\x11keep_override_key\x18\x06 \x01(\bR\x0fkeepOverrideKey\x12\x1f\n" +
+	"\vfail_closed\x18\a \x01(\bR\n" +
+	"failClosed\x12-\n" +
+	"\x12consistent_clients\x18\b \x01(\bR\x11consistentClients\x12)\n" +
+	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
@@ -3813,7 +4771,47 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vkeep_canary\x18\x03 \x01(\bR\n" +
 	"keepCanary\x12\x1f\n" +
 	"\vif_revision\x18\x04 \x01(\x04R\n" +
-	"ifRevision\"y\n" +
+	"ifRevision\"\xf0\x01\n" +
+	"\rOpenPromotion\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
+	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1f\n" +
+	"\vkeep_canary\x18\x03 \x01(\bR\n" +
+	"keepCanary\x12\x1f\n" +
+	"\vif_revision\x18\x04 \x01(\x04R\n" +
+	"ifRevision\x12\x12\n" +
+	"\x04mode\x18\x05 \x01(\rR\x04mode\x12\x1d\n" +
+	"\n" +
+	"on_timeout\x18\x06 \x01(\rR\tonTimeout\x12B\n" +
+	"\x0fprepare_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\x0eprepareTimeout\"\x93\x02\n" +
+	"\rMovePromotion\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
+	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1c\n" +
+	"\tpromotion\x18\x03 \x01(\x04R\tpromotion\x12\x1f\n" +
+	"\vif_revision\x18\x04 \x01(\x04R\n" +
+	"ifRevision\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\rR\x04step\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x127\n" +
+	"\tflip_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x126\n" +
+	"\x06report\x18\b \x01(\v2\x1e.fife.store.v1.PromotionReportR\x06report\"\xfc\x01\n" +
+	"\x0fPromotionReport\x12\x16\n" +
+	"\x06agents\x18\x01 \x01(\rR\x06agents\x12\x1a\n" +
+	"\bprepared\x18\x02 \x01(\rR\bprepared\x12\x16\n" +
+	"\x06fenced\x18\x03 \x03(\tR\x06fenced\x12\x14\n" +
+	"\x05stale\x18\x04 \x03(\tR\x05stale\x12\x18\n" +
+	"\arefused\x18\x05 \x03(\tR\arefused\x121\n" +
+	"\x06window\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12:\n" +
+	"\vclock_error\x18\a \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"clockError\">\n" +
+	"\x0eRegisterAgents\x12,\n" +
+	"\x06agents\x18\x01 \x03(\v2\x14.fife.store.v1.AgentR\x06agents\" \n" +
+	"\fForgetAgents\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x8c\x01\n" +
+	"\x05Agent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x128\n" +
+	"\x06labels\x18\x02 \x03(\v2 .fife.store.v1.Agent.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"y\n" +
 	"\rRollbackStage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1f\n" +
@@ -3900,13 +4898,49 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06canary\x18\x03 \x01(\v2\x15.fife.store.v1.CanaryR\x06canary\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x01\n" +
 	"\rStageRevision\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x16\n" +
 	"\x06method\x18\x04 \x01(\tR\x06method\x122\n" +
-	"\x06config\x18\x05 \x01(\v2\x1a.fife.store.v1.StageConfigR\x06config\"\xb6\x03\n" +
+	"\x06config\x18\x05 \x01(\v2\x1a.fife.store.v1.StageConfigR\x06config\x12\x12\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\"\xfb\x01\n" +
+	"\x04Wave\x12\"\n" +
+	"\rone_per_label\x18\x01 \x01(\tR\vonePerLabel\x127\n" +
+	"\x06labels\x18\x02 \x03(\v2\x1f.fife.store.v1.Wave.LabelsEntryR\x06labels\x12*\n" +
+	"\x11parts_per_million\x18\x03 \x01(\rR\x0fpartsPerMillion\x12/\n" +
+	"\x05dwell\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x04\n" +
+	"\tPromotion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\rR\x05state\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x1d\n" +
+	"\n" +
+	"on_timeout\x18\x04 \x01(\rR\tonTimeout\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x126\n" +
+	"\bdeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x120\n" +
+	"\x05other\x18\a \x01(\v2\x1a.fife.store.v1.StageConfigR\x05other\x12\x1c\n" +
+	"\tcommitted\x18\b \x01(\x04R\tcommitted\x127\n" +
+	"\tflip_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x125\n" +
+	"\bend_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x16\n" +
+	"\x06fenced\x18\f \x01(\x04R\x06fenced\x126\n" +
+	"\x06report\x18\r \x01(\v2\x1e.fife.store.v1.PromotionReportR\x06report\x120\n" +
+	"\x05waves\x18\x0e \x03(\v2\x1a.fife.store.v1.ReachedWaveR\x05waves\"\x93\x02\n" +
+	"\vReachedWave\x12\x16\n" +
+	"\x06agents\x18\x01 \x03(\tR\x06agents\x12>\n" +
+	"\x06labels\x18\x02 \x03(\v2&.fife.store.v1.ReachedWave.LabelsEntryR\x06labels\x12*\n" +
+	"\x11parts_per_million\x18\x03 \x01(\rR\x0fpartsPerMillion\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12/\n" +
+	"\x05dwell\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x05\n" +
 	"\x05Stage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -3921,7 +4955,13 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\ahistory\x18\n" +
 	" \x03(\v2\x1c.fife.store.v1.StageRevisionR\ahistory\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xab\x03\n" +
+	"updateTime\x12\x1f\n" +
+	"\vfail_closed\x18\f \x01(\bR\n" +
+	"failClosed\x12-\n" +
+	"\x12consistent_clients\x18\r \x01(\bR\x11consistentClients\x12)\n" +
+	"\x05waves\x18\x0e \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x126\n" +
+	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
+	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\"\xab\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -3953,7 +4993,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"4\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
-	"\x05names\x18\x02 \x03(\tR\x05names\"\xb0\x01\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\"\xc6\x01\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\rR\x06schema\x12\x1d\n" +
 	"\n" +
@@ -3961,7 +5001,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x04R\x05index\x12!\n" +
 	"\fchange_floor\x18\x05 \x01(\x04R\vchangeFloor\x12\x18\n" +
-	"\arouting\x18\x06 \x01(\x04R\arouting\"\xb0\x04\n" +
+	"\arouting\x18\x06 \x01(\x04R\arouting\x12\x14\n" +
+	"\x05floor\x18\a \x01(\x04R\x05floor\"\xde\x04\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -3975,7 +5016,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\aoutcome\x18\b \x01(\v2\x16.fife.store.v1.OutcomeH\x00R\aoutcome\x12/\n" +
 	"\x06change\x18\t \x01(\v2\x15.fife.store.v1.ChangeH\x00R\x06change\x12:\n" +
 	"\atrailer\x18\n" +
-	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailerB\b\n" +
+	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailer\x12,\n" +
+	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agentB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
@@ -4006,7 +5048,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -4030,37 +5072,49 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*UpdateCanary)(nil),          // 19: fife.store.v1.UpdateCanary
 	(*AbortCanary)(nil),           // 20: fife.store.v1.AbortCanary
 	(*PromoteCanary)(nil),         // 21: fife.store.v1.PromoteCanary
-	(*RollbackStage)(nil),         // 22: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 23: fife.store.v1.Node
-	(*Api)(nil),                   // 24: fife.store.v1.Api
-	(*Route)(nil),                 // 25: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 26: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 27: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 28: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 29: fife.store.v1.Deployment
-	(*Canary)(nil),                // 30: fife.store.v1.Canary
-	(*Split)(nil),                 // 31: fife.store.v1.Split
-	(*StageConfig)(nil),           // 32: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 33: fife.store.v1.StageRevision
-	(*Stage)(nil),                 // 34: fife.store.v1.Stage
-	(*Outcome)(nil),               // 35: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 36: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 37: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 38: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 39: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 40: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 41: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 42: fife.store.v1.SnapshotTrailer
-	nil,                           // 43: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 44: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 45: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 46: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 47: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
+	(*OpenPromotion)(nil),         // 22: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 23: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 24: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 25: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 26: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 27: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 28: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 29: fife.store.v1.Node
+	(*Api)(nil),                   // 30: fife.store.v1.Api
+	(*Route)(nil),                 // 31: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 32: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 33: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 34: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 35: fife.store.v1.Deployment
+	(*Canary)(nil),                // 36: fife.store.v1.Canary
+	(*Split)(nil),                 // 37: fife.store.v1.Split
+	(*StageConfig)(nil),           // 38: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 39: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 40: fife.store.v1.Wave
+	(*Promotion)(nil),             // 41: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 42: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 43: fife.store.v1.Stage
+	(*Outcome)(nil),               // 44: fife.store.v1.Outcome
+	(*Refusal)(nil),               // 45: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 46: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 47: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 48: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 49: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 50: fife.store.v1.DeploymentRoutes
+	(*SnapshotTrailer)(nil),       // 51: fife.store.v1.SnapshotTrailer
+	nil,                           // 52: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 53: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 54: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 55: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 56: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 57: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 58: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 59: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 61: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	48, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	60, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,  // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
 	4,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
 	5,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
@@ -4079,64 +5133,90 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	19, // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
 	20, // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
 	21, // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	22, // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	23, // 20: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	24, // 21: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	24, // 22: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	25, // 23: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,  // 24: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	16, // 25: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	16, // 26: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	43, // 27: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	31, // 28: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	30, // 29: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	30, // 30: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	49, // 31: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	48, // 32: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	48, // 33: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	49, // 34: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	26, // 35: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	27, // 36: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	28, // 37: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	44, // 38: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	48, // 39: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	49, // 40: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	45, // 41: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	48, // 42: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,  // 43: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	46, // 44: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	30, // 45: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	48, // 46: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	32, // 47: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	32, // 48: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	31, // 49: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	48, // 50: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	33, // 51: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	48, // 52: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	48, // 53: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	36, // 54: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	24, // 55: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	25, // 56: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	29, // 57: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	34, // 58: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	47, // 59: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	37, // 60: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	39, // 61: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	23, // 62: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	24, // 63: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	25, // 64: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	29, // 65: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	41, // 66: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	34, // 67: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	35, // 68: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	38, // 69: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	42, // 70: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	25, // 71: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	72, // [72:72] is the sub-list for method output_type
-	72, // [72:72] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	28, // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	22, // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	23, // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	25, // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	26, // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	29, // 24: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	30, // 25: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	30, // 26: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	31, // 27: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	0,  // 28: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	16, // 29: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	16, // 30: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	52, // 31: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	37, // 32: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	40, // 33: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	36, // 34: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	36, // 35: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	61, // 36: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	60, // 37: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	24, // 38: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	61, // 39: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	61, // 40: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	27, // 41: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	53, // 42: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	61, // 43: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	60, // 44: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	60, // 45: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	61, // 46: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	32, // 47: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	33, // 48: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	34, // 49: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	54, // 50: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	60, // 51: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	61, // 52: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	55, // 53: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	60, // 54: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,  // 55: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	56, // 56: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	36, // 57: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	60, // 58: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	38, // 59: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	57, // 60: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	61, // 61: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	60, // 62: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	60, // 63: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	38, // 64: fife.store.v1.Promotion.other:type_name -> fife.store.v1.StageConfig
+	60, // 65: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	60, // 66: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	24, // 67: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	42, // 68: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	58, // 69: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	61, // 70: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	38, // 71: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	37, // 72: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	60, // 73: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	39, // 74: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	60, // 75: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	40, // 76: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	41, // 77: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	60, // 78: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	45, // 79: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	30, // 80: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	31, // 81: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	35, // 82: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	43, // 83: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	59, // 84: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	46, // 85: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	48, // 86: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	29, // 87: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	30, // 88: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	31, // 89: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	35, // 90: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	50, // 91: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	43, // 92: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	44, // 93: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	47, // 94: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	51, // 95: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	27, // 96: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	31, // 97: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	98, // [98:98] is the sub-list for extension extendee
+	0,  // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -4164,13 +5244,17 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_AbortCanary)(nil),
 		(*Command_PromoteCanary)(nil),
 		(*Command_RollbackStage)(nil),
+		(*Command_OpenPromotion)(nil),
+		(*Command_MovePromotion)(nil),
+		(*Command_RegisterAgents)(nil),
+		(*Command_ForgetAgents)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[23].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[29].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[38].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[47].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -4181,6 +5265,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Outcome)(nil),
 		(*SnapshotRecord_Change)(nil),
 		(*SnapshotRecord_Trailer)(nil),
+		(*SnapshotRecord_Agent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4188,7 +5273,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   46,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
