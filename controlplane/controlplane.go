@@ -32,6 +32,7 @@ import (
 	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/discovery"
 	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/rollout"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -51,6 +52,10 @@ type Config struct {
 	Epoch     uint64   // of a cluster that is founded; agents of a lost one follow a higher epoch only; 0 means 1
 	Join      []string // gRPC addresses of members, for a node whose DataDir is empty
 	Single    bool     // found a cluster of this one node if DataDir is empty, else go on with it
+
+	// ForgetAgentsAfter is how long an agent that holds no stream stays on the
+	// record; 0 means an hour.
+	ForgetAgentsAfter time.Duration
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
@@ -92,6 +97,10 @@ const (
 	readBuffer = 4 << 10
 )
 
+// maxReport is the most bytes of one message of another node: the largest is its
+// report on 100,000 agents.
+const maxReport = 64 << 20
+
 // New checks a configuration. It starts nothing and touches nothing.
 func New(c Config) (*Node, error) {
 	var v release.Violations
@@ -111,6 +120,9 @@ func New(c Config) (*Node, error) {
 	}
 	if c.RaftAdvertise, err = advertised("raft", c.RaftListen, c.RaftAdvertise); err != nil {
 		return nil, err
+	}
+	if c.ForgetAgentsAfter == 0 {
+		c.ForgetAgentsAfter = time.Hour
 	}
 	if c.Network == nil {
 		c.Network = tcpNetwork{}
@@ -186,6 +198,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	peers := api.NewPeers(append(guard.DialOptions(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(c.Network.Dial),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReport)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		// A node that is back is to be found at once: there are few, and all matter.
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -218,7 +231,10 @@ func (n *Node) serve(
 ) error {
 	c := n.config
 	streams := discovery.New(discovery.Config{
-		Store: s, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
+		Store: s, Leader: leaderCalls{membership}, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
+	})
+	promotions := rollout.New(rollout.Config{
+		Store: s, Agents: streams, Conn: membership.peers.Conn, Logger: c.Logger, ForgetAfter: c.ForgetAgentsAfter,
 	})
 	c.Registry.MustRegister(storeCollector{s})
 	options := append(api.ServerOptions(guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
@@ -234,6 +250,7 @@ func (n *Node) serve(
 	server := grpc.NewServer(options...)
 	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger})
 	streams.Register(server)
+	promotions.Register(server)
 	healthy := health.NewServer()
 	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	grpc_health_v1.RegisterHealthServer(server, healthy)
@@ -254,6 +271,10 @@ func (n *Node) serve(
 	})
 	group.Go(func() error {
 		streams.Run(groupCtx)
+		return nil
+	})
+	group.Go(func() error {
+		promotions.Run(groupCtx)
 		return nil
 	})
 	if c.AdminListen != "" {

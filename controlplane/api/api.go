@@ -49,7 +49,7 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	changer := changer{c.Store}
 	fifev1.RegisterApiServiceServer(s, &apiService{changer: changer})
 	fifev1.RegisterDeploymentServiceServer(s, &deploymentService{changer: changer})
-	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer})
+	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer, peers: c.Peers})
 	fifev1.RegisterFleetServiceServer(s, &fleetService{store: c.Store, fleet: c.Fleet, peers: c.Peers, logger: c.Logger})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
@@ -82,6 +82,31 @@ func (c changer) read(ctx context.Context, req readRequest) (view, error) {
 		return view{}, err
 	}
 	return view{State: c.store.State()}, nil
+}
+
+// fresh returns a state of this node that holds everything acknowledged before
+// the call, whether or not the node leads.
+func fresh(ctx context.Context, s *store.Store, peers *Peers) (*store.State, error) {
+	if s.IsLeader() {
+		if err := s.Sync(ctx); err != nil {
+			return nil, err
+		}
+		return s.State(), nil
+	}
+	leader, ok := s.Leader()
+	if !ok {
+		return nil, store.ErrNotLeader
+	}
+	conn, err := peers.Conn(leader.GRPCAddress)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := fifev1.NewClusterServiceClient(conn).SyncCluster(ctx, &fifev1.SyncClusterRequest{})
+	if err != nil {
+		return nil, err
+	}
+	goal := fromVersion(resp.GetApplied())
+	return s.Reach(ctx, goal)
 }
 
 // changeRequest is what every mutating request carries.

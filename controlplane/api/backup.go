@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ const (
 func (s *clusterService) BackupCluster(
 	_ *fifev1.BackupClusterRequest, stream grpc.ServerStreamingServer[fifev1.BackupClusterResponse],
 ) error {
-	state, err := s.fresh(stream.Context())
+	state, err := fresh(stream.Context(), s.store, s.peers)
 	if err != nil {
 		return err
 	}
@@ -50,31 +49,6 @@ func (w pieceWriter) Write(p []byte) (int, error) {
 		sent = end
 	}
 	return len(p), nil
-}
-
-// fresh returns a state of this node that holds everything acknowledged before
-// the call, whether or not the node leads.
-func (s *clusterService) fresh(ctx context.Context) (*store.State, error) {
-	if s.store.IsLeader() {
-		if err := s.store.Sync(ctx); err != nil {
-			return nil, err
-		}
-		return s.store.State(), nil
-	}
-	leader, ok := s.store.Leader()
-	if !ok {
-		return nil, store.ErrNotLeader
-	}
-	conn, err := s.peers.Conn(leader.GRPCAddress)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := fifev1.NewClusterServiceClient(conn).SyncCluster(ctx, &fifev1.SyncClusterRequest{})
-	if err != nil {
-		return nil, err
-	}
-	goal := fromVersion(resp.GetApplied())
-	return s.store.Reach(ctx, goal)
 }
 
 // leaderElsewhereError says that only the leader takes a call that cannot be

@@ -83,18 +83,3 @@ func (s *stageService) AbortCanary(
 		Stage: toStage(done.Stage), Version: toVersion(done.Version), Preview: done.preview(),
 	}, nil
 }
-
-func (s *stageService) PromoteCanary(
-	ctx context.Context, req *fifev1.PromoteCanaryRequest,
-) (*fifev1.PromoteCanaryResponse, error) {
-	var v release.Violations
-	cmd := &storev1.PromoteCanary{KeepCanary: req.GetKeepCanary(), IfRevision: parseEtag(&v, "etag", req.GetEtag())}
-	cmd.Api, cmd.Stage = parseStage(&v, "name", req.GetName())
-	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_PromoteCanary{PromoteCanary: cmd}})
-	if err != nil {
-		return nil, err
-	}
-	return &fifev1.PromoteCanaryResponse{
-		Stage: toStage(done.Stage), Version: toVersion(done.Version), Preview: done.preview(),
-	}, nil
-}

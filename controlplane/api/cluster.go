@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,8 +15,6 @@ import (
 	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
-
-var errNotCaughtUp = errors.New("the member is not caught up")
 
 type clusterService struct {
 	fifev1.UnimplementedClusterServiceServer
@@ -124,7 +121,7 @@ func (s *clusterService) PromoteMember(
 	applied := fromVersion(req.GetApplied())
 	if now := s.store.State().Applied(); applied.Epoch != now.Epoch || applied.Index+maxLag < now.Index {
 		return nil, &store.MemberError{Member: id, Err: fmt.Errorf(
-			"%w: it has applied %v, the cluster %v; it tries again by itself", errNotCaughtUp, applied, now)}
+			"%w: it has applied %v, the cluster %v; it tries again by itself", store.ErrNotCaughtUp, applied, now)}
 	}
 	m, err := s.store.Promote(ctx, id)
 	if err != nil {

@@ -111,7 +111,19 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		Etag:          release.Etag(s.Index),
 		CreateTime:    toTime(s.CreateTime),
 		UpdateTime:    toTime(s.UpdateTime),
+		StalePolicy:   toStalePolicy(s.FailClosed),
+		Waves:         toWaves(s.Waves),
+		Promotion:     toPromotion(s.API, s.Promotion),
+
+		ConsistentClients: s.Consistent,
 	}
+}
+
+func toStalePolicy(failClosed bool) fifev1.StalePolicy {
+	if failClosed {
+		return fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED
+	}
+	return fifev1.StalePolicy_STALE_POLICY_SERVE_STALE
 }
 
 func toCanary(api string, c *release.Canary) *fifev1.Canary {

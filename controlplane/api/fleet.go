@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,9 @@ func (s *fleetService) ListAgents(
 	agents, unreachable, err := s.agents(ctx, req.GetNode())
 	if err != nil {
 		return nil, err
+	}
+	if req.GetNode() == "" {
+		agents = s.withAbsent(agents)
 	}
 	first := &fifev1.Agent{Name: start[0], Node: start[1]}
 	agents = slices.DeleteFunc(agents, func(a *fifev1.Agent) bool { return compareAgents(a, first) < 0 })
@@ -74,6 +78,44 @@ func (s *fleetService) agents(ctx context.Context, node string) (agents []*fifev
 	slices.SortFunc(agents, compareAgents)
 	slices.Sort(unreachable)
 	return agents, unreachable, err
+}
+
+// withAbsent adds the agents on the record that hold no stream. The agents are in
+// name order, and so is the result.
+func (s *fleetService) withAbsent(agents []*fifev1.Agent) []*fifev1.Agent {
+	found := map[string]bool{}
+	for _, a := range agents {
+		found[a.GetName()] = true
+	}
+	for a := range s.store.State().Agents() {
+		if name := agentPrefix + a.ID; !found[name] {
+			agents = append(agents, &fifev1.Agent{Name: name, Labels: a.Labels, Absent: true})
+		}
+	}
+	slices.SortFunc(agents, compareAgents)
+	return agents
+}
+
+const agentPrefix = "agents/"
+
+func (s *fleetService) GetAgent(ctx context.Context, req *fifev1.GetAgentRequest) (*fifev1.GetAgentResponse, error) {
+	var v release.Violations
+	if !strings.HasPrefix(req.GetName(), agentPrefix) {
+		v.Addf("name", "%q must have the form agents/{agent}", req.GetName())
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	agents, unreachable, err := s.agents(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range s.withAbsent(agents) {
+		if a.GetName() == req.GetName() {
+			return &fifev1.GetAgentResponse{Agent: a, UnreachableNodes: unreachable}, nil
+		}
+	}
+	return nil, release.Missing(req.GetName())
 }
 
 // compareAgents orders by name and node: an agent that has moved is on two nodes

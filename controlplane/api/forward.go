@@ -49,7 +49,8 @@ func needsLeader(fullMethod string) bool {
 		fifev1.ClusterService_GetStateHash_FullMethodName:
 		return false
 	}
-	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/")
+	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/") &&
+		!strings.HasPrefix(fullMethod, "/fife.v1.NodeService/")
 }
 
 // Unary is a grpc.UnaryServerInterceptor.

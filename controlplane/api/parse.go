@@ -61,6 +61,12 @@ func parseStageValues(v *release.Violations, api string, p *fifev1.Stage) releas
 		Variables:     p.GetVariables(),
 		Split:         parseSplit(v, p.GetSplit()),
 		ExposeHeaders: p.GetExposeHeaders(),
+		FailClosed:    p.GetStalePolicy() == fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED,
+		Consistent:    p.GetConsistentClients(),
+		Waves:         parseWaves(v, p.GetWaves()),
+	}
+	if n := p.GetStalePolicy(); n < 0 || n > fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED {
+		v.Addf("stage.stale_policy", "%v is unknown", n)
 	}
 	split := p.GetSplit()
 	values.KeepOverrideKey = split.GetOverrideKeySet() && split.GetOverrideKey() == "" && split.GetAllowOverride()

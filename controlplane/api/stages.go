@@ -14,6 +14,7 @@ import (
 type stageService struct {
 	fifev1.UnimplementedStageServiceServer
 	changer
+	peers *Peers
 }
 
 func (s *stageService) CreateStage(
@@ -169,6 +170,7 @@ func (s *stageService) ListStageRevisions(
 			CreateTime: toTime(r.Change.Time),
 			Actor:      r.Change.Actor,
 			Method:     r.Change.Method,
+			Note:       r.Change.Note,
 			After:      toConfig(stage.API, r.Config),
 		}
 		if i > 0 && history[i-1].Number == r.Number-1 {

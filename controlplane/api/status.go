@@ -48,6 +48,8 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.APIInUse:        codes.FailedPrecondition,
 	release.NoHistory:       codes.FailedPrecondition,
 	release.LimitReached:    codes.ResourceExhausted,
+	release.PromotionOpen:   codes.FailedPrecondition,
+	release.NoPromotion:     codes.FailedPrecondition,
 }
 
 // sentinels maps errors whose own text says all to codes and reasons.
@@ -65,7 +67,7 @@ var sentinels = []struct {
 	{store.ErrDiskFull, codes.ResourceExhausted, reasonDiskFull},
 	{store.ErrNotSupported, codes.FailedPrecondition, reasonNotSupported},
 	{ErrOtherCluster, codes.FailedPrecondition, reasonOtherCluster},
-	{errNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
+	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }
 
 // toStatus turns any error of a handler into the status that a client sees, with

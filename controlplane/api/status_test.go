@@ -47,7 +47,7 @@ func TestToStatus(t *testing.T) {
 		{store.ErrDiskFull, codes.ResourceExhausted, "DISK_FULL"},
 		{store.ErrNotSupported, codes.FailedPrecondition, "NOT_SUPPORTED"},
 		{store.ErrQuorumAtRisk, codes.FailedPrecondition, "QUORUM_AT_RISK"},
-		{errNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
+		{store.ErrNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
 		{remote, codes.Aborted, "STALE_ETAG"},
 		{context.Canceled, codes.Canceled, ""},
 		{context.DeadlineExceeded, codes.DeadlineExceeded, ""},

@@ -37,6 +37,7 @@ const (
 // Config says what a Server works on. All fields are required.
 type Config struct {
 	Store      *store.Store
+	Leader     Leader
 	Ready      <-chan struct{} // closed once the node has caught up after its start
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -48,6 +49,7 @@ type Server struct {
 	config   Config
 	fleet    *Fleet
 	frames   frames
+	leases   *leases
 	metrics  metrics
 	draining chan struct{}
 	touch    touch
@@ -55,7 +57,7 @@ type Server struct {
 
 // New returns a server without streams.
 func New(c Config) *Server {
-	s := &Server{config: c, fleet: newFleet(c.Store.NodeID()), draining: make(chan struct{})}
+	s := &Server{config: c, fleet: newFleet(c.Store.NodeID()), leases: newLeases(c.Leader), draining: make(chan struct{})}
 	s.touch.lost = make(chan struct{})
 	s.metrics = newMetrics(c.Registerer, s.fleet)
 	return s
@@ -148,6 +150,7 @@ func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error 
 		older.end(status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", session.agent))
 	}
 	defer s.fleet.disconnect(session)
+	defer session.leave()
 	// What ends all streams ends those that are in the fleet by then.
 	if err := s.closed(); err != nil {
 		return session.close(err)

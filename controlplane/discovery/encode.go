@@ -6,6 +6,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
@@ -77,16 +78,47 @@ func encodeStage(s *release.Stage) *discoveryv1.Stage {
 		OverrideKey:   s.Split.OverrideKey,
 		ExposeHeaders: s.ExposeHeaders,
 		StickyKey:     encodeStickyKey(s.Split),
+		Canary:        encodeCanary(s.Config.Canary),
+		FailClosed:    s.FailClosed,
+		Promoted:      s.Promoted,
+
+		ConsistentClients: s.Consistent,
 	}
-	if c := s.Config.Canary; c != nil {
-		p.Canary = &discoveryv1.Canary{
-			Deployment:        c.Deployment,
-			PartsPerMillion:   c.PartsPerMillion,
-			VariableOverrides: c.Overrides,
-			Salt:              c.Salt,
-		}
-	}
+	encodePromotion(p, s)
 	return p
+}
+
+// encodePromotion adds what an agent needs of an open promotion: what it leads to,
+// held ready until it is committed, or what to route by until a common time.
+func encodePromotion(p *discoveryv1.Stage, s *release.Stage) {
+	open := s.Promotion
+	switch {
+	case open.Undecided():
+		p.Promotion, p.Next = open.Number, encodeConfig(open.Config)
+		for _, w := range open.Waves {
+			p.Wave = append(p.Wave, &discoveryv1.AgentSelector{
+				Agents: w.Agents, Labels: w.Labels, PartsPerMillion: w.PartsPerMillion,
+			})
+		}
+	case open.Open() && !open.FlipTime.IsZero():
+		p.Promotion, p.Former, p.FlipTime = open.Number, encodeConfig(open.Former), timestamppb.New(open.FlipTime)
+	}
+}
+
+func encodeConfig(c release.Config) *discoveryv1.StageConfig {
+	return &discoveryv1.StageConfig{Deployment: c.Deployment, Variables: c.Variables, Canary: encodeCanary(c.Canary)}
+}
+
+func encodeCanary(c *release.Canary) *discoveryv1.Canary {
+	if c == nil {
+		return nil
+	}
+	return &discoveryv1.Canary{
+		Deployment:        c.Deployment,
+		PartsPerMillion:   c.PartsPerMillion,
+		VariableOverrides: c.Overrides,
+		Salt:              c.Salt,
+	}
 }
 
 func encodeStickyKey(s release.Split) *discoveryv1.StickyKey {

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"runtime"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -20,8 +21,12 @@ const (
 	maxPause = 200 * time.Millisecond // so that it does go on
 )
 
-// Run sends every new state to the agents, until ctx ends. It is called once.
+// Run sends every new state to the agents and keeps this node's grant, until ctx
+// ends. It is called once.
 func (s *Server) Run(ctx context.Context) {
+	var granting sync.WaitGroup
+	defer granting.Wait()
+	granting.Go(func() { s.leases.run(ctx, s.config.Store) })
 	sweep := time.NewTicker(time.Second)
 	defer sweep.Stop()
 	for {

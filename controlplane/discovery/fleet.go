@@ -37,16 +37,21 @@ func (f *Fleet) Len() int {
 // Agents returns the connected agents in id order, and a channel that is closed
 // when that answer is out of date. The agents must not be changed.
 func (f *Fleet) Agents() ([]*fifev1.Agent, <-chan struct{}) {
-	f.mu.Lock()
-	f.watched.Store(true)
-	news := f.news
-	f.mu.Unlock()
+	news := f.watch()
 	sessions := f.all()
 	agents := make([]*fifev1.Agent, len(sessions))
 	for i, s := range sessions {
 		agents[i] = s.agentRecord()
 	}
 	return agents, news
+}
+
+// watch returns a channel that is closed at the next change of the fleet.
+func (f *Fleet) watch() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watched.Store(true)
+	return f.news
 }
 
 // all returns the streams in order of their agents' ids. The slice must not be
@@ -84,7 +89,9 @@ func (f *Fleet) wake() {
 func (f *Fleet) connect(s *session) (older *session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	older = f.sessions[s.agent]
+	if older = f.sessions[s.agent]; older != nil {
+		s.inherit(older) // before anybody finds s instead of it
+	}
 	f.sessions[s.agent] = s
 	f.sorted = nil
 	f.wake()

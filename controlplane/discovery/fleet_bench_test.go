@@ -13,7 +13,7 @@ import (
 
 // newCrowd returns a server with sessions that no stream is behind.
 func newCrowd(agents int) *Server {
-	s := &Server{fleet: newFleet("n1")}
+	s := &Server{fleet: newFleet("n1"), leases: newLeases(nil)}
 	s.metrics = newMetrics(prometheus.NewRegistry(), s.fleet)
 	for i := range agents {
 		s.fleet.connect(newSession(s, nil, nil, &discoveryv1.Hello{AgentId: fmt.Sprintf("agent-%05d", i)}, store.Version{}, ""))

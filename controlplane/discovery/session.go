@@ -11,8 +11,11 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -42,6 +45,11 @@ type session struct {
 	inFlight store.Version // sent and not answered; zero if none
 	resynced store.Version // the version that was sent again in full
 
+	answer     *message  // to the newest Renew, not yet written; nil if there is none
+	leased     time.Time // until when the agent has a lease of this node; zero for never
+	denied     string    // why its last Renew came to nothing; empty if it did not
+	clockError *durationpb.Duration
+
 	// What operators see.
 	applied     store.Version // what the agent routes by, by its own word; zero for nothing
 	appliedTime time.Time     // when it last applied a frame; zero if it has not
@@ -67,7 +75,27 @@ func newSession(
 		},
 	}
 	s.written = s.wrote
+	s.leased = server.leases.back(s.agent)
 	return s
+}
+
+// inherit takes over the lease that an earlier stream of the same agent has got.
+func (s *session) inherit(older *session) {
+	older.mu.Lock()
+	until := older.leased
+	older.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until.After(s.leased) {
+		s.leased = until
+	}
+}
+
+// leave keeps what must be known of the agent when its stream has ended.
+func (s *session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server.leases.leave(s.agent, s.leased, s.applied)
 }
 
 // errOver ends a session whose handler returns by itself.
@@ -110,8 +138,14 @@ func (s *session) receive() error {
 			err = s.acked(decodeVersion(m.Ack.GetVersion()))
 		case *discoveryv1.StreamRequest_Nack:
 			err = s.nacked(m.Nack)
+		case *discoveryv1.StreamRequest_Renew:
+			if err := s.renew(m.Renew); err != nil {
+				return err
+			}
+			s.advance()
+			continue
 		default:
-			err = status.Errorf(codes.InvalidArgument, "agent %s sent %T, want an answer to a frame", s.agent, m)
+			err = status.Errorf(codes.InvalidArgument, "agent %s sent %T, want an answer to a frame or a renew", s.agent, m)
 		}
 		if err != nil {
 			return err
@@ -164,6 +198,34 @@ func (s *session) nacked(nack *discoveryv1.Nack) error {
 // maxNackText is how much of an agent's reason is kept.
 const maxNackText = 4 << 10
 
+// renew grants the agent a lease or says why not. Only the newest Renew is answered.
+func (s *session) renew(r *discoveryv1.Renew) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	agent := release.Agent{ID: s.agent, Labels: s.listing.GetLabels()}
+	l := s.server.leases.decide(agent, s.applied, s.leased, s.server.config.Store.State)
+	answer := &discoveryv1.Lease{Sequence: r.GetSequence(), Reason: l.denied}
+	if !l.until.IsZero() {
+		s.leased = l.until
+		answer.Ttl = durationpb.New(LeaseTTL)
+	}
+	if !l.clock.at.IsZero() {
+		now := time.Now()
+		answer.LeaderTime = timestamppb.New(now.Add(l.clock.offset))
+		answer.LeaderTimeError = durationpb.New(l.clock.err + now.Sub(l.clock.at)/clockDrift)
+	}
+	s.denied, s.clockError, s.record = l.denied, r.GetClockError(), nil
+	data, err := proto.Marshal(&discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Lease{Lease: answer}})
+	if err != nil {
+		return fmt.Errorf("encode a lease: %w", err)
+	}
+	s.answer = newMessage(data)
+	return nil
+}
+
+// clockDrift says how far two clocks may drift apart: one part in this many.
+const clockDrift = 100
+
 // answered takes the frame in flight as answered; s.mu must be held.
 func (s *session) answered(version store.Version) error {
 	if s.inFlight == (store.Version{}) || version != s.inFlight {
@@ -194,6 +256,10 @@ func (s *session) advance() {
 // next takes what is to be written now; nil if that is nothing. What an agent waits
 // for belongs before the rest of a frame, which may be long.
 func (s *session) next() *message {
+	if m := s.answer; m != nil {
+		s.answer = nil
+		return m
+	}
 	if len(s.queue) == 0 && !s.nextFrame() {
 		return nil
 	}
@@ -261,6 +327,10 @@ func (s *session) agentRecord() *fifev1.Agent {
 	if s.applied != (store.Version{}) {
 		s.record.Applied = &fifev1.Version{Epoch: s.applied.Epoch, Index: s.applied.Index}
 	}
+	if left := time.Until(s.leased); left > 0 {
+		s.record.Lease = durationpb.New(left)
+	}
+	s.record.LeaseDenied = s.denied
 	if !s.appliedTime.IsZero() {
 		s.record.AppliedTime = timestamppb.New(s.appliedTime)
 	}

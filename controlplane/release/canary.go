@@ -29,6 +29,9 @@ func CanaryFields() []string {
 // StartCanary opens a canary; deployment 0 means the stage's own. With replace,
 // an open canary gives way.
 func (s *Stage) StartCanary(c Change, canary Canary, replace bool) (*Stage, error) {
+	if err := s.checkNoPromotion(); err != nil {
+		return nil, err
+	}
 	if s.Config.Canary != nil && !replace {
 		return nil, refuse(CanaryExists, s.Name(),
 			"%s has a canary already; change, promote or abort it, or start the new one with replace", s.Name())
@@ -48,6 +51,9 @@ func (s *Stage) StartCanary(c Change, canary Canary, replace bool) (*Stage, erro
 // UpdateCanary returns the stage with the named fields of its canary taken from
 // values.
 func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, error) {
+	if err := s.checkNoPromotion(); err != nil {
+		return nil, err
+	}
 	if s.Config.Canary == nil {
 		return nil, s.noCanary("changed")
 	}
@@ -69,22 +75,47 @@ func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, 
 	return s.next(c, config), nil
 }
 
-// AbortCanary removes the canary: all traffic goes to the base.
+// AbortCanary removes the canary: all traffic goes to the base. It ends an open
+// promotion of it.
 func (s *Stage) AbortCanary(c Change) (*Stage, error) {
 	if s.Config.Canary == nil {
 		return nil, s.noCanary("aborted")
 	}
 	config := s.Config
 	config.Canary = nil
-	return s.next(c, config), nil
+	next := s.next(c, config)
+	if s.Promotion.Undecided() {
+		next.Promotion = s.Promotion.aborted(c, "the canary was aborted")
+	}
+	return next, nil
 }
 
 // PromoteCanary makes the canary the base: its deployment is taken over and its
 // overrides are laid over the stage's variables. With keep, the canary stays at
-// 0 % and without overrides.
-func (s *Stage) PromoteCanary(c Change, keep bool) (*Stage, error) {
+// 0 % and without overrides. With breakGlass it ends an open promotion that is not
+// committed.
+func (s *Stage) PromoteCanary(c Change, keep, breakGlass bool) (*Stage, error) {
+	if !breakGlass || !s.Promotion.Undecided() {
+		if err := s.checkNoPromotion(); err != nil {
+			return nil, err
+		}
+	}
+	config, err := s.promoted(keep)
+	if err != nil {
+		return nil, err
+	}
+	if breakGlass {
+		c.Note = "break glass: all agents at once"
+	}
+	next := s.next(c, config)
+	next.Promotion = s.Promotion.aborted(c, "overtaken by a promotion that broke the glass")
+	return next, nil
+}
+
+// promoted returns the configuration that a promotion of the canary leads to.
+func (s *Stage) promoted(keep bool) (Config, error) {
 	if s.Config.Canary == nil {
-		return nil, s.noCanary("promoted")
+		return Config{}, s.noCanary("promoted")
 	}
 	canary := *s.Config.Canary
 	config := Config{
@@ -95,7 +126,7 @@ func (s *Stage) PromoteCanary(c Change, keep bool) (*Stage, error) {
 		canary.PartsPerMillion, canary.Overrides = 0, nil
 		config.Canary = &canary
 	}
-	return s.next(c, config), nil
+	return config, nil
 }
 
 func (s *Stage) noCanary(verb string) error {

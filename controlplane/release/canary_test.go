@@ -136,11 +136,11 @@ func TestAbortCanary(t *testing.T) {
 // at 0 % with its deployment and salt, as Amazon API Gateway leaves it.
 func TestPromoteCanary(t *testing.T) {
 	merged := vars("a", "1", "b", "2", "c", "2")
-	s := made(t)(canaryStage(t).PromoteCanary(change(3), false))
+	s := made(t)(canaryStage(t).PromoteCanary(change(3), false, false))
 	if want := (release.Config{Deployment: 2, Variables: merged}); !reflect.DeepEqual(s.Config, want) {
 		t.Errorf("got %+v, want %+v", s.Config, want)
 	}
-	s = made(t)(canaryStage(t).PromoteCanary(change(3), true))
+	s = made(t)(canaryStage(t).PromoteCanary(change(3), true, false))
 	want := release.Config{Deployment: 2, Variables: merged, Canary: &release.Canary{
 		Deployment: 2, Salt: 77, StartTime: change(2).Time,
 	}}
@@ -150,7 +150,7 @@ func TestPromoteCanary(t *testing.T) {
 }
 
 func TestRollback(t *testing.T) {
-	s := made(t)(canaryStage(t).PromoteCanary(change(3), false)) // revision 3: deployment 2, overrides merged
+	s := made(t)(canaryStage(t).PromoteCanary(change(3), false, false)) // revision 3: deployment 2, overrides merged
 	check := func(s *release.Stage, deployment uint64, variables map[string]string) {
 		t.Helper()
 		if s.Config.Deployment != deployment || !reflect.DeepEqual(s.Config.Variables, variables) {
@@ -188,7 +188,7 @@ func TestMergedVariableLimit(t *testing.T) {
 	full := release.NewStage(change(1), "demo", "prod", release.StageValues{Deployment: 1, Variables: manyVars("a", 100)})
 	few := made(t)(full.Update(change(2), release.StageValues{Variables: manyVars("a", 60)}, []string{release.FieldVariables}))
 	tried := made(t)(few.StartCanary(change(3), release.Canary{Overrides: manyVars("b", 40)}, false))
-	if n := len(made(t)(tried.PromoteCanary(change(4), false)).Config.Variables); n != 100 {
+	if n := len(made(t)(tried.PromoteCanary(change(4), false, false)).Config.Variables); n != 100 {
 		t.Errorf("promoted %d variables, want 100", n)
 	}
 	overrides := []string{release.FieldVariableOverrides}

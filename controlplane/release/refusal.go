@@ -26,6 +26,8 @@ const (
 	APIInUse         Reason = "API_IN_USE"
 	NoHistory        Reason = "NO_HISTORY"
 	LimitReached     Reason = "LIMIT_REACHED"
+	PromotionOpen    Reason = "PROMOTION_OPEN"
+	NoPromotion      Reason = "NO_PROMOTION"
 	metadataResource        = "resource"
 )
 

@@ -41,6 +41,7 @@ type Change struct {
 	Time   time.Time
 	Actor  string
 	Method string
+	Note   string // what else is to be said of it
 }
 
 // APIName returns the resource name of an API.

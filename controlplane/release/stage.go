@@ -17,8 +17,13 @@ type Stage struct {
 	ExposeHeaders bool
 	CreateTime    time.Time
 	UpdateTime    time.Time
-	Revision      uint64 // counts changes from 1
-	Index         uint64 // index of the last change
+	FailClosed    bool       // whether agents without a lease stop serving it
+	Consistent    bool       // whether clients are kept from older promotions
+	Waves         []Wave     // the order in which a promotion reaches the agents
+	Promotion     *Promotion // the open one, or the last; nil if there was none
+	Promoted      uint64     // number of the last promotion that was committed
+	Revision      uint64     // counts changes from 1
+	Index         uint64     // index of the last change
 	History       []Revision
 }
 
@@ -57,6 +62,9 @@ type StageValues struct {
 	Variables     map[string]string
 	Split         Split
 	ExposeHeaders bool
+	FailClosed    bool
+	Consistent    bool
+	Waves         []Wave
 	// KeepOverrideKey leaves the key as it is when Split is changed: callers never
 	// see it, so they cannot send it back.
 	KeepOverrideKey bool
@@ -69,11 +77,17 @@ const (
 	FieldVariables     = "variables"
 	FieldSplit         = "split"
 	FieldExposeHeaders = "expose_headers"
+	FieldStalePolicy   = "stale_policy"
+	FieldConsistent    = "consistent_clients"
+	FieldWaves         = "waves"
 )
 
 // StageFields are all fields that Update can change.
 func StageFields() []string {
-	return []string{FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders}
+	return []string{
+		FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders,
+		FieldStalePolicy, FieldConsistent, FieldWaves,
+	}
 }
 
 // NewStage makes a stage that serves one deployment.
@@ -84,6 +98,9 @@ func NewStage(c Change, api, id string, values StageValues) *Stage {
 		Description:   values.Description,
 		Split:         values.Split,
 		ExposeHeaders: values.ExposeHeaders,
+		FailClosed:    values.FailClosed,
+		Consistent:    values.Consistent,
+		Waves:         values.Waves,
 		CreateTime:    c.Time,
 	}
 	return s.next(c, Config{Deployment: values.Deployment, Variables: values.Variables})
@@ -122,6 +139,9 @@ func keep(history []Revision, next Config) []Revision {
 
 // Update returns the stage with the named fields taken from values.
 func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, error) {
+	if err := s.checkNoPromotion(); err != nil {
+		return nil, err
+	}
 	edited, config := *s, s.Config
 	for _, f := range fields {
 		switch f {
@@ -138,6 +158,12 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 			}
 		case FieldExposeHeaders:
 			edited.ExposeHeaders = values.ExposeHeaders
+		case FieldStalePolicy:
+			edited.FailClosed = values.FailClosed
+		case FieldConsistent:
+			edited.Consistent = values.Consistent
+		case FieldWaves:
+			edited.Waves = values.Waves
 		}
 	}
 	if config.Canary != nil {
@@ -150,6 +176,9 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 
 // Deploy puts a deployment on the stage.
 func (s *Stage) Deploy(c Change, deployment uint64, target Target) (*Stage, error) {
+	if err := s.checkNoPromotion(); err != nil {
+		return nil, err
+	}
 	config := s.Config
 	switch {
 	case target == TargetCanary && config.Canary == nil:
@@ -165,7 +194,8 @@ func (s *Stage) Deploy(c Change, deployment uint64, target Target) (*Stage, erro
 }
 
 // Rollback restores the base, its deployment and variables both, as revision to
-// left it; 0 means the base before the last change of it. The canary stays.
+// left it; 0 means the base before the last change of it. The canary stays. It ends
+// an open promotion.
 func (s *Stage) Rollback(c Change, to uint64) (*Stage, error) {
 	base, ok := s.RollbackTarget()
 	if to != 0 {
@@ -188,7 +218,9 @@ func (s *Stage) Rollback(c Change, to uint64) (*Stage, error) {
 			return nil, err
 		}
 	}
-	return s.next(c, config), nil
+	next := s.next(c, config)
+	next.Promotion = s.Promotion.aborted(c, "the stage was rolled back")
+	return next, nil
 }
 
 // RollbackTarget returns what a rollback without a revision restores: the base
@@ -229,6 +261,12 @@ func (s *Stage) Live() []uint64 {
 	}
 	if base, ok := s.RollbackTarget(); ok {
 		add(base.Deployment)
+	}
+	if s.Promotion.Open() {
+		add(s.Promotion.Config.Deployment)
+	}
+	if s.Promotion.Open() && s.Promotion.State == Committed {
+		add(s.Promotion.Former.Deployment)
 	}
 	return live
 }

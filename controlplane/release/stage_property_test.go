@@ -93,7 +93,7 @@ func (m *stageMachine) check(t *rapid.T) {
 		if len(merged) > release.MaxVariables {
 			t.Fatalf("the canary's requests see %d variables", len(merged))
 		}
-		promoted, err := s.PromoteCanary(change(m.n+1), false)
+		promoted, err := s.PromoteCanary(change(m.n+1), false, false)
 		if err != nil {
 			t.Fatalf("an open canary cannot be promoted: %v", err)
 		}
@@ -151,7 +151,7 @@ func TestStageProperties(t *testing.T) {
 			"AbortCanary": func(t *rapid.T) { m.step(t, m.stage.AbortCanary) },
 			"PromoteCanary": func(t *rapid.T) {
 				keep := rapid.Bool().Draw(t, "keep")
-				m.step(t, func(c release.Change) (*release.Stage, error) { return m.stage.PromoteCanary(c, keep) })
+				m.step(t, func(c release.Change) (*release.Stage, error) { return m.stage.PromoteCanary(c, keep, false) })
 			},
 			"Rollback": func(t *rapid.T) {
 				before := m.stage

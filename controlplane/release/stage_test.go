@@ -61,7 +61,7 @@ func TestMoves(t *testing.T) {
 		}
 	}
 	promote := func(keep bool) move {
-		return func(s *release.Stage) (*release.Stage, error) { return s.PromoteCanary(c, keep) }
+		return func(s *release.Stage) (*release.Stage, error) { return s.PromoteCanary(c, keep, false) }
 	}
 	rollback := func(to uint64) move {
 		return func(s *release.Stage) (*release.Stage, error) { return s.Rollback(c, to) }
@@ -155,6 +155,7 @@ func TestStageUpdate(t *testing.T) {
 	values := release.StageValues{
 		Description: "new", Deployment: 9, Variables: vars("z", "9"),
 		Split: release.Split{Source: release.KeyQuery, Name: "q"}, ExposeHeaders: true,
+		FailClosed: true, Consistent: true, Waves: []release.Wave{{PartsPerMillion: 100_000}},
 	}
 	expect := map[string]func(*release.Stage){
 		release.FieldDescription:   func(s *release.Stage) { s.Description = "new" },
@@ -162,6 +163,9 @@ func TestStageUpdate(t *testing.T) {
 		release.FieldVariables:     func(s *release.Stage) { s.Config.Variables = values.Variables },
 		release.FieldSplit:         func(s *release.Stage) { s.Split = values.Split },
 		release.FieldExposeHeaders: func(s *release.Stage) { s.ExposeHeaders = true },
+		release.FieldStalePolicy:   func(s *release.Stage) { s.FailClosed = true },
+		release.FieldConsistent:    func(s *release.Stage) { s.Consistent = true },
+		release.FieldWaves:         func(s *release.Stage) { s.Waves = values.Waves },
 	}
 	old := canaryStage(t)
 	check := func(fields ...string) {
@@ -264,11 +268,11 @@ func TestLive(t *testing.T) {
 	check(s, 1)
 	s = made(t)(s.Deploy(change(3), 2, release.TargetAuto))
 	check(s, 1, 2)
-	s = made(t)(s.PromoteCanary(change(4), false))
+	s = made(t)(s.PromoteCanary(change(4), false, false))
 	check(s, 2, 1) // 1 is what a rollback restores
 	s = made(t)(s.StartCanary(change(5), release.Canary{Deployment: 3}, false))
 	check(s, 2, 3, 1)
-	s = made(t)(s.PromoteCanary(change(6), false))
+	s = made(t)(s.PromoteCanary(change(6), false, false))
 	check(s, 3, 2)
 	s = made(t)(s.Update(change(7), release.StageValues{Variables: vars("x", "y")}, []string{release.FieldVariables}))
 	check(s, 3) // the base before the last change of it is of the same deployment

@@ -114,6 +114,14 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.promoteCanary(op.PromoteCanary)
 	case *storev1.Command_RollbackStage:
 		return t.rollbackStage(op.RollbackStage)
+	case *storev1.Command_OpenPromotion:
+		return t.openPromotion(op.OpenPromotion)
+	case *storev1.Command_MovePromotion:
+		return t.movePromotion(op.MovePromotion)
+	case *storev1.Command_RegisterAgents:
+		return t.registerAgents(op.RegisterAgents)
+	case *storev1.Command_ForgetAgents:
+		return t.forgetAgents(op.ForgetAgents)
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }
@@ -131,11 +139,20 @@ func (t *tx) initCluster(op *storev1.InitCluster) (Outcome, error) {
 func (t *tx) putNode(op *storev1.PutNode) (Outcome, error) {
 	n := decodeNode(op.GetNode())
 	t.next.nodes, _, _ = t.next.nodes.Insert([]byte(n.ID), n)
+	t.next.departed, _, _ = t.next.departed.Delete([]byte(n.ID))
 	return Outcome{}, nil
 }
 
+// deleteNode notes of a node that leaves that it may still hold a grant, and forgets
+// that of one that has left.
 func (t *tx) deleteNode(op *storev1.DeleteNode) (Outcome, error) {
-	t.next.nodes, _, _ = t.next.nodes.Delete([]byte(op.GetId()))
+	id := []byte(op.GetId())
+	var known bool
+	if t.next.nodes, _, known = t.next.nodes.Delete(id); known {
+		t.next.departed, _, _ = t.next.departed.Insert(id, op.GetId())
+	} else {
+		t.next.departed, _, _ = t.next.departed.Delete(id)
+	}
 	return Outcome{}, nil
 }
 

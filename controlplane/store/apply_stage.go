@@ -31,8 +31,17 @@ func (t *tx) setStage(old, s *release.Stage) (Outcome, error) {
 		t.dropLive(old)
 	}
 	t.next.stages, _, _ = t.next.stages.Insert(key(s.API, s.ID), s)
+	t.setPromoting(s)
 	t.touch(s.Name())
 	return Outcome{Stage: s}, nil
+}
+
+func (t *tx) setPromoting(s *release.Stage) {
+	if s.Promotion.Open() {
+		t.next.promoting, _, _ = t.next.promoting.Insert(key(s.API, s.ID), s)
+	} else {
+		t.next.promoting, _, _ = t.next.promoting.Delete(key(s.API, s.ID))
+	}
 }
 
 func (t *tx) dropLive(s *release.Stage) {
@@ -136,6 +145,7 @@ func (t *tx) deleteStage(op *storev1.DeleteStage) (Outcome, error) {
 	}
 	t.dropLive(s)
 	t.next.stages, _, _ = t.next.stages.Delete(key(s.API, s.ID))
+	t.next.promoting, _, _ = t.next.promoting.Delete(key(s.API, s.ID))
 	t.touch(s.Name())
 	return Outcome{}, nil
 }
@@ -167,8 +177,11 @@ func (t *tx) abortCanary(op *storev1.AbortCanary) (Outcome, error) {
 }
 
 func (t *tx) promoteCanary(op *storev1.PromoteCanary) (Outcome, error) {
+	if s, ok := t.next.Stage(op.GetApi(), op.GetStage()); ok && len(s.Waves) > 0 && !op.GetBreakGlass() {
+		return t.open(op, op.GetKeepCanary(), release.SyncOptions{Mode: release.SyncWaves})
+	}
 	return t.move(op, func(s *release.Stage) (*release.Stage, error) {
-		return s.PromoteCanary(t.change, op.GetKeepCanary())
+		return s.PromoteCanary(t.change, op.GetKeepCanary(), op.GetBreakGlass())
 	})
 }
 

@@ -55,7 +55,7 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 	now := s.State()
 	restored := *backup
 	restored.epoch = max(now.epoch, backup.epoch) + 1
-	restored.clusterID, restored.nodes = now.clusterID, now.nodes
+	restored.clusterID, restored.nodes, restored.departed = now.clusterID, now.nodes, now.departed
 	restored.changes = changeLog{}
 	restored.changes.floor = restored.routing
 	var data bytes.Buffer

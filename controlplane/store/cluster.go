@@ -28,6 +28,8 @@ type Member struct {
 var (
 	// ErrMemberConflict says that an id or address belongs to another member.
 	ErrMemberConflict = errors.New("belongs to another member")
+	// ErrNotCaughtUp says that a member has not applied what it would need.
+	ErrNotCaughtUp = errors.New("the member is not caught up")
 	// ErrNoMember says that no member has the given id.
 	ErrNoMember = errors.New("no such member")
 	// ErrQuorumAtRisk says that a removal would leave the cluster without voters,

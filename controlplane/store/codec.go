@@ -127,8 +127,11 @@ func EncodeStageValues(v release.StageValues) *storev1.StageFields {
 		Variables:     v.Variables,
 		Split:         encodeSplit(v.Split),
 		ExposeHeaders: v.ExposeHeaders,
+		FailClosed:    v.FailClosed,
+		Waves:         encodeWaves(v.Waves),
 
-		KeepOverrideKey: v.KeepOverrideKey,
+		ConsistentClients: v.Consistent,
+		KeepOverrideKey:   v.KeepOverrideKey,
 	}
 }
 
@@ -139,6 +142,9 @@ func decodeStageValues(p *storev1.StageFields) release.StageValues {
 		Variables:     p.GetVariables(),
 		Split:         decodeSplit(p.GetSplit()),
 		ExposeHeaders: p.GetExposeHeaders(),
+		FailClosed:    p.GetFailClosed(),
+		Consistent:    p.GetConsistentClients(),
+		Waves:         decodeWaves(p.GetWaves()),
 
 		KeepOverrideKey: p.GetKeepOverrideKey(),
 	}
@@ -217,6 +223,12 @@ func encodeStage(s *release.Stage) *storev1.Stage {
 		UpdateTime:    encodeTime(s.UpdateTime),
 		Revision:      s.Revision,
 		Index:         s.Index,
+		FailClosed:    s.FailClosed,
+		Waves:         encodeWaves(s.Waves),
+		Promotion:     encodePromotion(s.Promotion),
+		Promoted:      s.Promoted,
+
+		ConsistentClients: s.Consistent,
 	}
 	for _, r := range s.History {
 		p.History = append(p.History, &storev1.StageRevision{
@@ -224,6 +236,7 @@ func encodeStage(s *release.Stage) *storev1.Stage {
 			Time:   encodeTime(r.Change.Time),
 			Actor:  r.Change.Actor,
 			Method: r.Change.Method,
+			Note:   r.Change.Note,
 			Config: encodeConfig(r.Config),
 		})
 	}
@@ -242,6 +255,11 @@ func decodeStage(p *storev1.Stage) *release.Stage {
 		UpdateTime:    decodeTime(p.GetUpdateTime()),
 		Revision:      p.GetRevision(),
 		Index:         p.GetIndex(),
+		FailClosed:    p.GetFailClosed(),
+		Consistent:    p.GetConsistentClients(),
+		Waves:         decodeWaves(p.GetWaves()),
+		Promotion:     decodePromotion(p.GetPromotion()),
+		Promoted:      p.GetPromoted(),
 	}
 	var previous release.Config
 	for _, r := range p.GetHistory() {
@@ -256,6 +274,7 @@ func decodeStage(p *storev1.Stage) *release.Stage {
 				Time:   decodeTime(r.GetTime()),
 				Actor:  r.GetActor(),
 				Method: r.GetMethod(),
+				Note:   r.GetNote(),
 			},
 			Config: config,
 		})

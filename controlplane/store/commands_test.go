@@ -181,7 +181,45 @@ var builders = map[string]func(args, *storev1.Command){
 	"promote": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_PromoteCanary{PromoteCanary: &storev1.PromoteCanary{
 			Api: a.text("api"), Stage: a.text("stage"), KeepCanary: a.has("keep"), IfRevision: a.number("if"),
+			BreakGlass: a.has("break-glass"),
 		}}
+	},
+	"open-promotion": func(a args, c *storev1.Command) {
+		modes := map[string]uint32{"": 1, "version": 1, "timed": 2, "waves": 3}
+		policies := map[string]uint32{"": 1, "abort": 1, "wait": 2, "fence": 3}
+		c.Op = &storev1.Command_OpenPromotion{OpenPromotion: &storev1.OpenPromotion{
+			Api: a.text("api"), Stage: a.text("stage"), KeepCanary: a.has("keep"), IfRevision: a.number("if"),
+			Mode: modes[a.text("mode")], OnTimeout: policies[a.text("late")], PrepareTimeout: encodeDuration(a.duration("timeout")),
+		}}
+	},
+	"move-promotion": func(a args, c *storev1.Command) {
+		steps := map[string]uint32{
+			"commit": StepCommit, "complete": StepComplete, "abort": StepAbort, "fence": StepFence,
+			"wave": StepNextWave, "halt": StepHalt, "resume": StepResume,
+		}
+		m := &storev1.MovePromotion{
+			Api: a.text("api"), Stage: a.text("stage"), Promotion: a.number("number"), IfRevision: a.number("if"),
+			Step: steps[a.text("step")], Reason: a.text("reason"),
+			Report: EncodeReport(release.PromotionReport{
+				Agents: uint32(a.number("agents")), Prepared: uint32(a.number("prepared")),
+				Fenced: a.list("fenced"), Stale: a.list("stale"), Refused: a.list("refused"), Window: a.duration("window"),
+				ClockError: a.duration("clock-error"),
+			}),
+		}
+		if flip := a.duration("flip"); flip != 0 {
+			m.FlipTime = encodeTime(clockStart.Add(flip))
+		}
+		c.Op = &storev1.Command_MovePromotion{MovePromotion: m}
+	},
+	"register-agents": func(a args, c *storev1.Command) {
+		op := &storev1.RegisterAgents{}
+		for _, id := range a.list("ids") {
+			op.Agents = append(op.Agents, &storev1.Agent{Id: id, Labels: a.pairs("labels")})
+		}
+		c.Op = &storev1.Command_RegisterAgents{RegisterAgents: op}
+	},
+	"forget-agents": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_ForgetAgents{ForgetAgents: &storev1.ForgetAgents{Ids: a.list("ids")}}
 	},
 	"rollback": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{
@@ -221,7 +259,36 @@ func (a args) stageValues() *storev1.StageFields {
 			Source: sources[a.text("sticky")], Name: a.text("key"), AllowOverride: a.has("override"), OverrideKey: a.text("signed"),
 		},
 		ExposeHeaders: a.has("expose"), KeepOverrideKey: a.has("keep-key"),
+		FailClosed: a.has("fail-closed"), Consistent: a.has("consistent"), Waves: a.waves(),
 	})
+}
+
+// waves reads `waves=(region, tier=canary, 10%)`, each of which may end in `@5m`.
+func (a args) waves() (waves []release.Wave) {
+	for _, text := range a.list("waves") {
+		text, dwell, _ := strings.Cut(text, "@")
+		var w release.Wave
+		if dwell != "" {
+			d, err := time.ParseDuration(dwell)
+			if err != nil {
+				a.line.Fatalf(a.t, "waves: %v", err)
+			}
+			w.Dwell = d
+		}
+		if name, value, ok := strings.Cut(text, "="); ok {
+			w.Labels = map[string]string{name: value}
+		} else if share, ok := strings.CutSuffix(text, "%"); ok {
+			n, err := strconv.Atoi(share)
+			if err != nil {
+				a.line.Fatalf(a.t, "waves: %v", err)
+			}
+			w.PartsPerMillion = uint32(n) * 10_000
+		} else {
+			w.OnePerLabel = text
+		}
+		waves = append(waves, w)
+	}
+	return waves
 }
 
 func (a args) canary() *storev1.Canary {

@@ -75,6 +75,22 @@ deploy api=demo
 delete-deployment api=demo number=4
 delete-deployment api=demo number=1 request=in-use
 delete-api name=gone
+register-agents ids=(edge-1, edge-2) labels=(region=eu, tier=canary)
+register-agents ids=(edge-3) labels=(region=us)
+forget-agents ids=(edge-2)
+create-stage api=demo stage=synced deployment=1 fail-closed consistent
+start-canary api=demo stage=synced deployment=2 percent=10 salt=7
+open-promotion api=demo stage=synced mode=version late=wait timeout=1s
+move-promotion api=demo stage=synced step=abort reason=refused
+open-promotion api=demo stage=synced mode=timed late=fence timeout=30s request=opened
+move-promotion api=demo stage=synced step=fence
+move-promotion api=demo stage=synced step=commit flip=90s agents=3 prepared=2 fenced=(edge-3)
+move-promotion api=demo stage=synced step=complete agents=3 prepared=2 fenced=(edge-3) stale=(edge-4) refused=(edge-5) window=5ms clock-error=1ms
+create-stage api=demo stage=waved deployment=1 waves=(region@1m, tier=canary, 10%)
+start-canary api=demo stage=waved deployment=2 percent=10 salt=9
+promote api=demo stage=waved
+move-promotion api=demo stage=waved step=wave
+move-promotion api=demo stage=waved step=halt reason=refused
 `
 
 func fixtureCommands(t testing.TB) []*storev1.Command {

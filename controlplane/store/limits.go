@@ -14,6 +14,7 @@ const (
 	MaxAPIs        = 1000 // per cluster
 	MaxStages      = 100  // per API
 	MaxDeployments = 1000 // per API; delete old ones
+	MaxAgents      = 100_000
 )
 
 // ErrDiskFull says that this node's disk is too full to take changes.
@@ -90,11 +91,12 @@ func (s *State) Counts() map[string]int {
 		"request_ids": s.outcomes.byID.Len(),
 		"changes":     s.changes.entries.len(),
 		"nodes":       s.nodes.Len(),
+		"agents":      s.agents.Len(),
 	}
 }
 
 // Limits returns the most objects that the state may hold, of the kinds that are
 // limited as a whole.
 func Limits() map[string]int {
-	return map[string]int{"apis": MaxAPIs, "request_ids": outcomeLimit, "changes": changeLimit}
+	return map[string]int{"apis": MaxAPIs, "agents": MaxAgents, "request_ids": outcomeLimit, "changes": changeLimit}
 }

@@ -104,8 +104,46 @@ func showStage(s *release.Stage) string {
 	if p := s.Split; p != (release.Split{}) {
 		text += fmt.Sprintf(" sticky %d %q override %v %q", p.Source, p.Name, p.AllowOverride, p.OverrideKey)
 	}
-	if s.ExposeHeaders {
-		text += " exposed"
+	for _, f := range []struct {
+		text string
+		set  bool
+	}{{" exposed", s.ExposeHeaders}, {" fail-closed", s.FailClosed}, {" consistent", s.Consistent}} {
+		if f.set {
+			text += f.text
+		}
+	}
+	for _, w := range s.Waves {
+		text += fmt.Sprintf(" wave(%s%s%d %v)", w.OnePerLabel, showVars(w.Labels), w.PartsPerMillion, w.Dwell)
+	}
+	if s.Promotion != nil {
+		text += "\n  " + showPromotion(s.Promotion)
+	}
+	return text
+}
+
+func showPromotion(p *release.Promotion) string {
+	text := fmt.Sprintf("promotion %d %v mode %d late %d", p.Number, p.State, p.Mode, p.OnTimeout)
+	if !p.Deadline.IsZero() {
+		text += " deadline " + showTime(p.Deadline)
+	}
+	text += " to " + showConfig(p.Config)
+	if p.Committed != 0 {
+		text += fmt.Sprintf(" committed %d.%d from %s %+v", p.Epoch, p.Committed, showConfig(p.Former), p.Report)
+	}
+	if !p.FlipTime.IsZero() {
+		text += " flips " + showTime(p.FlipTime)
+	}
+	if p.Fenced != 0 {
+		text += fmt.Sprintf(" fenced %d", p.Fenced)
+	}
+	for _, w := range p.Waves {
+		text += fmt.Sprintf(" reached(%d: %v %s%d %v)", w.Index, w.Agents, showVars(w.Labels), w.PartsPerMillion, w.Dwell)
+	}
+	if !p.EndTime.IsZero() {
+		text += " ended " + showTime(p.EndTime)
+	}
+	if p.Reason != "" {
+		text += fmt.Sprintf(" %q", p.Reason)
 	}
 	return text
 }
@@ -135,6 +173,12 @@ func showOutcome(w io.Writer, o Outcome) {
 func showState(w io.Writer, s *State) {
 	fmt.Fprintf(w, "cluster %q version %v applied %v outcomes %d changes %d after %d\n",
 		s.ClusterID(), s.Version(), s.Applied(), s.outcomes.byID.Len(), s.changes.entries.len(), s.changes.floor)
+	if s.entryFloor > 0 || s.departed.Len() > 0 {
+		fmt.Fprintf(w, "floors renewal %d entry %d departed %v\n", s.renewalFloor, s.entryFloor, slices.Collect(s.Departed()))
+	}
+	for a := range s.Agents() {
+		fmt.Fprintf(w, "agent %s %s\n", a.ID, showVars(a.Labels))
+	}
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
 	}

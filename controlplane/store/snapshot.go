@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/hashicorp/raft"
@@ -68,6 +69,7 @@ func writeSnapshot(out io.Writer, s *State) error {
 	w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Header{Header: &storev1.SnapshotHeader{
 		Schema: snapshotSchema, ClusterId: s.clusterID, Epoch: s.epoch, Index: s.index,
 		Routing: s.routing, ChangeFloor: s.changes.floor,
+		RenewalFloor: s.renewalFloor, EntryFloor: s.entryFloor, Departed: slices.Collect(s.Departed()),
 	}}})
 	for n := range s.Nodes() {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Node{Node: encodeNode(n)}})
@@ -83,6 +85,9 @@ func writeSnapshot(out io.Writer, s *State) error {
 		for stage := range s.Stages(a.ID, "") {
 			w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Stage{Stage: encodeStage(stage)}})
 		}
+	}
+	for a := range s.Agents() {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Agent{Agent: encodeAgent(a)}})
 	}
 	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
@@ -204,6 +209,10 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 		s.clusterID, s.epoch = header.GetClusterId(), header.GetEpoch()
 		s.index, s.routing = header.GetIndex(), header.GetRouting()
 		s.changes.floor = header.GetChangeFloor()
+		s.renewalFloor, s.entryFloor = header.GetRenewalFloor(), header.GetEntryFloor()
+		for _, id := range header.GetDeparted() {
+			s.departed, _, _ = s.departed.Insert([]byte(id), id)
+		}
 	case *storev1.SnapshotRecord_Node:
 		n := decodeNode(p.Node)
 		s.nodes, _, _ = s.nodes.Insert([]byte(n.ID), n)
@@ -232,9 +241,13 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	case *storev1.SnapshotRecord_Stage:
 		stage := decodeStage(p.Stage)
 		s.stages, _, _ = s.stages.Insert(key(stage.API, stage.ID), stage)
+		r.tx.setPromoting(stage)
 		for _, d := range stage.Live() {
 			r.tx.countLive(stage.API, d, 1)
 		}
+	case *storev1.SnapshotRecord_Agent:
+		a := decodeAgent(p.Agent)
+		s.agents, _, _ = s.agents.Insert([]byte(a.ID), a)
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)

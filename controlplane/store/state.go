@@ -53,6 +53,10 @@ type State struct {
 	index     uint64 // last command applied, refused ones included
 	routing   uint64 // last command that agents can see
 
+	// The floors of leases: what an agent must have applied to renew its lease; and
+	// to get one, as what a node must have applied to get a grant.
+	renewalFloor, entryFloor uint64
+
 	nodes       *iradix.Tree[Node]                // by node id
 	apis        *iradix.Tree[*release.API]        // by API id
 	hosts       *iradix.Tree[string]              // API id by host
@@ -60,6 +64,9 @@ type State struct {
 	deployments *iradix.Tree[*release.Deployment] // by API, number
 	stages      *iradix.Tree[*release.Stage]      // by API, stage
 	live        *iradix.Tree[int]                 // how many stages need a deployment on agents
+	promoting   *iradix.Tree[*release.Stage]      // stages with an open promotion, by API, stage
+	agents      *iradix.Tree[release.Agent]       // on the record, by id
+	departed    *iradix.Tree[string]              // nodes that have left and may still hold a grant, by id
 	changes     changeLog
 	outcomes    outcomeLog
 	checkpoint  *State // as of the last Checkpoint command; not replicated
@@ -77,6 +84,9 @@ func newState() *State {
 		deployments: iradix.New[*release.Deployment](),
 		stages:      iradix.New[*release.Stage](),
 		live:        iradix.New[int](),
+		promoting:   iradix.New[*release.Stage](),
+		agents:      iradix.New[release.Agent](),
+		departed:    iradix.New[string](),
 		changes:     changeLog{},
 		outcomes:    newOutcomeLog(),
 		superseded:  make(chan struct{}),
@@ -104,6 +114,26 @@ func (s *State) Rerouted() <-chan struct{} { return s.rerouted }
 
 // Node returns where a node is reached.
 func (s *State) Node(id string) (Node, bool) { return s.nodes.Get([]byte(id)) }
+
+// RenewalFloor returns the version that an agent must have applied to renew its
+// lease.
+func (s *State) RenewalFloor() Version { return Version{s.epoch, s.renewalFloor} }
+
+// EntryFloor returns the version that a node must have applied to get a grant of the
+// leader, and an agent without a lease to get one.
+func (s *State) EntryFloor() Version { return Version{s.epoch, s.entryFloor} }
+
+// Promoting yields the stages with an open promotion, in order of their names.
+func (s *State) Promoting() iter.Seq[*release.Stage] { return walk(s.promoting, nil) }
+
+// Agent returns an agent on the record.
+func (s *State) Agent(id string) (release.Agent, bool) { return s.agents.Get([]byte(id)) }
+
+// Agents yields the agents on the record in id order.
+func (s *State) Agents() iter.Seq[release.Agent] { return walk(s.agents, nil) }
+
+// Departed yields the ids of the nodes that have left and may still hold a grant.
+func (s *State) Departed() iter.Seq[string] { return walk(s.departed, nil) }
 
 // Nodes yields all nodes in id order.
 func (s *State) Nodes() iter.Seq[Node] { return walk(s.nodes, nil) }

@@ -197,6 +197,9 @@ func (s *Store) Age() time.Duration {
 	return time.Since(s.raft.LastContact())
 }
 
+// Term returns the term of Raft that this node is in.
+func (s *Store) Term() uint64 { return s.raft.CurrentTerm() }
+
 // LastIndex returns the index of the last entry in this node's log.
 func (s *Store) LastIndex() uint64 { return s.raft.LastIndex() }
 

@@ -207,7 +207,8 @@ const (
 	Promotion_STATE_COMMITTED Promotion_State = 4
 	// No agent with a lease routes by what was before.
 	Promotion_STATE_COMPLETE Promotion_State = 5
-	// All agents route by what was before.
+	// It was ended: all agents route by what was before or, after a rollback of what
+	// was committed, by what that restored.
 	Promotion_STATE_ABORTED Promotion_State = 6
 )
 

@@ -56,8 +56,11 @@ const (
 // A promotion is one step, unless it is synchronised or the stage has waves; then it
 // is open for a while, in one of these states, and every step is in the log:
 //
-//	PREPARING --> COMMITTED --> COMPLETE      PREPARING --> ABORTED
-//	ROLLING (wave by wave) --> COMPLETE       ROLLING <--> HALTED --> ABORTED
+//	PREPARING ---------------+--> COMMITTED --> COMPLETE
+//	ROLLING (wave by wave) --+
+//
+// From PREPARING and ROLLING it may end in ABORTED, and ROLLING may become HALTED,
+// from where it goes on or ends in ABORTED.
 //
 // While one is open, what the stage serves is changed by nothing else: such calls
 // are refused with FAILED_PRECONDITION and PROMOTION_OPEN. AbortPromotion,
@@ -305,8 +308,11 @@ func (c *stageServiceClient) ExplainSplit(ctx context.Context, in *ExplainSplitR
 // A promotion is one step, unless it is synchronised or the stage has waves; then it
 // is open for a while, in one of these states, and every step is in the log:
 //
-//	PREPARING --> COMMITTED --> COMPLETE      PREPARING --> ABORTED
-//	ROLLING (wave by wave) --> COMPLETE       ROLLING <--> HALTED --> ABORTED
+//	PREPARING ---------------+--> COMMITTED --> COMPLETE
+//	ROLLING (wave by wave) --+
+//
+// From PREPARING and ROLLING it may end in ABORTED, and ROLLING may become HALTED,
+// from where it goes on or ends in ABORTED.
 //
 // While one is open, what the stage serves is changed by nothing else: such calls
 // are refused with FAILED_PRECONDITION and PROMOTION_OPEN. AbortPromotion,

@@ -742,7 +742,8 @@ func (x *PutNode) GetNode() *Node {
 	return nil
 }
 
-// DeleteNode forgets where a node was reached.
+// DeleteNode forgets where a node was reached. Of a node that has been forgotten it
+// forgets that it may still hold a grant.
 type DeleteNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node's id.
@@ -1840,7 +1841,9 @@ type PromoteCanary struct {
 	// Whether the canary stays, at 0 %.
 	KeepCanary bool `protobuf:"varint,3,opt,name=keep_canary,json=keepCanary,proto3" json:"keep_canary,omitempty"`
 	// Revision the stage must have; 0 for any.
-	IfRevision    uint64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	IfRevision uint64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Whether the stage's waves and an open promotion give way.
+	BreakGlass    bool `protobuf:"varint,5,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1901,6 +1904,13 @@ func (x *PromoteCanary) GetIfRevision() uint64 {
 		return x.IfRevision
 	}
 	return 0
+}
+
+func (x *PromoteCanary) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
 }
 
 // OpenPromotion opens a promotion of more than one step.
@@ -3454,8 +3464,8 @@ type Promotion struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// By when agents must be prepared.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// What it leads to or, once committed, what was before.
-	Other *StageConfig `protobuf:"bytes,7,opt,name=other,proto3" json:"other,omitempty"`
+	// What it leads to.
+	Config *StageConfig `protobuf:"bytes,7,opt,name=config,proto3" json:"config,omitempty"`
 	// Index of the command that committed it.
 	Committed uint64 `protobuf:"varint,8,opt,name=committed,proto3" json:"committed,omitempty"`
 	// When agents change over.
@@ -3469,7 +3479,11 @@ type Promotion struct {
 	// The evidence.
 	Report *PromotionReport `protobuf:"bytes,13,opt,name=report,proto3" json:"report,omitempty"`
 	// The waves reached.
-	Waves         []*ReachedWave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
+	Waves []*ReachedWave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
+	// What was before; set once committed.
+	Former *StageConfig `protobuf:"bytes,15,opt,name=former,proto3" json:"former,omitempty"`
+	// Epoch of the commit.
+	Epoch         uint64 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3546,9 +3560,9 @@ func (x *Promotion) GetDeadline() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *Promotion) GetOther() *StageConfig {
+func (x *Promotion) GetConfig() *StageConfig {
 	if x != nil {
-		return x.Other
+		return x.Config
 	}
 	return nil
 }
@@ -3600,6 +3614,20 @@ func (x *Promotion) GetWaves() []*ReachedWave {
 		return x.Waves
 	}
 	return nil
+}
+
+func (x *Promotion) GetFormer() *StageConfig {
+	if x != nil {
+		return x.Former
+	}
+	return nil
+}
+
+func (x *Promotion) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // ReachedWave selects the agents of a wave that a promotion has reached.
@@ -4199,8 +4227,12 @@ type SnapshotHeader struct {
 	ChangeFloor uint64 `protobuf:"varint,5,opt,name=change_floor,json=changeFloor,proto3" json:"change_floor,omitempty"`
 	// Index of the last command in it that agents can see.
 	Routing uint64 `protobuf:"varint,6,opt,name=routing,proto3" json:"routing,omitempty"`
-	// Index that leased agents must have applied.
-	Floor         uint64 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`
+	// Index that an agent must have applied to renew its lease.
+	RenewalFloor uint64 `protobuf:"varint,7,opt,name=renewal_floor,json=renewalFloor,proto3" json:"renewal_floor,omitempty"`
+	// Index that a node must have applied to get a grant, and an agent to get a lease.
+	EntryFloor uint64 `protobuf:"varint,8,opt,name=entry_floor,json=entryFloor,proto3" json:"entry_floor,omitempty"`
+	// Ids of nodes that have left and may still hold a grant.
+	Departed      []string `protobuf:"bytes,9,rep,name=departed,proto3" json:"departed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4277,11 +4309,25 @@ func (x *SnapshotHeader) GetRouting() uint64 {
 	return 0
 }
 
-func (x *SnapshotHeader) GetFloor() uint64 {
+func (x *SnapshotHeader) GetRenewalFloor() uint64 {
 	if x != nil {
-		return x.Floor
+		return x.RenewalFloor
 	}
 	return 0
+}
+
+func (x *SnapshotHeader) GetEntryFloor() uint64 {
+	if x != nil {
+		return x.EntryFloor
+	}
+	return 0
+}
+
+func (x *SnapshotHeader) GetDeparted() []string {
+	if x != nil {
+		return x.Departed
+	}
+	return nil
 }
 
 // SnapshotRecord is one record of a snapshot.
@@ -4764,14 +4810,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1f\n" +
 	"\vif_revision\x18\x03 \x01(\x04R\n" +
-	"ifRevision\"y\n" +
+	"ifRevision\"\x9a\x01\n" +
 	"\rPromoteCanary\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1f\n" +
 	"\vkeep_canary\x18\x03 \x01(\bR\n" +
 	"keepCanary\x12\x1f\n" +
 	"\vif_revision\x18\x04 \x01(\x04R\n" +
-	"ifRevision\"\xf0\x01\n" +
+	"ifRevision\x12\x1f\n" +
+	"\vbreak_glass\x18\x05 \x01(\bR\n" +
+	"breakGlass\"\xf0\x01\n" +
 	"\rOpenPromotion\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1f\n" +
@@ -4913,7 +4961,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05dwell\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbb\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x05\n" +
 	"\tPromotion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12\x12\n" +
@@ -4922,8 +4970,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"on_timeout\x18\x04 \x01(\rR\tonTimeout\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x126\n" +
-	"\bdeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x120\n" +
-	"\x05other\x18\a \x01(\v2\x1a.fife.store.v1.StageConfigR\x05other\x12\x1c\n" +
+	"\bdeadline\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x122\n" +
+	"\x06config\x18\a \x01(\v2\x1a.fife.store.v1.StageConfigR\x06config\x12\x1c\n" +
 	"\tcommitted\x18\b \x01(\x04R\tcommitted\x127\n" +
 	"\tflip_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x125\n" +
 	"\bend_time\x18\n" +
@@ -4931,7 +4979,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x16\n" +
 	"\x06fenced\x18\f \x01(\x04R\x06fenced\x126\n" +
 	"\x06report\x18\r \x01(\v2\x1e.fife.store.v1.PromotionReportR\x06report\x120\n" +
-	"\x05waves\x18\x0e \x03(\v2\x1a.fife.store.v1.ReachedWaveR\x05waves\"\x93\x02\n" +
+	"\x05waves\x18\x0e \x03(\v2\x1a.fife.store.v1.ReachedWaveR\x05waves\x122\n" +
+	"\x06former\x18\x0f \x01(\v2\x1a.fife.store.v1.StageConfigR\x06former\x12\x14\n" +
+	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\"\x93\x02\n" +
 	"\vReachedWave\x12\x16\n" +
 	"\x06agents\x18\x01 \x03(\tR\x06agents\x12>\n" +
 	"\x06labels\x18\x02 \x03(\v2&.fife.store.v1.ReachedWave.LabelsEntryR\x06labels\x12*\n" +
@@ -4993,7 +5043,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"4\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
-	"\x05names\x18\x02 \x03(\tR\x05names\"\xc6\x01\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\"\x92\x02\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\rR\x06schema\x12\x1d\n" +
 	"\n" +
@@ -5001,8 +5051,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x04R\x05index\x12!\n" +
 	"\fchange_floor\x18\x05 \x01(\x04R\vchangeFloor\x12\x18\n" +
-	"\arouting\x18\x06 \x01(\x04R\arouting\x12\x14\n" +
-	"\x05floor\x18\a \x01(\x04R\x05floor\"\xde\x04\n" +
+	"\arouting\x18\x06 \x01(\x04R\arouting\x12#\n" +
+	"\rrenewal_floor\x18\a \x01(\x04R\frenewalFloor\x12\x1f\n" +
+	"\ventry_floor\x18\b \x01(\x04R\n" +
+	"entryFloor\x12\x1a\n" +
+	"\bdeparted\x18\t \x03(\tR\bdeparted\"\xde\x04\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -5178,45 +5231,46 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	61, // 61: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
 	60, // 62: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
 	60, // 63: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	38, // 64: fife.store.v1.Promotion.other:type_name -> fife.store.v1.StageConfig
+	38, // 64: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
 	60, // 65: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
 	60, // 66: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
 	24, // 67: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
 	42, // 68: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	58, // 69: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	61, // 70: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	38, // 71: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	37, // 72: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	60, // 73: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	39, // 74: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	60, // 75: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	40, // 76: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	41, // 77: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	60, // 78: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	45, // 79: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	30, // 80: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	31, // 81: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	35, // 82: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	43, // 83: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	59, // 84: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	46, // 85: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	48, // 86: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	29, // 87: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	30, // 88: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	31, // 89: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	35, // 90: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	50, // 91: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	43, // 92: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	44, // 93: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	47, // 94: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	51, // 95: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	27, // 96: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	31, // 97: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	98, // [98:98] is the sub-list for method output_type
-	98, // [98:98] is the sub-list for method input_type
-	98, // [98:98] is the sub-list for extension type_name
-	98, // [98:98] is the sub-list for extension extendee
-	0,  // [0:98] is the sub-list for field type_name
+	38, // 69: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	58, // 70: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	61, // 71: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	38, // 72: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	37, // 73: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	60, // 74: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	39, // 75: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	60, // 76: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	40, // 77: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	41, // 78: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	60, // 79: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	45, // 80: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	30, // 81: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	31, // 82: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	35, // 83: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	43, // 84: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	59, // 85: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	46, // 86: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	48, // 87: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	29, // 88: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	30, // 89: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	31, // 90: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	35, // 91: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	50, // 92: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	43, // 93: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	44, // 94: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	47, // 95: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	51, // 96: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	27, // 97: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	31, // 98: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	99, // [99:99] is the sub-list for method output_type
+	99, // [99:99] is the sub-list for method input_type
+	99, // [99:99] is the sub-list for extension type_name
+	99, // [99:99] is the sub-list for extension extendee
+	0,  // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
