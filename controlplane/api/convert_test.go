@@ -91,6 +91,7 @@ func TestStagesComeOut(t *testing.T) {
 		} {
 			stage := &fifev1.Stage{
 				Description: "d", Deployment: first, Variables: map[string]string{"a": "1"}, Split: split, ExposeHeaders: i%2 == 0,
+				StalePolicy: fifev1.StalePolicy(1 + i%2), ConsistentClients: i%2 == 1, Waves: waves[:i%4],
 			}
 			made := must(c.stages.CreateStage(ctx, &fifev1.CreateStageRequest{Parent: demo, StageId: fmt.Sprint("s", i), Stage: stage}))(t).GetStage()
 			got := must(c.stages.GetStage(ctx, &fifev1.GetStageRequest{Name: made.GetName()}))(t).GetStage()

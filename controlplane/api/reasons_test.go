@@ -111,6 +111,12 @@ func TestEveryReason(t *testing.T) {
 		give("no backup", b.restore("n1", []byte("x")), refusal{codes.InvalidArgument, "BAD_BACKUP", nil})
 		give("the last voter", b.call(t.Context(), "n1", &fifev1.RemoveMemberRequest{Name: "members/n1"}),
 			refusal{codes.FailedPrecondition, "QUORUM_AT_RISK", nil})
+		b.stock()
+		give("an abort of nothing", b.call(t.Context(), "n1", &fifev1.AbortPromotionRequest{Name: prod}),
+			refusal{codes.FailedPrecondition, "NO_PROMOTION", meta("resource", prod)})
+		b.roll()
+		give("a change beside a promotion", b.call(t.Context(), "n1", &fifev1.PromoteCanaryRequest{Name: prod}),
+			refusal{codes.FailedPrecondition, "PROMOTION_OPEN", nil})
 	})
 	for number, name := range fifev1.ErrorReason_name {
 		reason := strings.TrimPrefix(name, "ERROR_REASON_")
