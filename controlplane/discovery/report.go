@@ -16,7 +16,7 @@ const reportPatience = time.Second
 
 // Report returns what this node knows of its agents, once it has applied a version
 // itself: those with a stream, and those whose lease has not run out. It waits for
-// them to apply the version, up to a second. From a node that has the version the
+// them to apply the version or to refuse it, up to a second. From a node that has the version the
 // leases in a report can only become fewer, but for those of agents that have the
 // version too.
 func (s *Server) Report(ctx context.Context, version store.Version) ([]*fifev1.AgentReport, error) {
@@ -30,8 +30,8 @@ func (s *Server) Report(ctx context.Context, version store.Version) ([]*fifev1.A
 	patience := time.After(reportPatience)
 	for {
 		news := s.fleet.watch()
-		reports, all := s.report(version)
-		if all {
+		reports, settled := s.report(version)
+		if settled {
 			return reports, nil
 		}
 		select {
@@ -44,10 +44,11 @@ func (s *Server) Report(ctx context.Context, version store.Version) ([]*fifev1.A
 	}
 }
 
-// report returns what is known now, and whether all of it has a version.
-func (s *Server) report(version store.Version) (reports []*fifev1.AgentReport, all bool) {
+// report returns what is known now, and whether it is worth telling at once: all
+// agents have a version, or one has refused it.
+func (s *Server) report(version store.Version) (reports []*fifev1.AgentReport, settled bool) {
 	now := time.Now()
-	all = true
+	all, refused := true, false
 	add := func(r *fifev1.AgentReport, applied store.Version, until time.Time) {
 		if applied != (store.Version{}) {
 			r.Applied = &fifev1.Version{Epoch: applied.Epoch, Index: applied.Index}
@@ -56,6 +57,7 @@ func (s *Server) report(version store.Version) (reports []*fifev1.AgentReport, a
 			r.Lease = durationpb.New(until.Sub(now))
 		}
 		all = all && applied.Compare(version) >= 0
+		refused = refused || (r.GetRefused().GetEpoch() == version.Epoch && r.GetRefused().GetIndex() >= version.Index)
 		reports = append(reports, r)
 	}
 	// Whoever leaves is noted among the gone before it leaves the fleet.
@@ -67,7 +69,7 @@ func (s *Server) report(version store.Version) (reports []*fifev1.AgentReport, a
 			add(&fifev1.AgentReport{AgentId: id}, g.applied, g.until)
 		}
 	}
-	return reports, all
+	return reports, all || refused
 }
 
 // report returns what the leader is told of an agent, what it routes by and until
