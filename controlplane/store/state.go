@@ -202,8 +202,6 @@ func deploymentKey(api string, number uint64) []byte {
 	return binary.BigEndian.AppendUint64(key(api), number)
 }
 
-func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
-
 func walk[T any](t *iradix.Tree[T], prefix []byte) iter.Seq[T] { return walkFrom(t, prefix, prefix) }
 
 // walkFrom yields the values whose keys begin with prefix and are not below
