@@ -35,6 +35,7 @@ type agent struct {
 	mute   bool // answers no frame
 	refuse bool // refuses every frame
 	sloth  time.Duration
+	drift  time.Duration // how much longer its clock takes over a lease
 
 	have    *discoveryv1.Version
 	stage   *discoveryv1.Stage
@@ -128,7 +129,7 @@ func (a *agent) follow(ctx context.Context, node string) error {
 		case *discoveryv1.StreamResponse_Lease:
 			a.fleet.mu.Lock()
 			if ttl := m.Lease.GetTtl(); ttl != nil {
-				a.lease = asked[m.Lease.GetSequence()].Add(ttl.AsDuration())
+				a.lease = asked[m.Lease.GetSequence()].Add(ttl.AsDuration() + a.drift)
 			}
 			a.fleet.mu.Unlock()
 		case *discoveryv1.StreamResponse_Frame:
