@@ -45,7 +45,8 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the change has %d bytes, at most %d are allowed", e.Size, MaxCommand)
 }
 
-// Config says how a Store is made. All fields but Bootstrap and Epoch are required.
+// Config says how a Store is made. All fields but Bootstrap, Epoch and Tune are
+// required.
 type Config struct {
 	NodeID      string         // unique in the cluster and kept for ever
 	GRPCAddress string         // where clients and the other nodes reach this node
@@ -55,6 +56,10 @@ type Config struct {
 	Epoch       uint64      // of a cluster that is founded; 0 means 1
 	Fatal       func(error) // ends the process; called when going on would be unsafe
 	Logger      *slog.Logger
+
+	// Tune changes Raft's settings, for simulations: with short logs a node is soon
+	// sent a snapshot. Nil, as on every node that serves, leaves them as they are.
+	Tune func(*raft.Config)
 }
 
 // Errors of Open, beside those of the storage.
@@ -97,6 +102,9 @@ func raftConfig(c Config) *raft.Config {
 	r.SnapshotInterval = 10 * time.Second // what is written between two looks is replayed at a start
 	r.SnapshotThreshold = 8192
 	r.TrailingLogs = retainSnapshots * 8192
+	if c.Tune != nil {
+		c.Tune(r)
+	}
 	return r
 }
 

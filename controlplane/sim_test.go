@@ -1,0 +1,117 @@
+package controlplane_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fifegateway/fife/controlplane/store"
+)
+
+var (
+	simHours = flag.Float64("sim.hours", 50, "hours to simulate, over all worlds")
+	simSeed  = flag.Uint64("sim.seed", rand.Uint64(), "seed of what is broken and called when")
+)
+
+// TestSimulation runs clusters of three and five nodes for many simulated hours,
+// breaks networks, nodes and memberships all the time, and checks that the
+// clusters keep their word. The nodes are stores over Raft, with Raft's own times
+// ten times as long as Fife's; what is above them has tests of its own.
+//
+// What is broken and called when is the seed's. When goroutines run is not, nor
+// are Raft's random timeouts, so a replay meets the same storms but not always the
+// same waves.
+func TestSimulation(t *testing.T) {
+	const length = 5 * time.Hour // of one world
+	t.Logf("replay with -sim.seed=%d -sim.hours=%g", *simSeed, *simHours)
+	rest := time.Duration(*simHours * float64(time.Hour))
+	for i := uint64(0); rest > 0; i++ {
+		size, hours := []int{3, 5}[i%2], min(rest, length)
+		rest -= hours
+		t.Run(fmt.Sprintf("world=%d/nodes=%d", i, size), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { simulate(t, rand.New(rand.NewPCG(*simSeed, i)), size, hours) })
+		})
+	}
+}
+
+// simulate runs one world.
+func simulate(t *testing.T, rng *rand.Rand, size int, length time.Duration) {
+	begin := time.Now()
+	w := startWorld(t, rng, size)
+	ctx, stop := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	for i := range simClients {
+		c := &simClient{name: fmt.Sprintf("c%d", i+1), world: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 0))}
+		clients.Go(func() { c.run(ctx) })
+	}
+	faults := &simFaults{world: w, rng: rng, done: map[string]int{}}
+	for time.Since(begin) < length && !t.Failed() {
+		faults.run(time.Now().Add(time.Minute + time.Duration(rng.Int64N(int64(8*time.Minute)))))
+		faults.heal()
+		checkWorld(w)
+	}
+	stop()
+	clients.Wait()
+	if !t.Failed() {
+		checkWorld(w)
+	}
+	w.end()
+	l, n := w.ledger, w.network
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t.Logf("%v: %d acknowledged, %d outcomes unknown, %d refused, %d read; messages: %d carried, %d lost, %d held, %d snapshots; faults: %v",
+		time.Since(begin).Round(time.Minute), l.acks, l.unknowns, l.refusals, l.reads,
+		n.carried, n.lost, n.held, n.snapshots, faults.done)
+}
+
+// checkWorld waits until a world without faults works again, and checks all that
+// it has promised.
+func checkWorld(w *simWorld) {
+	const patience = 5 * time.Minute // thirty times an election timeout
+	acked := w.ledger.take()
+	var leader *store.Store
+	if !w.until("the cluster is whole", patience, func(ctx context.Context) bool {
+		var ok bool
+		if leader, ok = w.leader(ctx); !ok || !w.settle(ctx) {
+			return false
+		}
+		w.ledger.checkAll(leader.State(), acked)
+		return true
+	}) {
+		return
+	}
+	w.until("all nodes have the same state", patience, func(ctx context.Context) bool {
+		leader, ok := w.leader(ctx)
+		if !ok {
+			return false
+		}
+		at, err := leader.Checkpoint(ctx)
+		if err != nil {
+			return false
+		}
+		hashes := map[uint64][]string{}
+		for _, name := range w.names(true) {
+			s, ok := w.store(name)
+			if !ok {
+				return false
+			}
+			hash, err := s.StateHash(ctx, at)
+			if err != nil {
+				return false // it was sent a snapshot instead
+			}
+			hashes[hash] = append(hashes[hash], name)
+		}
+		if len(hashes) != 1 {
+			w.t.Errorf("the states at %v differ: %v", at, hashes)
+		}
+		return true
+	})
+}
