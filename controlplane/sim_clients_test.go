@@ -17,9 +17,9 @@ import (
 
 const (
 	simClients  = 4
-	simPause    = 10 * time.Second // on average, between two calls of a client
-	simCall     = 15 * time.Second // until a client gives an attempt up
-	simPatience = 10 * time.Minute // until it gives a request up; outcomes are kept for an hour
+	simPause    = 30 * time.Second // on average, between two calls of a client
+	simCall     = 45 * time.Second // until a client gives an attempt up
+	simPatience = 20 * time.Minute // until it gives a request up; outcomes are kept for an hour
 )
 
 // simClient makes one call after the other, on objects that all clients share.
@@ -109,7 +109,7 @@ func (c *simClient) write(ctx context.Context) {
 				return
 			}
 		}
-		<-time.After(time.Duration(c.rng.Int64N(int64(5 * time.Second))))
+		<-time.After(time.Duration(c.rng.Int64N(int64(10 * time.Second))))
 	}
 	if !unknown {
 		c.world.ledger.never(request, store.ErrNotLeader)

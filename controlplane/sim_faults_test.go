@@ -15,8 +15,8 @@ type simFaults struct {
 }
 
 const (
-	simFault  = 40 * time.Second // at most, between two faults
-	simPaused = 40 * time.Second // at most
+	simFault  = 2 * time.Minute // at most, between two faults
+	simPaused = 2 * time.Minute // at most
 )
 
 // run breaks things until a time.
@@ -141,7 +141,7 @@ func (f *simFaults) lose(context.Context) bool {
 
 func (f *simFaults) slow(context.Context) bool {
 	link, ok := f.two()
-	f.world.network.change(func(n *simNetwork) { n.slow[link] = time.Duration(f.rng.Int64N(int64(5 * time.Second))) })
+	f.world.network.change(func(n *simNetwork) { n.slow[link] = time.Duration(f.rng.Int64N(int64(15 * time.Second))) })
 	return ok
 }
 

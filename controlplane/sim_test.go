@@ -21,7 +21,7 @@ var (
 // TestSimulation runs clusters of three and five nodes for many simulated hours,
 // breaks networks, nodes and memberships all the time, and checks that the
 // clusters keep their word. The nodes are stores over Raft, with Raft's own times
-// ten times as long as Fife's; what is above them has tests of its own.
+// thirty times as long as Fife's; what is above them has tests of its own.
 //
 // What is broken and called when is the seed's. When goroutines run is not, nor
 // are Raft's random timeouts, so a replay meets the same storms but not always the
@@ -52,7 +52,7 @@ func simulate(t *testing.T, rng *rand.Rand, size int, length time.Duration) {
 	}
 	faults := &simFaults{world: w, rng: rng, done: map[string]int{}}
 	for time.Since(begin) < length && !t.Failed() {
-		faults.run(time.Now().Add(time.Minute + time.Duration(rng.Int64N(int64(8*time.Minute)))))
+		faults.run(time.Now().Add(time.Duration(rng.Int64N(int64(30 * time.Minute)))))
 		faults.heal()
 		checkWorld(w)
 	}
@@ -75,7 +75,7 @@ func simulate(t *testing.T, rng *rand.Rand, size int, length time.Duration) {
 // checkWorld waits until a world without faults works again, and checks all that
 // it has promised.
 func checkWorld(w *simWorld) {
-	const patience = 5 * time.Minute // thirty times an election timeout
+	const patience = 15 * time.Minute // thirty times an election timeout
 	acked := w.ledger.take()
 	var leader *store.Store
 	if !w.until("the cluster is whole", patience, func(ctx context.Context) bool {

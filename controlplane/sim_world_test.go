@@ -39,13 +39,13 @@ type simNode struct {
 	stop      context.CancelFunc
 }
 
-// simRaft slows Raft down by a factor of ten, and what Fife allows for it too: a
-// simulated hour then costs a tenth. Snapshots are taken so often, and logs kept
-// so short, that a node is behind them after a few minutes.
+// simRaft slows Raft down thirty times against Fife's settings, and all that
+// happens to it is as rare: a simulated hour then costs a thirtieth. Snapshots are
+// taken so often, and logs kept so short, that a node is soon behind them.
 func simRaft(c *raft.Config) {
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 10*time.Second, 10*time.Second, 5*time.Second
-	c.CommitTimeout = 400 * time.Millisecond // a removal waits a second until the others have applied a change
-	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = 20*time.Second, 16, 8
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 30*time.Second, 30*time.Second, 15*time.Second
+	c.CommitTimeout = 2 * time.Second
+	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = time.Minute, 64, 8
 }
 
 // startWorld founds a cluster of some voters.
@@ -56,7 +56,7 @@ func startWorld(t *testing.T, rng *rand.Rand, size int) *simWorld {
 	}
 	first := w.newName()
 	w.open(first, store.NewMemory(), true)
-	w.until("the founder leads", time.Minute, func(ctx context.Context) bool {
+	w.until("the founder leads", 5*time.Minute, func(ctx context.Context) bool {
 		_, ok := w.leader(ctx)
 		return ok
 	})
@@ -65,7 +65,7 @@ func startWorld(t *testing.T, rng *rand.Rand, size int) *simWorld {
 			t.Fatal(err)
 		}
 	}
-	w.until("all vote", time.Minute, func(ctx context.Context) bool { return w.promoteAll(ctx) })
+	w.until("all vote", 5*time.Minute, func(ctx context.Context) bool { return w.promoteAll(ctx) })
 	return w
 }
 
@@ -241,6 +241,7 @@ func (w *simWorld) remove(ctx context.Context, name string) error {
 		if !ok {
 			return false
 		}
+		_ = leader.Sync(ctx) // followers learn of a commit with the next entry; it may wait long for one
 		_, err := s.Reach(ctx, applied)
 		return err == nil
 	})

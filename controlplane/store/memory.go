@@ -13,37 +13,77 @@ import (
 // NewMemory returns storage that lasts as long as the process. It outlives a
 // Store that is closed, so that tests can restart a node.
 func NewMemory() *Storage {
-	s := raft.NewInmemStore()
 	return &Storage{
-		logs: memoryLogs{s}, stable: &voteStore{StableStore: s}, snapshots: &memorySnapshots{},
+		logs: &memoryLogs{}, stable: &voteStore{StableStore: raft.NewInmemStore()}, snapshots: &memorySnapshots{},
 		identity: &identityFile{}, close: func() error { return nil },
 	}
 }
 
-// memoryLogs is a log in memory that takes no holes, like that on disk.
-type memoryLogs struct{ *raft.InmemStore }
+// memoryLogs is a log in memory that takes no holes, like that on disk. It is safe
+// for concurrent use.
+type memoryLogs struct {
+	mu   sync.Mutex
+	logs []*raft.Log // in order
+}
 
-var _ raft.MonotonicLogStore = memoryLogs{}
+var _ raft.MonotonicLogStore = (*memoryLogs)(nil)
 
 // IsMonotonic makes Raft clear the log when it installs a snapshot.
-func (memoryLogs) IsMonotonic() bool { return true }
+func (*memoryLogs) IsMonotonic() bool { return true }
+
+// FirstIndex returns the index of the oldest entry; 0 if there is none.
+func (l *memoryLogs) FirstIndex() (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.logs) == 0 {
+		return 0, nil
+	}
+	return l.logs[0].Index, nil
+}
+
+// LastIndex returns the index of the newest entry; 0 if there is none.
+func (l *memoryLogs) LastIndex() (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.logs) == 0 {
+		return 0, nil
+	}
+	return l.logs[len(l.logs)-1].Index, nil
+}
+
+// GetLog copies an entry.
+func (l *memoryLogs) GetLog(index uint64, log *raft.Log) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.logs) == 0 || index < l.logs[0].Index || index > l.logs[len(l.logs)-1].Index {
+		return raft.ErrLogNotFound
+	}
+	*log = *l.logs[index-l.logs[0].Index]
+	return nil
+}
 
 // StoreLog appends an entry.
-func (l memoryLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
+func (l *memoryLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
 
 // StoreLogs appends entries that follow the last one.
-func (l memoryLogs) StoreLogs(logs []*raft.Log) error {
-	last, err := l.LastIndex()
-	if err != nil {
-		return err
-	}
+func (l *memoryLogs) StoreLogs(logs []*raft.Log) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, log := range logs {
-		if last != 0 && log.Index != last+1 {
-			return fmt.Errorf("entry %d does not follow entry %d", log.Index, last)
+		if n := len(l.logs); n > 0 && log.Index != l.logs[n-1].Index+1 {
+			return fmt.Errorf("entry %d does not follow entry %d", log.Index, l.logs[n-1].Index)
 		}
-		last = log.Index
+		l.logs = append(l.logs, log)
 	}
-	return l.InmemStore.StoreLogs(logs)
+	return nil
+}
+
+// DeleteRange removes the entries from one index to another.
+func (l *memoryLogs) DeleteRange(first, last uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logs = slices.DeleteFunc(l.logs, func(log *raft.Log) bool { return log.Index >= first && log.Index <= last })
+	return nil
 }
 
 // memorySnapshots keeps snapshots in memory. Like a disk's, and unlike those of

@@ -151,7 +151,8 @@ func Open(c Config) (*Store, error) {
 	}
 	f := newFSM()
 	f.fatal = c.Fatal
-	r, err := raft.NewRaft(rc, f, logs, stable, c.Storage.snapshots, c.Transport)
+	transport := keepLateSnapshots(c.Transport, c.Storage.logs)
+	r, err := raft.NewRaft(rc, f, logs, stable, c.Storage.snapshots, transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
@@ -161,6 +162,7 @@ func Open(c Config) (*Store, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{config: c, fsm: f, raft: r, disk: &diskGauge{free: c.Storage.free}, cancel: cancel}
+	s.duties.Go(func() { transport.run(ctx, r) })
 	s.duties.Go(func() { s.lead(ctx) })
 	s.duties.Go(func() { s.watchDisk(ctx) })
 	return s, nil
