@@ -27,7 +27,7 @@ var (
 // are Raft's random timeouts, so a replay meets the same storms but not always the
 // same waves.
 func TestSimulation(t *testing.T) {
-	const length = 5 * time.Hour // of one world
+	const length = 150 * time.Minute // of one world
 	t.Logf("replay with -sim.seed=%d -sim.hours=%g", *simSeed, *simHours)
 	rest := time.Duration(*simHours * float64(time.Hour))
 	for i := uint64(0); rest > 0; i++ {
@@ -55,6 +55,7 @@ func simulate(t *testing.T, rng *rand.Rand, size int, length time.Duration) {
 		faults.run(time.Now().Add(time.Duration(rng.Int64N(int64(30 * time.Minute)))))
 		faults.heal()
 		checkWorld(w)
+		w.until("the cluster has its voters", simHealing, w.furnish)
 	}
 	stop()
 	clients.Wait()
@@ -72,13 +73,16 @@ func simulate(t *testing.T, rng *rand.Rand, size int, length time.Duration) {
 		n.carried, n.lost, n.held, n.snapshots, faults.done)
 }
 
+// simHealing is how soon a cluster without faults must work: thirty times an
+// election timeout.
+const simHealing = 15 * time.Minute
+
 // checkWorld waits until a world without faults works again, and checks all that
 // it has promised.
 func checkWorld(w *simWorld) {
-	const patience = 15 * time.Minute // thirty times an election timeout
 	acked := w.ledger.take()
 	var leader *store.Store
-	if !w.until("the cluster is whole", patience, func(ctx context.Context) bool {
+	if !w.until("the cluster is whole", simHealing, func(ctx context.Context) bool {
 		var ok bool
 		if leader, ok = w.leader(ctx); !ok || !w.settle(ctx) {
 			return false
@@ -88,7 +92,7 @@ func checkWorld(w *simWorld) {
 	}) {
 		return
 	}
-	w.until("all nodes have the same state", patience, func(ctx context.Context) bool {
+	w.until("all nodes have the same state", simHealing, func(ctx context.Context) bool {
 		leader, ok := w.leader(ctx)
 		if !ok {
 			return false

@@ -56,16 +56,11 @@ func startWorld(t *testing.T, rng *rand.Rand, size int) *simWorld {
 	}
 	first := w.newName()
 	w.open(first, store.NewMemory(), true)
-	w.until("the founder leads", 5*time.Minute, func(ctx context.Context) bool {
+	w.until("the founder leads", simHealing, func(ctx context.Context) bool {
 		_, ok := w.leader(ctx)
 		return ok
 	})
-	for range size - 1 {
-		if err := w.add(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.until("all vote", 5*time.Minute, func(ctx context.Context) bool { return w.promoteAll(ctx) })
+	w.until("all vote", simHealing, w.furnish)
 	return w
 }
 
@@ -210,8 +205,9 @@ func (w *simWorld) promote(ctx context.Context, name string) error {
 	return err
 }
 
-// promoteAll gives every member its vote and reports whether all have it.
-func (w *simWorld) promoteAll(ctx context.Context) bool {
+// furnish gives every member its vote, adds one if there are too few, and reports
+// whether neither was needed.
+func (w *simWorld) furnish(ctx context.Context) bool {
 	leader, ok := w.leader(ctx)
 	if !ok {
 		return false
@@ -220,11 +216,15 @@ func (w *simWorld) promoteAll(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
+	if len(members) < w.size {
+		_ = w.add(ctx) // done again if it failed
+		return false
+	}
 	all := true
 	for _, m := range members {
 		if !m.Voter {
 			all = false
-			_ = w.promote(ctx, m.ID) // tried again
+			_ = w.promote(ctx, m.ID) // as above
 		}
 	}
 	return all
