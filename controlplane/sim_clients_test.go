@@ -70,10 +70,12 @@ func (c *simClient) node() (*store.Store, bool) {
 
 // read reads what the cluster has agreed on by now.
 func (c *simClient) read(ctx context.Context) {
-	s, ok := c.node()
-	if !ok {
-		return
+	if s, ok := c.node(); ok {
+		c.readFrom(ctx, s)
 	}
+}
+
+func (c *simClient) readFrom(ctx context.Context, s *store.Store) {
 	ctx, cancel := context.WithTimeout(ctx, simCall)
 	defer cancel()
 	least := c.world.ledger.now()
@@ -82,6 +84,33 @@ func (c *simClient) read(ctx context.Context) {
 	}
 	c.newest = s.State()
 	c.world.ledger.read("client "+c.name, c.newest, least)
+}
+
+// watch reads from every node that says it leads whenever these are other nodes
+// than before: a new leader may not have applied all that the former one has
+// acknowledged, and the former one may not know yet that it is deposed.
+func (c *simClient) watch(ctx context.Context) {
+	before := ""
+	for {
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+		now := ""
+		var leading []*store.Store
+		for _, name := range c.world.names(true) {
+			if s, ok := c.world.store(name); ok && s.IsLeader() {
+				now, leading = now+" "+name, append(leading, s)
+			}
+		}
+		if now != before {
+			for _, s := range leading {
+				c.readFrom(ctx, s)
+			}
+		}
+		before = now
+	}
 }
 
 // write makes one request, and makes it again until its outcome is known.
@@ -104,6 +133,9 @@ func (c *simClient) write(ctx context.Context) {
 			case errors.Is(err, store.ErrOutcomeUnknown):
 				unknown = true
 				c.world.ledger.unknown()
+			case errors.Is(err, store.ErrNotLeader) && !unknown && c.rng.IntN(4) == 0:
+				c.world.ledger.never(request, err) // and lets it be
+				return
 			case !errors.Is(err, store.ErrNotLeader):
 				c.world.t.Errorf("request %s: %v", request, err)
 				return

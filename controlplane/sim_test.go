@@ -50,6 +50,8 @@ func simulate(t *testing.T, rng *rand.Rand, size int, length time.Duration) {
 		c := &simClient{name: fmt.Sprintf("c%d", i+1), world: w, rng: rand.New(rand.NewPCG(rng.Uint64(), 0))}
 		clients.Go(func() { c.run(ctx) })
 	}
+	watcher := &simClient{name: "watcher", world: w}
+	clients.Go(func() { watcher.watch(ctx) })
 	faults := &simFaults{world: w, rng: rng, done: map[string]int{}}
 	for time.Since(begin) < length && !t.Failed() {
 		faults.run(time.Now().Add(time.Duration(rng.Int64N(int64(30 * time.Minute)))))
