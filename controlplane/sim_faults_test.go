@@ -68,7 +68,7 @@ func (f *simFaults) run(end time.Time) {
 
 // heal ends all faults and starts all nodes.
 func (f *simFaults) heal() {
-	f.healNetwork(nil)
+	f.world.network.heal()
 	for _, name := range append(f.world.names(true), f.world.names(false)...) {
 		f.world.network.resume(simAddress(name))
 		f.world.restart(name)
