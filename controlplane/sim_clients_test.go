@@ -17,7 +17,7 @@ import (
 
 const (
 	simClients  = 4
-	simPause    = 40 * time.Second // on average, between two calls of a client
+	simPause    = time.Minute      // on average, between two calls of a client
 	simCall     = 45 * time.Second // until a client gives an attempt up
 	simPatience = 20 * time.Minute // until it gives a request up; outcomes are kept for an hour
 )
@@ -93,7 +93,7 @@ func (c *simClient) watch(ctx context.Context) {
 	before := ""
 	for {
 		select {
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return
 		}

@@ -45,7 +45,7 @@ type simNode struct {
 func simRaft(c *raft.Config) {
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 30*time.Second, 30*time.Second, 15*time.Second
 	c.CommitTimeout = 2 * time.Second
-	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = time.Minute, 32, 4
+	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = time.Minute, 64, 4
 }
 
 // startWorld founds a cluster of some voters.
