@@ -77,6 +77,12 @@ HISTORIES ?= 10
 chaos: ## Break real processes, networks and disks (root for most)
 	go test ./cmd/chaos -count=1 -v -timeout 60m -chaos.faults -chaos.histories=$(HISTORIES)
 
+HOURS ?= 2000
+
+.PHONY: sim
+sim: ## Simulate clusters under faults for HOURS hours of their time
+	go test ./controlplane -run '^TestSimulation$$' -count=1 -v -timeout 120m -sim.hours=$(HOURS)
+
 .PHONY: bench-commit
 bench-commit: ## Measure commits beside etcd, in multiples of fdatasync
 	go test ./cmd/bench -count=1 -v -timeout 30m -bench.run

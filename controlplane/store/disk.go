@@ -68,16 +68,6 @@ func OpenUsedDisk(dir string, logger *slog.Logger) (*Storage, error) {
 	return OpenDisk(dir, logger)
 }
 
-// NewMemory returns storage that lasts as long as the process. It outlives a
-// Store that is closed, so that tests can restart a node.
-func NewMemory() *Storage {
-	s := raft.NewInmemStore()
-	return &Storage{
-		logs: s, stable: &voteStore{StableStore: s}, snapshots: raft.NewInmemSnapshotStore(),
-		identity: &identityFile{}, close: func() error { return nil },
-	}
-}
-
 // Close releases the storage.
 func (s *Storage) Close() error { return s.close() }
 

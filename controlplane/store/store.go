@@ -45,7 +45,8 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the change has %d bytes, at most %d are allowed", e.Size, MaxCommand)
 }
 
-// Config says how a Store is made. All fields but Bootstrap and Epoch are required.
+// Config says how a Store is made. All fields but Bootstrap, Epoch and Tune are
+// required.
 type Config struct {
 	NodeID      string         // unique in the cluster and kept for ever
 	GRPCAddress string         // where clients and the other nodes reach this node
@@ -55,6 +56,10 @@ type Config struct {
 	Epoch       uint64      // of a cluster that is founded; 0 means 1
 	Fatal       func(error) // ends the process; called when going on would be unsafe
 	Logger      *slog.Logger
+
+	// Tune changes Raft's settings, for simulations: with short logs a node is soon
+	// sent a snapshot. Nil, as on every node that serves, leaves them as they are.
+	Tune func(*raft.Config)
 }
 
 // Errors of Open, beside those of the storage.
@@ -97,6 +102,9 @@ func raftConfig(c Config) *raft.Config {
 	r.SnapshotInterval = 10 * time.Second // what is written between two looks is replayed at a start
 	r.SnapshotThreshold = 8192
 	r.TrailingLogs = retainSnapshots * 8192
+	if c.Tune != nil {
+		c.Tune(r)
+	}
 	return r
 }
 
@@ -143,7 +151,8 @@ func Open(c Config) (*Store, error) {
 	}
 	f := newFSM()
 	f.fatal = c.Fatal
-	r, err := raft.NewRaft(rc, f, logs, stable, c.Storage.snapshots, c.Transport)
+	transport := keepLateSnapshots(c.Transport, c.Storage.logs)
+	r, err := raft.NewRaft(rc, f, logs, stable, c.Storage.snapshots, transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
@@ -153,6 +162,7 @@ func Open(c Config) (*Store, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{config: c, fsm: f, raft: r, disk: &diskGauge{free: c.Storage.free}, cancel: cancel}
+	s.duties.Go(func() { transport.run(ctx, r) })
 	s.duties.Go(func() { s.lead(ctx) })
 	s.duties.Go(func() { s.watchDisk(ctx) })
 	return s, nil
