@@ -54,7 +54,7 @@ func OpenDisk(dir string, logger *slog.Logger) (*Storage, error) {
 		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", dir, err), closeAll())
 	}
 	return &Storage{
-		logs: w, stable: &voteStore{StableStore: w}, snapshots: snapshots,
+		logs: checkedLogs{w}, stable: &voteStore{StableStore: w}, snapshots: snapshots,
 		identity: identity, dir: dir, close: closeAll,
 	}, nil
 }

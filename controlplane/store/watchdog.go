@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -54,16 +55,24 @@ func (l watchedLogs) StoreLogs(logs []*raft.Log) error {
 	return l.dog.write("log", func() error { return l.LogStore.StoreLogs(logs) })
 }
 
+// GetLog reads an entry. One that is damaged ends the process: this node cannot say
+// any more what it has promised to keep.
+func (l watchedLogs) GetLog(index uint64, log *raft.Log) error {
+	err := l.LogStore.GetLog(index, log)
+	if errors.Is(err, ErrDamagedLog) {
+		err = fmt.Errorf("read entry %d: %w", index, err)
+		l.dog.fatal(err)
+	}
+	return err
+}
+
 func (l watchedLogs) DeleteRange(first, last uint64) error {
 	return l.dog.write("log truncation", func() error { return l.LogStore.DeleteRange(first, last) })
 }
 
 // IsMonotonic passes on whether the log must not have holes, which Raft has to
 // know before it installs a snapshot.
-func (l watchedLogs) IsMonotonic() bool {
-	m, ok := l.LogStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
+func (l watchedLogs) IsMonotonic() bool { return isMonotonic(l.LogStore) }
 
 // watchedStable is a stable store under watch.
 type watchedStable struct {
