@@ -23,6 +23,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -44,8 +45,8 @@ type Config struct {
 	StateDir     string            // where the last good table is kept
 
 	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2
-	TLSCert     string // PEM file of the certificate chain for HTTPListen; empty for no TLS
-	TLSKey      string // PEM file of its key
+	TLSCert     string // PEM file of the certificate chain for HTTPListen, or a directory; empty for no TLS
+	TLSKey      string // PEM file of its key; empty if TLSCert is a directory of NAME.crt and NAME.key
 	AdminListen string // host:port for metrics and health; empty for none
 
 	DefaultAPI      string            // API of requests whose host names none
@@ -88,8 +89,8 @@ func New(c Config) (*Agent, error) {
 	if c.HTTPListen == "" {
 		return nil, errors.New("no address to listen on for requests is set")
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return nil, errors.New("a TLS certificate and its key go together: set both or neither")
+	if info, err := os.Stat(c.TLSCert); (c.TLSCert == "") != (c.TLSKey == "") && (err != nil || !info.IsDir()) {
+		return nil, errors.New("a TLS certificate and its key go together: set both or neither, or a directory of both")
 	}
 	if c.Listen == nil {
 		c.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }

@@ -1,6 +1,9 @@
 package http1
 
-import "strconv"
+import (
+	"errors"
+	"strconv"
+)
 
 // The limits of a chunked body.
 const (
@@ -136,14 +139,13 @@ func (c *Chunks) addTrailer(buf []byte) (int, error) {
 		}
 		var err error
 		c.fields, _, err = fields(c.fields[:0], c.trailer, 0, maxTrailerLines)
-		switch err { //nolint:errorlint // never wrapped here
-		case nil:
+		switch {
+		case err == nil:
 			c.state = chunkDone
 			return i + 1, nil
-		case ErrIncomplete:
-		case errHeadLines:
+		case errors.Is(err, errHeadLines):
 			return i + 1, errTrailerLarge
-		default:
+		case !errors.Is(err, ErrIncomplete):
 			return i + 1, errTrailer
 		}
 	}

@@ -46,7 +46,7 @@ func (p *Proxy) serveHTTP(c client, x *exchange, i *route.HTTP) error {
 	case u.res.Status == http.StatusSwitchingProtocols:
 		err = internalError.because(errors.New("upstream switched protocols unasked"))
 	default:
-		err = x.relay(c, u, b)
+		err = x.relay(c, u)
 	}
 	c.unwatch()
 	if !b.finish(c, err != nil) {
@@ -174,7 +174,7 @@ func isIdempotent(method string) bool {
 
 // relay passes a response on. Its head is gone once it fails, so all it can do then
 // is to break off.
-func (x *exchange) relay(c client, u *upstream, b *pump) error {
+func (x *exchange) relay(c client, u *upstream) error {
 	first, err := u.buffered()
 	if err != nil {
 		return internalError.because(err)

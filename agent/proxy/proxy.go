@@ -3,21 +3,30 @@
 //
 // The path of a request, each step in the file of that name:
 //
-//	ServeHTTP          proxy.go      the table of this moment, a request id, the head in plain values
-//	normalizePath      path.go       the bytes matched will be the bytes forwarded
-//	Table.Lookup                     host and first segment name the stage
-//	choose             decide.go     a signed override (override.go), a sticky key, or chance: base or canary
-//	Variant.Match                    method and path name the route
-//	upstreamHeader     headers.go    what the integration may see of the client's headers
-//	serveHTTP          http.go       pass on: streams, gRPC, WebSocket (websocket.go)
-//	serveLambda        lambda.go     lambda_event.go in, lambda_response.go out, over AWS or an emulator
-//	serveMock          mock.go       answer from the table
-//	fail               errors.go     or else an answer of the agent's own, worded as API Gateway words it
-//	observe            metrics.go    counted and timed
+//	Serve, accept      server.go       a goroutine for every connection, and a sweeper for all
+//	conn.serve         conn.go         a head is read and parsed by http1 (HTTP/2: stream.go)
+//	Proxy.handle       proxy.go        the table of this moment, a request id, the head in plain values
+//	normalizePath      path.go         the bytes matched will be the bytes forwarded
+//	Table.Lookup                       host and first segment name the stage
+//	choose             decide.go       a signed override (override.go), a sticky key, or chance: base or canary
+//	Variant.Match                      method and path name the route
+//	appendForwarded    headers.go      what the integration may see of the client's fields
+//	serveHTTP          http.go         target.go says where, pool.go and upstream.go how; pump.go streams the body
+//	serveGRPC          grpc.go         over HTTP/2 all the way
+//	tunnel             websocket.go
+//	serveLambda        lambda.go       lambda_event.go in, lambda_response.go out, over AWS or an emulator
+//	serveMock          mock.go         answer from the table
+//	fail               errors.go       or else an answer of the agent's own, worded as API Gateway words it
+//	conn.begin, write  conn_answer.go  the head and the body go back to the client
+//	end                proxy.go        counted and timed (metrics.go), and logged (accesslog.go)
 //
-// What decides (head, exchange, and the functions of path.go, decide.go,
-// override.go, headers.go and lambda_*.go) works on plain values and is pure;
-// only proxy.go and the integrations know how bytes are read and written.
+// What decides (head, exchange, and the functions of path.go, decide.go, override.go,
+// headers.go, target.go and lambda_*.go) works on plain values and is pure; http1
+// knows what bytes mean; only conn, stream and upstream know how they are read and
+// written.
+//
+// The strings of a request are pieces of the buffer that it was read into. They are
+// valid until the request ends, and whatever outlives it must be a copy.
 package proxy
 
 import (
