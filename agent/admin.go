@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -30,6 +33,16 @@ func (a *Agent) adminHandler() http.Handler {
 		}
 	})
 	return mux
+}
+
+// serveAdmin serves until ctx ends. It cuts off what is under way then: no answer of
+// this interface takes long.
+func serveAdmin(ctx context.Context, server *http.Server, l net.Listener) error {
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve admin: %w", err)
+	}
+	return nil
 }
 
 func ago(t time.Time) string {

@@ -18,10 +18,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,8 +45,8 @@ type Config struct {
 	StateDir     string            // where the last good table is kept
 
 	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2
-	TLSCert     string // PEM file of the certificate chain for HTTPListen; empty for no TLS
-	TLSKey      string // PEM file of its key
+	TLSCert     string // PEM file of the certificate chain for HTTPListen, or a directory; empty for no TLS
+	TLSKey      string // PEM file of its key; empty if TLSCert is a directory of NAME.crt and NAME.key
 	AdminListen string // host:port for metrics and health; empty for none
 
 	DefaultAPI      string            // API of requests whose host names none
@@ -51,8 +54,12 @@ type Config struct {
 	LambdaEndpoint  string            // Lambda-compatible URL; empty means AWS
 	LambdaEndpoints map[string]string // URLs of single functions, by ARN or name
 	TrustedProxies  []netip.Prefix    // peers whose forwarding headers are believed
-	AllowLinkLocal  []netip.Prefix    // link-local addresses that upstreams may have
+	AllowUpstream   []netip.Prefix    // link-local or own addresses that upstreams may have
 	MaxBody         int64             // bytes of a request's body; 0 means the default
+	MaxPerAddress   int               // connections of one address; 0 means any number
+	Drain           time.Duration     // for requests under way when the agent stops; 0 means the default
+	AccessLog       io.Writer         // gets JSON lines; nil for none
+	AccessLogShare  float64           // of the requests that get a line, 0 to 1
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
@@ -70,14 +77,11 @@ type Agent struct {
 	config Config
 	client *discovery.Client
 	proxy  *proxy.Proxy
+	own    atomic.Pointer[[]netip.AddrPort]
 }
 
-const (
-	drainTimeout  = 10 * time.Second // for requests under way when the agent stops
-	headerTimeout = 10 * time.Second // for a request's head
-	idleTimeout   = 2 * time.Minute  // for a connection without a request
-	maxHeader     = 32 << 10
-)
+// headerTimeout is for the head of a request to the admin address.
+const headerTimeout = 10 * time.Second
 
 // New checks a configuration and loads the last good table from the disk. It
 // starts nothing.
@@ -85,8 +89,8 @@ func New(c Config) (*Agent, error) {
 	if c.HTTPListen == "" {
 		return nil, errors.New("no address to listen on for requests is set")
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return nil, errors.New("a TLS certificate and its key go together: set both or neither")
+	if info, err := os.Stat(c.TLSCert); (c.TLSCert == "") != (c.TLSKey == "") && (err != nil || !info.IsDir()) {
+		return nil, errors.New("a TLS certificate and its key go together: set both or neither, or a directory of both")
 	}
 	if c.Listen == nil {
 		c.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
@@ -98,95 +102,77 @@ func New(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := proxy.New(proxy.Config{
+	a := &Agent{config: c, client: client}
+	a.proxy, err = proxy.New(proxy.Config{
 		Table: client.Table, DefaultAPI: c.DefaultAPI, ExposeHeaders: c.ExposeHeaders,
 		LambdaEndpoint: c.LambdaEndpoint, LambdaEndpoints: c.LambdaEndpoints,
-		TrustedProxies: c.TrustedProxies, AllowLinkLocal: c.AllowLinkLocal, MaxBody: c.MaxBody,
+		TrustedProxies: c.TrustedProxies, AllowUpstream: c.AllowUpstream, Own: a.listening,
+		MaxBody: c.MaxBody, MaxPerAddress: c.MaxPerAddress, Drain: c.Drain,
+		AccessLog: c.AccessLog, AccessLogShare: c.AccessLogShare,
 		Logger: c.Logger, Registerer: c.Registry,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{config: c, client: client, proxy: p}, nil
+	return a, nil
+}
+
+// listening returns where the agent listens, once it does.
+func (a *Agent) listening() []netip.AddrPort {
+	if own := a.own.Load(); own != nil {
+		return *own
+	}
+	return nil
 }
 
 // Run serves until ctx ends, lets the requests under way finish for a while, and
 // returns nil after an orderly end.
 func (a *Agent) Run(ctx context.Context) error {
-	listener, err := a.listen()
+	var secure *tls.Config
+	var certs *certificates
+	if a.config.TLSCert != "" {
+		var err error
+		if certs, err = loadCertificates(a.config.TLSCert, a.config.TLSKey); err != nil {
+			return fmt.Errorf("load TLS certificate: %w", err)
+		}
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
+	}
+	listener, err := a.config.Listen(a.config.HTTPListen)
 	if err != nil {
 		return fmt.Errorf("listen for requests: %w", err)
 	}
-	var admin net.Listener
+	listeners := []net.Listener{listener}
 	if a.config.AdminListen != "" {
-		if admin, err = a.config.Listen(a.config.AdminListen); err != nil {
+		admin, err := a.config.Listen(a.config.AdminListen)
+		if err != nil {
 			return errors.Join(fmt.Errorf("listen for admin: %w", err), listener.Close())
 		}
+		listeners = append(listeners, admin)
 	}
-	server := &http.Server{
-		Handler:           a.proxy,
-		Protocols:         protocols(),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(a.config.Logger.Handler(), slog.LevelDebug), // clients' faults
-	}
+	a.own.Store(addresses(listeners))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.client.Run(ctx) })
-	group.Go(func() error { return serve(ctx, server, listener, drainTimeout) })
-	if admin != nil {
-		adminServer := &http.Server{Handler: a.adminHandler(), ReadHeaderTimeout: headerTimeout}
-		group.Go(func() error { return serve(ctx, adminServer, admin, 0) })
+	group.Go(func() error {
+		defer a.proxy.Close()
+		return a.proxy.Serve(ctx, listener, secure)
+	})
+	if len(listeners) > 1 {
+		server := &http.Server{Handler: a.adminHandler(), ReadHeaderTimeout: headerTimeout}
+		group.Go(func() error { return serveAdmin(ctx, server, listeners[1]) })
+	}
+	if certs != nil {
+		group.Go(func() error { return certs.watch(ctx, a.config.Logger) })
 	}
 	a.config.Logger.Info("agent started", "id", a.config.ID, "http", listener.Addr(), "version", a.client.Table().Version())
 	return group.Wait()
 }
 
-// listen opens the listener for requests, which takes TLS if a certificate is set.
-func (a *Agent) listen() (net.Listener, error) {
-	if a.config.TLSCert == "" {
-		return a.config.Listen(a.config.HTTPListen)
-	}
-	certificate, err := tls.LoadX509KeyPair(a.config.TLSCert, a.config.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("load TLS certificate: %w", err)
-	}
-	l, err := a.config.Listen(a.config.HTTPListen)
-	if err != nil {
-		return nil, err
-	}
-	return tls.NewListener(l, &tls.Config{
-		Certificates: []tls.Certificate{certificate},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"h2", "http/1.1"},
-	}), nil
-}
-
-// protocols returns HTTP/1.1 and HTTP/2. With TLS the client chooses by ALPN,
-// without it HTTP/2 is told by its preface (RFC 9113, section 3.3).
-func protocols() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetHTTP2(true)
-	p.SetUnencryptedHTTP2(true)
-	return p
-}
-
-// serve serves until ctx ends and then lets requests finish for the given time.
-func serve(ctx context.Context, server *http.Server, listener net.Listener, drain time.Duration) error {
-	stopped := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
-		defer cancel()
-		if err := server.Shutdown(drainCtx); err != nil {
-			_ = server.Close() // what is still open had its time
+func addresses(listeners []net.Listener) *[]netip.AddrPort {
+	var out []netip.AddrPort
+	for _, l := range listeners {
+		if t, ok := l.Addr().(*net.TCPAddr); ok {
+			out = append(out, t.AddrPort())
 		}
-		stopped <- nil
-	})
-	err := server.Serve(listener)
-	if !errors.Is(err, http.ErrServerClosed) {
-		stop()
-		return fmt.Errorf("serve http: %w", err)
 	}
-	return <-stopped
+	return &out
 }

@@ -1,24 +1,20 @@
 package proxy
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"testing"
 
+	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
 )
 
-// discard is a response writer that costs nothing but its headers.
-type discard struct{ header http.Header }
+// discard is a client that costs nothing.
+type discard struct{ client }
 
-func (d *discard) Header() http.Header         { return d.header }
-func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
-func (d *discard) WriteString(s string) (int, error) {
-	return len(s), nil
-}
-func (d *discard) WriteHeader(int) {}
+func (discard) begin(*exchange, *response, []byte) error { return nil }
+func (discard) write([]byte) error                       { return nil }
+func (discard) end([]http1.Field) error                  { return nil }
 
-func BenchmarkServeHTTPMock(b *testing.B) {
+func BenchmarkHandleMock(b *testing.B) {
 	for _, expose := range []bool{false, true} {
 		name := "plain"
 		if expose {
@@ -27,12 +23,13 @@ func BenchmarkServeHTTPMock(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			table := mocks(b, func(s *route.StageSpec) { canary(100_000)(s); s.ExposeHeaders = expose })
 			p := newProxy(b, table, nil)
-			r := httptest.NewRequest(http.MethodGet, "/prod/pets/42?verbose=1", nil)
-			w := &discard{make(http.Header)}
+			var x exchange
 			b.ReportAllocs()
 			for b.Loop() {
-				clear(w.header)
-				p.ServeHTTP(w, r)
+				x = exchange{head: head{method: "GET", host: "demo.localhost", path: "/prod/pets/42", query: "verbose=1", proto: "HTTP/1.1"}}
+				p.begin(&x)
+				p.handle(discard{}, &x)
+				scratches.Put(x.scratch)
 			}
 		})
 	}

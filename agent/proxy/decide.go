@@ -3,10 +3,11 @@ package proxy
 import (
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
 )
 
@@ -14,16 +15,42 @@ import (
 // is decided is decided from here, whichever engine read the bytes.
 type head struct {
 	method string
-	host   string      // as sent, may carry a port
-	path   string      // escaped; as it came, and normalised once decided
-	query  string      // escaped, without the question mark
-	header http.Header // canonical names; read only
-	scheme string      // http or https, as the client used it
-	port   string      // the one that the client connected to
+	host   string        // as sent, may carry a port
+	path   string        // escaped; as it came, and normalised once decided
+	query  string        // escaped, without the question mark
+	fields []http1.Field // in their order; read only
+	lists  bool          // whether a Connection field is among them
+	length int64         // of the body; -1 if only its end will tell
+	proto  string        // HTTP/1.0, HTTP/1.1 or HTTP/2.0
+	scheme string        // http or https, as the client used it
+	port   string        // the one that the client connected to
 
 	peer    netip.Addr // who is connected; invalid if that is no IP address
 	client  netip.Addr // who the request is from, as trusted peers tell it
 	trusted bool       // whether the peer is trusted
+
+	peerText string // peer, as text
+}
+
+// values returns the values of all fields of a name, whose case does not matter.
+func (h *head) values(name string) []string {
+	var out []string
+	for i := range h.fields {
+		if strings.EqualFold(h.fields[i].Name, name) {
+			out = append(out, h.fields[i].Value)
+		}
+	}
+	return out
+}
+
+// first returns the value of the first field of a name, or "".
+func (h *head) first(name string) string {
+	for i := range h.fields {
+		if strings.EqualFold(h.fields[i].Name, name) {
+			return h.fields[i].Value
+		}
+	}
+	return ""
 }
 
 // exchange is one request on its way through. It keeps the table that it began
@@ -41,9 +68,28 @@ type exchange struct {
 	rest    string         // path below the stage
 	params  route.Params
 
-	status int // of the response, once there is one
-	unset  bool
+	scratch *scratch
+
+	status   int           // of the response, once there is one
+	upstream string        // address, or function, that was asked
+	waited   time.Duration // until the integration's response began
+	received int64         // bytes of the request's body
+	sent     int64         // bytes of the response's body
+	took     time.Duration // until the end of the response
+	unset    bool
 }
+
+// scratch is memory that a request needs for as long as it lasts.
+type scratch struct {
+	id     [36]byte
+	uri    []byte
+	out    []byte        // what is written next, to either side
+	fields []http1.Field // what the integration gets to see
+}
+
+var scratches = sync.Pool{New: func() any {
+	return &scratch{out: make([]byte, 0, 2<<10), fields: make([]http1.Field, 0, 32)}
+}}
 
 // decide takes a request from its head to its route. The error is a *failure.
 func (p *Proxy) decide(x *exchange) error {
@@ -74,8 +120,10 @@ func (p *Proxy) choose(s *route.Stage, h *head, now time.Time) *route.Variant {
 	if s.Canary() == nil {
 		return s.Base()
 	}
-	if v := override(s, h.header[headerVariant], now); v != nil {
-		return v
+	if s.AllowOverride {
+		if v := override(s, h.values("x-fife-variant"), now); v != nil {
+			return v
+		}
 	}
 	if key := stickyKey(s, h); key != "" {
 		return s.Pick(s.Hash(key))
@@ -90,11 +138,9 @@ func (p *Proxy) choose(s *route.Stage, h *head, now time.Time) *route.Variant {
 func stickyKey(s *route.Stage, h *head) string {
 	switch s.Sticky {
 	case route.KeyHeader:
-		if values := h.header[s.StickyName]; len(values) > 0 {
-			return values[0]
-		}
+		return h.first(s.StickyName)
 	case route.KeyCookie:
-		return cookie(h.header["Cookie"], s.StickyName)
+		return cookie(h.values("Cookie"), s.StickyName)
 	case route.KeyQuery:
 		for name, value := range queryPairs(h.query) {
 			if name == s.StickyName {
@@ -146,18 +192,4 @@ func clientAddr(peer netip.Addr, forwardedFor []string, trusted func(netip.Addr)
 		}
 	}
 	return client
-}
-
-// stamp sets the agent's own headers on a response, after those of the
-// integration: nobody else's word on them gets through.
-func (x *exchange) stamp(h http.Header) {
-	h["X-Amzn-Requestid"] = []string{x.id}
-	if !x.expose {
-		return
-	}
-	h[headerVersion] = []string{x.table.Version().String()}
-	if x.variant != nil {
-		h[headerVariant] = []string{x.variant.Name}
-		h[headerDeployment] = []string{strconv.FormatUint(x.variant.Deployment.Number, 10)}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
 )
 
@@ -18,6 +19,7 @@ type answer struct {
 
 // The agent's own answers.
 var (
+	requestTimeout   = answer{http.StatusRequestTimeout, "RequestTimeoutException", `{"message":"Request Timeout"}`}
 	badRequest       = answer{http.StatusBadRequest, "BadRequestException", `{"message":"Bad Request"}`}
 	noRoute          = answer{http.StatusForbidden, "MissingAuthenticationTokenException", `{"message":"Missing Authentication Token"}`}
 	methodNotAllowed = answer{http.StatusMethodNotAllowed, "", `{"message":"Method Not Allowed"}`}
@@ -30,6 +32,16 @@ var (
 func tooLarge(limit int64) answer {
 	return answer{http.StatusRequestEntityTooLarge, "RequestTooLargeException",
 		fmt.Sprintf(`{"message":"HTTP content length exceeded %d bytes."}`, limit)}
+}
+
+// malformed is the answer to a request that breaks the protocol or a limit of it.
+func malformed(e *http1.Error) answer {
+	switch e.Status {
+	case http.StatusExpectationFailed, http.StatusHTTPVersionNotSupported, http.StatusRequestHeaderFieldsTooLarge,
+		http.StatusRequestURITooLong, http.StatusRequestEntityTooLarge:
+		return answer{e.Status, "", fmt.Sprintf(`{"message":%q}`, http.StatusText(e.Status))}
+	}
+	return badRequest
 }
 
 // failure is an error that the client is to see as an answer. Its cause is for
@@ -65,21 +77,19 @@ var (
 // statusClientGone is what metrics see of a client that went away.
 const statusClientGone = 499
 
-// fail writes one of the agent's own answers.
-func (x *exchange) fail(w http.ResponseWriter, a answer) {
-	h := w.Header()
-	x.stamp(h)
-	h.Set("X-Request-Id", x.id)
-	h.Set("Content-Type", "application/json")
+// fail sends one of the agent's own answers.
+func (x *exchange) fail(c client, a answer) {
+	fields := append(x.scratch.fields[:0],
+		http1.Field{Name: "X-Request-Id", Value: x.id},
+		http1.Field{Name: "Content-Type", Value: "application/json", Kind: http1.ContentType})
 	if a.errorType != "" {
-		h.Set("X-Amzn-Errortype", a.errorType)
+		fields = append(fields, http1.Field{Name: "X-Amzn-ErrorType", Value: a.errorType})
 	}
 	if a.status == http.StatusMethodNotAllowed {
-		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		fields = append(fields, http1.Field{Name: "Allow", Value: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"})
 	}
-	w.WriteHeader(a.status)
-	_, _ = w.Write([]byte(a.message))
-	x.status = a.status
+	x.scratch.fields = fields
+	_ = x.answer(c, a.status, fields, a.message) // who is gone needs no answer
 }
 
 // notExpanded is the failure to expand a template of the route. It marks the

@@ -80,7 +80,7 @@ func TestGRPC(t *testing.T) {
 			url := start(t, server)
 			p := newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: url + "/{proxy}"}), func(c *Config) { c.MaxBody = 1 })
 			p.grpc.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-			conn, err := grpc.NewClient(strings.TrimPrefix(h2c(t, p).URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			conn, err := grpc.NewClient(strings.TrimPrefix(edge(t, p).URL, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 			if err != nil {
 				t.Fatal(err)
 			}

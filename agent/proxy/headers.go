@@ -1,60 +1,77 @@
 package proxy
 
 import (
-	"net/http"
-	"net/textproto"
+	"strconv"
 	"strings"
+
+	"github.com/fifegateway/fife/agent/http1"
 )
 
-// Header names that Fife owns: only an agent's own word counts.
+// Names of the fields that Fife owns: only an agent's own word counts.
 const (
-	headerVariant    = "X-Fife-Variant"
-	headerDeployment = "X-Fife-Deployment"
-	headerVersion    = "X-Fife-Version"
+	fieldVariant    = "X-Fife-Variant"
+	fieldDeployment = "X-Fife-Deployment"
+	fieldVersion    = "X-Fife-Version"
+	fieldRequestID  = "X-Amzn-RequestId"
 )
 
+// isFife reports whether a field is one that Fife owns.
 func isFife(name string) bool {
-	return name == headerVariant || name == headerDeployment || name == headerVersion
+	return len(name) >= len(fieldVariant) && (strings.EqualFold(name, fieldVariant) ||
+		strings.EqualFold(name, fieldDeployment) || strings.EqualFold(name, fieldVersion))
 }
 
-// isHopByHop reports whether a header ends at the next hop (RFC 9110, 7.6.1).
-// Content-Length and Expect are among them because each hop frames, and awaits
-// the body, on its own; Proxy because CGI upstreams take it for their
-// environment's HTTP_PROXY.
-func isHopByHop(name string) bool {
-	switch name {
-	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings", "Content-Length", "Expect", "Proxy":
-		return true
-	}
-	return false
-}
-
-// isForwarding reports whether a header says where a request came from or went
-// to: upstreams believe it, so only trusted peers may send it.
+// isForwarding reports whether a field says where a request came from or went to:
+// upstreams believe it, so only trusted peers may send it.
 func isForwarding(name string) bool {
-	switch name {
-	case "Forwarded", "X-Real-Ip", "X-Original-Url", "X-Rewrite-Url":
-		return true
+	const prefix = "x-forwarded-"
+	switch len(name) {
+	case 9:
+		if http1.EqualFold(name, "forwarded") || http1.EqualFold(name, "x-real-ip") {
+			return true
+		}
+	case 13:
+		if http1.EqualFold(name, "x-rewrite-url") {
+			return true
+		}
+	case 14:
+		if http1.EqualFold(name, "x-original-url") {
+			return true
+		}
 	}
-	return strings.HasPrefix(name, "X-Forwarded-")
+	return len(name) >= len(prefix) && http1.EqualFold(name[:len(prefix)], prefix)
 }
 
-// fold returns the name that an upstream may take a header's name for: many
-// treat an underscore as a hyphen.
-func fold(name string) string {
-	if strings.IndexByte(name, '_') < 0 {
-		return name
+// passes reports whether a request's field may go on to an integration: not what
+// ends at this hop, nor what the peer has no right to say. An underscore counts as
+// the hyphen that many upstreams take it for.
+func (h *head) passes(f *http1.Field) bool {
+	name, kind := f.Name, f.Kind
+	alias := strings.IndexByte(name, '_') >= 0
+	if alias {
+		name = strings.ReplaceAll(name, "_", "-")
+		kind = http1.KindOf(name)
 	}
-	return textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	switch {
+	case kind.IsHopByHop(), kind == http1.Host:
+		return false
+	case name[0]|0x20 != 'x' && name[0]|0x20 != 'f': // neither ours nor about forwarding
+	case isFife(name), isForwarding(name) && (!h.trusted || alias):
+		return false
+	}
+	return !h.lists || !h.listed(f.Name)
 }
 
-// hasToken reports whether a header's comma-separated values hold token, in any
-// case.
-func hasToken(values []string, token string) bool {
-	for _, v := range values {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(textproto.TrimString(t), token) {
+// listed reports whether a Connection field names a field.
+func (h *head) listed(name string) bool { return listed(h.fields, name) }
+
+func listed(fields []http1.Field, name string) bool {
+	for i := range fields {
+		if fields[i].Kind != http1.Connection {
+			continue
+		}
+		for token := range strings.SplitSeq(fields[i].Value, ",") {
+			if strings.EqualFold(strings.Trim(token, " \t"), name) {
 				return true
 			}
 		}
@@ -62,51 +79,72 @@ func hasToken(values []string, token string) bool {
 	return false
 }
 
-// upstreamHeader returns the headers that the integration gets to see: what the
-// client sent, without what ends here or what it has no right to say, and with
-// the agent's own X-Forwarded-*. The result may share values with h.header,
-// never the map.
-func (h *head) upstreamHeader() http.Header {
-	connection := h.header["Connection"]
-	out := make(http.Header, len(h.header)+4)
-	for name, values := range h.header {
-		folded := fold(name)
-		switch {
-		case isHopByHop(folded), isFife(folded),
-			isForwarding(folded) && (!h.trusted || folded != name),
-			len(connection) > 0 && hasToken(connection, name):
-		default:
-			out[name] = values
+// appendForwarded appends the fields that the integration gets to see: those of the
+// client that pass, without Host, and behind them the agent's own X-Forwarded-*.
+// The strings of dst may be pieces of the request.
+func (h *head) appendForwarded(dst []http1.Field) []http1.Field {
+	begin := len(dst)
+	for i := range h.fields {
+		if f := &h.fields[i]; h.passes(f) {
+			dst = append(dst, *f)
 		}
 	}
-	if h.peer.IsValid() {
-		peer := h.peer.String()
-		if prior := out["X-Forwarded-For"]; len(prior) > 0 {
-			peer = strings.Join(prior, ", ") + ", " + peer
+	peer, proto, host, port := h.peerText, h.scheme, h.host, h.port
+	if h.trusted {
+		// What the peer says stands, and its address is added to those it names.
+		kept := dst[:begin]
+		var prior []string
+		for _, f := range dst[begin:] {
+			switch {
+			case strings.EqualFold(f.Name, "X-Forwarded-For"):
+				prior = append(prior, f.Value)
+				continue
+			case strings.EqualFold(f.Name, "X-Forwarded-Proto"):
+				proto = ""
+			case strings.EqualFold(f.Name, "X-Forwarded-Host"):
+				host = ""
+			case strings.EqualFold(f.Name, "X-Forwarded-Port"):
+				port = ""
+			}
+			kept = append(kept, f)
 		}
-		out["X-Forwarded-For"] = []string{peer}
+		dst = kept
+		if len(prior) > 0 {
+			peer = strings.Join(append(prior, peer), ", ")
+		}
 	}
-	setDefault(out, "X-Forwarded-Proto", h.scheme)
-	setDefault(out, "X-Forwarded-Host", h.host)
-	setDefault(out, "X-Forwarded-Port", h.port)
-	return out
+	for _, f := range [...]http1.Field{
+		{Name: "X-Forwarded-For", Value: peer}, {Name: "X-Forwarded-Proto", Value: proto},
+		{Name: "X-Forwarded-Host", Value: host}, {Name: "X-Forwarded-Port", Value: port},
+	} {
+		if f.Value != "" {
+			dst = append(dst, f)
+		}
+	}
+	return dst
 }
 
-// setDefault sets what no trusted peer has said.
-func setDefault(h http.Header, name, value string) {
-	if len(h[name]) == 0 && value != "" {
-		h[name] = []string{value}
+// passesBack reports whether a response's field may go on to the client. The agent's
+// own are set beside them, and each side frames for itself.
+func (r *response) passesBack(f *http1.Field) bool {
+	if f.Kind.IsHopByHop() {
+		return false
 	}
+	if len(f.Name) > 2 && f.Name[0]|0x20 == 'x' && (isFife(f.Name) || strings.EqualFold(f.Name, fieldRequestID)) {
+		return false
+	}
+	return !r.lists || !listed(r.fields, f.Name)
 }
 
-// copyResponseHeader adds to dst what the client may see of an integration's
-// headers. The agent's own are set after it.
-func copyResponseHeader(dst, src http.Header) {
-	connection := src["Connection"]
-	for name, values := range src {
-		if !isFife(name) && (!isHopByHop(name) || name == "Content-Length") &&
-			(len(connection) == 0 || !hasToken(connection, name)) {
-			dst[name] = values
-		}
+// stamp yields the agent's own fields of a response.
+func (x *exchange) stamp(yield func(name, value string)) {
+	yield(fieldRequestID, x.id)
+	if !x.expose {
+		return
+	}
+	yield(fieldVersion, x.table.Version().String())
+	if x.variant != nil {
+		yield(fieldVariant, x.variant.Name)
+		yield(fieldDeployment, strconv.FormatUint(x.variant.Deployment.Number, 10))
 	}
 }

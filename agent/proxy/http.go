@@ -1,279 +1,226 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"mime"
 	"net/http"
-	"net/url"
+	"os"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
 )
 
 // serveHTTP passes the request on to its upstream and the response back, both as
-// they come. The route's timeout bounds the time to the response's headers, not
-// the length of a stream. The error is as of serve.
-func (p *Proxy) serveHTTP(w http.ResponseWriter, r *http.Request, x *exchange, i *route.HTTP) error {
-	target, err := x.target(i)
+// they come. The route's timeout bounds the time to the response's head, not the
+// length of a stream. The error is as of serve.
+func (p *Proxy) serveHTTP(c client, x *exchange, i *route.HTTP) error {
+	t, err := x.target(i)
 	if err != nil {
 		return err
-	}
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil) // whatever ends this request ends its upstream one
-	out, sent := p.upstreamRequest(ctx, r, x, i, target)
-	if sent != nil {
-		// The transport may still be reading when this returns, and must not.
-		defer func() { _ = sent.Close() }()
-	}
-	if r.ProtoMajor == 1 {
-		// Else the server reads the body to its end before it sends headers.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-	}
-
-	timer := time.AfterFunc(x.route.Timeout, func() { cancel(errTimeout) })
-	transport := p.upstream
-	if isGRPC(out.Header) {
-		transport = p.grpc
-	}
-	res, err := transport.RoundTrip(out)
-	inTime := timer.Stop()
-	if err != nil {
-		return p.roundTripFailure(ctx, r, sent, err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	if !inTime {
-		return gatewayTimeout.because(errTimeout)
-	}
-	switch {
-	case res.StatusCode == http.StatusSwitchingProtocols:
-		return x.tunnel(w, r, out, res)
-	case res.StatusCode < 200 || res.StatusCode > 599:
-		return internalError.because(fmt.Errorf("upstream %s answered with status %d", target.Host, res.StatusCode))
-	}
-	return x.relay(w, res)
-}
-
-// target expands the integration's URI and adds the client's query to it. A
-// template's holes can be filled with anything that the rules of stage variables
-// allow, so the outcome is looked at anew.
-func (x *exchange) target(i *route.HTTP) (*url.URL, error) {
-	uri, err := i.URI.Expand(x.variant.Variables, &x.params)
-	if err != nil {
-		return nil, x.notExpanded(err)
-	}
-	u, err := url.Parse(uri)
-	if err != nil {
-		return nil, internalError.because(err)
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		err = errors.New("want http or https")
-	case u.Hostname() == "":
-		err = errors.New("has no host")
-	case u.User != nil:
-		err = errors.New("must have no user or password")
-	case u.Fragment != "":
-		err = errors.New("must have no fragment")
-	case hasDotSegment(u.Path):
-		err = errors.New("must have no dot segments")
-	}
-	if err != nil {
-		return nil, internalError.because(fmt.Errorf("integration uri %q: %w", uri, err))
-	}
-	switch {
-	case u.RawQuery == "":
-		u.RawQuery = x.query
-	case x.query != "":
-		u.RawQuery += "&" + x.query
-	}
-	return u, nil
-}
-
-// upstreamRequest builds what is sent to the upstream. sent is its body, or nil
-// if it has none.
-func (p *Proxy) upstreamRequest(ctx context.Context, r *http.Request, x *exchange, i *route.HTTP, target *url.URL) (out *http.Request, sent *requestBody) {
-	header := x.upstreamHeader()
-	if _, ok := header["User-Agent"]; !ok {
-		header["User-Agent"] = nil // or net/http would add its own
 	}
 	method := x.method
 	if i.Method != "" {
 		method = i.Method
 	}
-	grpc := isGRPC(x.header)
-	if grpc {
-		header["Te"] = []string{"trailers"} // gRPC servers may insist on it
+	if x.proto == "HTTP/2.0" && isGRPC(x.first("Content-Type")) {
+		return p.serveGRPC(c.(*stream), x, &t, method)
 	}
-	if method == http.MethodGet && isWebSocket(r) {
-		header["Connection"] = []string{"Upgrade"}
-		header["Upgrade"] = []string{"websocket"}
+	data, whole, err := c.arrived()
+	if err != nil {
+		return err
 	}
-	out = &http.Request{
-		Method:        method,
-		URL:           target,
-		Header:        header,
-		Body:          http.NoBody,
-		ContentLength: r.ContentLength,
+	switching := method == http.MethodGet && whole && x.isWebSocket()
+	x.appendRequest(&t, method, data, whole, switching)
+	u, b, err := p.ask(c, x, &t, method, whole)
+	if err != nil {
+		return err
 	}
-	if r.Body != nil && r.ContentLength != 0 {
-		sent = p.requestBody(r, grpc)
-		out.Body = sent
+	x.waited = time.Since(x.start)
+	switch {
+	case u.res.Status == http.StatusSwitchingProtocols && switching:
+		return x.tunnel(c, u)
+	case u.res.Status == http.StatusSwitchingProtocols:
+		err = internalError.because(errors.New("upstream switched protocols unasked"))
+	default:
+		err = x.relay(c, u)
 	}
-	return out.WithContext(ctx), sent
-}
-
-// roundTripFailure finds who is to blame for a request without a response.
-func (p *Proxy) roundTripFailure(ctx context.Context, r *http.Request, sent *requestBody, err error) error {
-	if errors.Is(context.Cause(ctx), errTimeout) {
-		return gatewayTimeout.because(errTimeout)
+	c.unwatch()
+	if !b.finish(c, err != nil) {
+		u.done = false // it did not get all of the request
 	}
-	if r.Context().Err() != nil {
+	u.release()
+	if errors.Is(err, errBroken) && c.gone() {
 		return errClientGone
 	}
-	if sent != nil {
-		if f := sent.failure.Load(); f != nil {
-			return f
+	return err
+}
+
+// appendRequest builds the head of the upstream's request, and what is there of its
+// body, in x.scratch.out.
+func (x *exchange) appendRequest(t *target, method string, data []byte, whole, switching bool) {
+	s := x.scratch
+	s.fields = x.appendForwarded(s.fields[:0])
+	out := t.appendRequestLine(s.out[:0], method, x.query)
+	out = http1.AppendField(out, "Host", t.authority)
+	for i := range s.fields {
+		out = http1.AppendField(out, s.fields[i].Name, s.fields[i].Value)
+	}
+	switch {
+	case switching:
+		out = append(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	case whole && len(data) == 0 && x.length == 0 && !expectsBody(method):
+	case whole:
+		out = appendLength(out, int64(len(data)))
+	case x.length >= 0:
+		out = appendLength(out, x.length)
+	default:
+		out = append(out, "Transfer-Encoding: chunked\r\n"...)
+	}
+	out = append(out, "\r\n"...)
+	if !whole && x.length < 0 && len(data) > 0 {
+		out = append(append(http1.AppendChunkSize(out, len(data)), data...), "\r\n"...)
+	} else {
+		out = append(out, data...)
+	}
+	s.out = out
+}
+
+// expectsBody reports whether servers expect a method's requests to say how long
+// their body is, even if there is none.
+func expectsBody(method string) bool {
+	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
+}
+
+func appendLength(dst []byte, n int64) []byte {
+	return append(strconv.AppendInt(append(dst, "Content-Length: "...), n, 10), "\r\n"...)
+}
+
+// ask sends the request in x.scratch.out and waits for the head of the response. A
+// body that is not whole yet is pumped meanwhile. While the caller holds the
+// upstream, it is the one to abort if the client is gone.
+func (p *Proxy) ask(c client, x *exchange, t *target, method string, whole bool) (*upstream, *pump, error) {
+	pool := p.pools.get(t)
+	by := x.start.Add(x.route.Timeout)
+	again := false
+	for {
+		u := pool.take(!isIdempotent(method))
+		if u == nil || again {
+			if u != nil {
+				u.close() // as stale as the one before, most likely
+			}
+			var err error
+			if u, err = pool.dial(by); err != nil {
+				return nil, nil, failed(c, nil, err, by)
+			}
 		}
+		x.upstream = u.address
+		c.watch(u)
+		err := u.send(x.scratch.out)
+		var b *pump
+		if !whole && err == nil {
+			b = startPump(c, u, x.length < 0)
+		}
+		if err == nil {
+			err = u.receiveHead(method, by)
+		} else if u.receiveHead(method, by) == nil {
+			// It answered without hearing us out, as servers do with what is too large.
+			u.res.Close, err = true, nil
+		}
+		if err == nil {
+			return u, b, nil
+		}
+		c.unwatch()
+		u.close()
+		b.finish(c, true)
+		// Only a connection that was closed while it was idle fails like this. The
+		// upstream has not seen the request, or will not mind to see it again.
+		if u.reused && !u.heard && whole && !again && isIdempotent(method) && !c.gone() && !errors.Is(err, os.ErrDeadlineExceeded) {
+			again = true
+			continue
+		}
+		if !u.heard && !errors.Is(err, os.ErrDeadlineExceeded) && !c.gone() {
+			pool.blame(u.Conn)
+		}
+		return nil, nil, failed(c, b, err, by)
+	}
+}
+
+// failed finds who is to blame for a request without a response.
+func failed(c client, b *pump, err error, by time.Time) error {
+	if c.gone() {
+		return errClientGone
+	}
+	if b != nil && b.err != nil {
+		return b.err
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(by) {
+		return gatewayTimeout.because(errTimeout)
 	}
 	return internalError.because(err)
 }
 
-// relay passes a response on. The headers are gone once it fails, so all it can
-// do then is to break off.
-func (x *exchange) relay(w http.ResponseWriter, res *http.Response) error {
-	h := w.Header()
-	copyResponseHeader(h, res.Header)
-	for name := range res.Trailer {
-		if !isFife(name) {
-			h["Trailer"] = append(h["Trailer"], name)
-		}
+// isIdempotent reports whether a request may be sent twice (RFC 9110, 9.2.2).
+func isIdempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodOptions:
+		return true
 	}
-	x.stamp(h)
-	x.status = res.StatusCode
-	w.WriteHeader(res.StatusCode)
-
-	announced := len(res.Trailer)
-	var err error
-	if res.ContentLength == -1 || isEventStream(res.Header) {
-		err = copyFlushing(w, res.Body)
-	} else {
-		_, err = io.Copy(w, res.Body)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBroken, err)
-	}
-	for name, values := range res.Trailer {
-		switch {
-		case isFife(name) || isHopByHop(name):
-		case len(res.Trailer) == announced:
-			h[name] = values
-		default: // not all were announced; gRPC servers announce none
-			h[http.TrailerPrefix+name] = values
-		}
-	}
-	return nil
+	return false
 }
 
-var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
-// copyFlushing copies a stream whose reader waits for every piece. The headers
-// go ahead of the first.
-func copyFlushing(w http.ResponseWriter, body io.Reader) error {
-	flush := http.NewResponseController(w).Flush
-	if err := flush(); err != nil {
-		return err
+// relay passes a response on. Its head is gone once it fails, so all it can do then
+// is to break off.
+func (x *exchange) relay(c client, u *upstream) error {
+	first, err := u.buffered()
+	if err != nil {
+		return internalError.because(err)
 	}
-	buf := copyBuffers.Get().(*[32 << 10]byte)
-	defer copyBuffers.Put(buf)
-	for {
-		n, err := body.Read(buf[:])
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			if err := flush(); err != nil {
-				return err
-			}
-		}
+	res := response{
+		status: u.res.Status, reason: u.res.Reason, fields: u.res.Fields, lists: u.res.Connection,
+		length: u.res.Length, bodiless: u.res.Bodiless(x.method),
+	}
+	res.flush = res.length < 0 || isEventStream(res.fields)
+	if u.done && u.res.Chunked && !res.bodiless && len(u.chunks.Trailer()) == 0 {
+		res.length = int64(len(first)) // the client need not put it together
+	}
+	x.status = res.status
+	if err := c.begin(x, &res, first); err != nil {
+		return errClientGone
+	}
+	for !u.done {
+		piece, err := u.next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errBroken, err)
+		}
+		if err := c.write(piece); err != nil {
+			return errClientGone
 		}
 	}
-}
-
-// requestBody is a request's body on its way. It keeps what went wrong with
-// reading it, since a transport tells only that something did: a client's fault
-// must not look like the upstream's.
-type requestBody struct {
-	source  io.Reader
-	left    int64
-	tooMuch error
-	closed  atomic.Bool
-	failure atomic.Pointer[failure]
-}
-
-func (p *Proxy) requestBody(r *http.Request, unlimited bool) *requestBody {
-	b := &requestBody{source: r.Body, left: p.maxBody, tooMuch: p.tooLarge.because(nil)}
-	if unlimited {
-		b.left = math.MaxInt64 - 1
+	if err := c.end(u.trailer(x.scratch.fields[:0])); err != nil {
+		return errClientGone
 	}
-	return b
-}
-
-// Read fails with a *failure once there is more than the limit.
-func (b *requestBody) Read(buf []byte) (int, error) {
-	if b.closed.Load() {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	if int64(len(buf)) > b.left+1 {
-		buf = buf[:b.left+1] // one more shows that there is more
-	}
-	n, err := b.source.Read(buf)
-	if int64(n) > b.left {
-		n, err = int(b.left), b.tooMuch
-	} else if err != nil && !errors.Is(err, io.EOF) {
-		err = badRequest.because(err)
-	}
-	b.left -= int64(n)
-	var f *failure
-	if errors.As(err, &f) {
-		b.failure.CompareAndSwap(nil, f)
-	}
-	return n, err
-}
-
-// Close only stops later reads. To close the server's body would wait for the
-// client to send more, and hold back the end of the response until then; the
-// server does it by itself when that is out.
-func (b *requestBody) Close() error {
-	b.closed.Store(true)
 	return nil
 }
 
-// isGRPC reports whether a message is gRPC, which needs HTTP/2 all the way.
-func isGRPC(h http.Header) bool {
-	rest, ok := strings.CutPrefix(first(h["Content-Type"]), "application/grpc")
+// isGRPC reports whether a content type is gRPC's, which needs HTTP/2 all the way.
+func isGRPC(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, "application/grpc")
 	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
-func isEventStream(h http.Header) bool {
-	mediaType, _, _ := mime.ParseMediaType(first(h["Content-Type"]))
-	return mediaType == "text/event-stream"
-}
-
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
+func isEventStream(fields []http1.Field) bool {
+	for i := range fields {
+		if fields[i].Kind == http1.ContentType {
+			mediaType, _, _ := strings.Cut(fields[i].Value, ";")
+			return strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream")
+		}
 	}
-	return values[0]
+	return false
 }

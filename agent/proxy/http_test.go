@@ -30,7 +30,7 @@ func TestHTTPPassesThrough(t *testing.T) {
 		{Method: "ANY", Path: "/pets/{id}/{rest+}", Integration: route.HTTPSpec{URI: "http://${stageVariables.host}/${stageVariables.v}/{id}/x{rest}?fixed=1"}},
 		{Method: "POST", Path: "/as-put", Integration: route.HTTPSpec{URI: up.URL, Method: "PUT"}},
 	})
-	front := serve(t, newProxy(t, table, nil))
+	front := edge(t, newProxy(t, table, nil))
 	for _, c := range []struct{ method, target, body, saw string }{
 		{"POST", "/prod/pets/a%2Fb%20c/d//e/?q=%20&q=2;x", "hello", "POST /v2/a%2Fb%20c/xd//e/?fixed=1&q=%20&q=2;x "},
 		{"PATCH", "/prod/pets/1/2/./3/../4", "", "PATCH /v2/1/x2/4?fixed=1 "},
@@ -53,7 +53,7 @@ func TestHTTPPassesThrough(t *testing.T) {
 // that the encoded slash becomes a real one.
 func TestBytesMatchedAreForwarded(t *testing.T) {
 	var saw string
-	table := upstream(t, func(_ http.ResponseWriter, r *http.Request) { saw = r.RequestURI })
+	table := proxied(t, func(_ http.ResponseWriter, r *http.Request) { saw = r.RequestURI })
 	get(newProxy(t, table, nil), "/prod/x%2fy|z?a|b")
 	if saw != "/x%2fy%7Cz?a|b" {
 		t.Errorf("upstream saw %s", saw)
@@ -64,7 +64,7 @@ func TestBytesMatchedAreForwarded(t *testing.T) {
 func seen(t *testing.T, vary func(*Config), remote string, header http.Header) http.Header {
 	t.Helper()
 	var saw http.Header
-	table := upstream(t, func(_ http.ResponseWriter, r *http.Request) { saw = r.Header })
+	table := proxied(t, func(_ http.ResponseWriter, r *http.Request) { saw = r.Header })
 	r := httptest.NewRequest(http.MethodGet, "http://api.example.com/prod/x", nil)
 	r.RemoteAddr, r.Header = remote, header
 	if w := do(newProxy(t, table, vary), r); w.Code != 200 {
@@ -188,7 +188,7 @@ func TestUpstreamFailures(t *testing.T) {
 		"two lengths":      raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
 		"huge headers":     raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"),
 	} {
-		front := serve(t, newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: uri}), nil))
+		front := edge(t, newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: uri}), nil))
 		if res := fetch(t, request(t, "GET", front.URL+"/prod/x", nil)); res.status != 500 || res.body != `{"message":"Internal server error"}` {
 			t.Errorf("%s: got %+v", name, res)
 		}
@@ -197,12 +197,12 @@ func TestUpstreamFailures(t *testing.T) {
 
 // TestBrokenOff sees to it that half a response is not taken for a whole one.
 func TestBrokenOff(t *testing.T) {
-	table := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "half")
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	front := serve(t, newProxy(t, table, nil))
+	front := edge(t, newProxy(t, table, nil))
 	res, err := http.Get(front.URL + "/prod/x")
 	if err != nil {
 		t.Fatal(err)
@@ -259,12 +259,12 @@ func TestTimeoutDoesNotCutStreams(t *testing.T) {
 
 func TestClientGoneCancelsUpstream(t *testing.T) {
 	arrived, gone := make(chan struct{}), make(chan struct{})
-	table := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+	table := proxied(t, func(_ http.ResponseWriter, r *http.Request) {
 		close(arrived)
 		<-r.Context().Done()
 		close(gone)
 	})
-	front := serve(t, newProxy(t, table, nil))
+	front := edge(t, newProxy(t, table, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error)
 	go func() {
@@ -285,7 +285,7 @@ func TestClientGoneCancelsUpstream(t *testing.T) {
 
 func TestServerSentEvents(t *testing.T) {
 	next := make(chan string)
-	table := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 		_ = http.NewResponseController(w).Flush()
 		for event := range next {
@@ -293,7 +293,7 @@ func TestServerSentEvents(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		}
 	})
-	front := serve(t, newProxy(t, table, nil))
+	front := edge(t, newProxy(t, table, nil))
 	// The response comes before the first event, and each event before the next.
 	res, err := http.Get(front.URL + "/prod/events")
 	if err != nil {
@@ -316,7 +316,7 @@ func TestServerSentEvents(t *testing.T) {
 
 // TestStreamsBothWays talks in turns over one HTTP/1.1 request.
 func TestStreamsBothWays(t *testing.T) {
-	table := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		_ = rc.EnableFullDuplex()
 		_ = rc.Flush()
@@ -328,7 +328,7 @@ func TestStreamsBothWays(t *testing.T) {
 			}
 		}
 	})
-	front := serve(t, newProxy(t, table, nil))
+	front := edge(t, newProxy(t, table, nil))
 	for _, last := range []string{"end", "enough"} {
 		body, send := io.Pipe()
 		res, err := http.DefaultClient.Do(request(t, "POST", front.URL+"/prod/chat", body))
@@ -354,14 +354,14 @@ func TestStreamsBothWays(t *testing.T) {
 }
 
 func TestTrailers(t *testing.T) {
-	table := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Trailer", "X-Sum, X-Fife-Version")
 		_, _ = io.WriteString(w, "body")
 		w.Header().Set("X-Sum", "4")
 		w.Header().Set("X-Fife-Version", "9.9")
 		w.Header().Set(http.TrailerPrefix+"X-More", "5")
 	})
-	front := serve(t, newProxy(t, table, nil))
+	front := edge(t, newProxy(t, table, nil))
 	res := fetch(t, request(t, "GET", front.URL+"/prod/x", nil))
 	if res.body != "body" || res.trailer.Get("X-Sum") != "4" || res.trailer.Get("X-More") != "5" || res.trailer.Get("X-Fife-Version") != "" {
 		t.Errorf("got %+v", res)
@@ -369,13 +369,13 @@ func TestTrailers(t *testing.T) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	table := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
 		if err != nil || n != 10 {
 			w.WriteHeader(http.StatusTeapot)
 		}
 	})
-	front := serve(t, newProxy(t, table, func(c *Config) { c.MaxBody = 10 }))
+	front := edge(t, newProxy(t, table, func(c *Config) { c.MaxBody = 10 }))
 	for _, c := range []struct {
 		size    int
 		chunked bool
@@ -394,8 +394,8 @@ func TestBodyLimit(t *testing.T) {
 
 // TestMalformedBody sees to it that a client's fault is told to the client.
 func TestMalformedBody(t *testing.T) {
-	table := upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
-	front := serve(t, newProxy(t, table, nil))
+	table := proxied(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	front := edge(t, newProxy(t, table, nil))
 	conn, err := net.Dial("tcp", front.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

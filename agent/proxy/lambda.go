@@ -18,43 +18,70 @@ import (
 // base64 may add a third.
 const maxPayload = 8<<20 + 64<<10
 
-// serveLambda invokes the function with the whole request and answers with what
-// it returns. The route's timeout bounds all of it. The error is as of serve.
-func (p *Proxy) serveLambda(w http.ResponseWriter, r *http.Request, x *exchange, i *route.Lambda) error {
+// serveLambda invokes the function with the whole request and answers with what it
+// returns. The route's timeout bounds all of it. The error is as of serve.
+func (p *Proxy) serveLambda(c client, x *exchange, i *route.Lambda) error {
 	f, err := x.function(i)
 	if err != nil {
 		return err
 	}
-	var body []byte
-	if r.Body != nil {
-		if body, err = io.ReadAll(p.requestBody(r, false)); err != nil {
-			return err
-		}
+	x.upstream = f.String()
+	body, err := readAll(c)
+	if err != nil {
+		return err
 	}
 	binary := x.variant.Deployment.BinaryMediaTypes
-	event, err := x.event(f.account, body, r.Proto, binary)
+	event, err := x.event(f.account, body, binary)
 	if err != nil {
 		return internalError.because(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), x.route.Timeout, errTimeout)
+	ctx, cancel := context.WithDeadlineCause(context.Background(), x.start.Add(x.route.Timeout), errTimeout)
 	defer cancel()
+	c.watch(canceller(cancel))
 	payload, err := p.lambda.invoke(ctx, f, event)
+	c.unwatch()
+	x.waited = time.Since(x.start)
 	switch {
 	case err == nil:
+	case c.gone():
+		return errClientGone
 	case errors.Is(context.Cause(ctx), errTimeout):
 		return gatewayTimeout.because(errTimeout)
-	case r.Context().Err() != nil:
-		return errClientGone
 	default:
 		return badGateway.because(fmt.Errorf("invoke %s: %w", f, err))
 	}
-	res, err := parseLambdaResponse(payload, first(r.Header["Accept"]), binary)
+	res, err := parseLambdaResponse(payload, x.first("Accept"), binary)
 	if err != nil {
 		return badGateway.because(fmt.Errorf("response of %s: %w", f, err))
 	}
-	copyResponseHeader(w.Header(), res.header)
-	x.write(w, res.status, res.body)
-	return nil
+	return x.answer(c, res.status, res.fields(), res.body)
+}
+
+// canceller is a context's cancel function as what there is to abort.
+type canceller context.CancelFunc
+
+func (c canceller) abort() { c() }
+
+// readAll reads a request's body. The error is as of client.readBody.
+func readAll(c client) ([]byte, error) {
+	body, whole, err := c.arrived()
+	if whole || err != nil {
+		return body, err
+	}
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	body = append([]byte(nil), body...)
+	for {
+		n, err := c.readBody(buf[:])
+		body = append(body, buf[:n]...)
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			c.stopBody()
+			return nil, err
+		}
+	}
 }
 
 // function expands which function the route invokes.

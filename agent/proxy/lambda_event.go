@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"hash/fnv"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -69,7 +70,7 @@ type lambdaIdentity struct {
 
 // event returns the JSON of the exchange's event. Path and path parameters stay
 // percent-encoded, query parameters are decoded.
-func (x *exchange) event(account string, body []byte, protocol string, binary []string) ([]byte, error) {
+func (x *exchange) event(account string, body []byte, binary []string) ([]byte, error) {
 	domain := x.host
 	if host, _, err := net.SplitHostPort(x.host); err == nil {
 		domain = host
@@ -89,9 +90,9 @@ func (x *exchange) event(account string, body []byte, protocol string, binary []
 			DomainPrefix:      orNull(prefix),
 			ExtendedRequestID: x.id,
 			HTTPMethod:        x.method,
-			Identity:          lambdaIdentity{UserAgent: orNull(first(x.header["User-Agent"]))},
+			Identity:          lambdaIdentity{UserAgent: orNull(x.first("User-Agent"))},
 			Path:              x.path,
-			Protocol:          protocol,
+			Protocol:          x.proto,
 			RequestID:         x.id,
 			RequestTime:       x.start.UTC().Format("02/Jan/2006:15:04:05 -0700"),
 			RequestTimeEpoch:  x.start.UnixMilli(),
@@ -107,7 +108,7 @@ func (x *exchange) event(account string, body []byte, protocol string, binary []
 	e.QueryStringParameters, e.MultiValueQueryStringParameters = queryParameters(x.query)
 	if len(body) > 0 {
 		text := string(body)
-		if e.IsBase64Encoded = isBinary(first(x.header["Content-Type"]), binary); e.IsBase64Encoded {
+		if e.IsBase64Encoded = isBinary(x.first("Content-Type"), binary); e.IsBase64Encoded {
 			text = base64.StdEncoding.EncodeToString(body)
 		}
 		e.Body = &text
@@ -123,9 +124,13 @@ func (x *exchange) event(account string, body []byte, protocol string, binary []
 
 // eventHeaders returns the headers twice: the last value of each, and all.
 func (x *exchange) eventHeaders() (map[string]string, map[string][]string) {
-	all := x.upstreamHeader()
+	x.scratch.fields = x.appendForwarded(x.scratch.fields[:0])
+	all := make(http.Header, len(x.scratch.fields)+1)
+	for _, f := range x.scratch.fields {
+		all.Add(f.Name, f.Value)
+	}
 	if x.host != "" {
-		all["Host"] = []string{x.host} // net/http keeps it elsewhere
+		all.Set("Host", x.host)
 	}
 	last := make(map[string]string, len(all))
 	for name, values := range all {

@@ -15,15 +15,15 @@ import (
 func exchangeFor(t *testing.T, path, query string, header http.Header, vars map[string]string) *exchange {
 	t.Helper()
 	x := &exchange{
-		id:    "id",
+		id: "id", scratch: new(scratch),
 		start: time.Date(2020, 3, 4, 19, 15, 17, 345e6, time.UTC),
 		table: compileRoutes(t, stage(func(s *route.StageSpec) { s.Variables = vars }), nil, []route.RouteSpec{
 			{Method: "ANY", Path: "/pets/{id}/{rest+}", Integration: route.LambdaSpec{Function: "f"}},
 			{Method: "GET", Path: "/canary-demo", Integration: route.LambdaSpec{Function: "f"}},
 		}),
 		head: head{
-			method: "GET", host: "demo.execute-api.example.com:8080", path: path, query: query, header: header, scheme: "https", port: "8080",
-			peer: netip.MustParseAddr("192.0.2.7"), client: netip.MustParseAddr("192.0.2.7"),
+			method: "GET", host: "demo.execute-api.example.com:8080", path: path, query: query, fields: fieldsOf(header), lists: true, proto: "HTTP/1.1", scheme: "https", port: "8080",
+			peer: netip.MustParseAddr("192.0.2.7"), client: netip.MustParseAddr("192.0.2.7"), peerText: "192.0.2.7",
 		},
 	}
 	p := newProxy(t, x.table, nil)
@@ -93,7 +93,7 @@ func TestLambdaEvent(t *testing.T) {
 		},
 	} {
 		x := exchangeFor(t, c.path, c.query, c.header, c.vars)
-		raw, err := x.event(c.account, []byte(c.body), "HTTP/1.1", c.binary)
+		raw, err := x.event(c.account, []byte(c.body), c.binary)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,8 @@ import (
 	"net/textproto"
 	"slices"
 	"strconv"
-	"strings"
+
+	"github.com/fifegateway/fife/agent/http1"
 )
 
 // lambdaResponse is what a function answers the client, checked: its status is
@@ -62,6 +63,17 @@ func parseLambdaResponse(payload []byte, accept string, binary []string) (*lambd
 		res.header["Content-Type"] = []string{"application/json"}
 	}
 	return res, nil
+}
+
+// fields returns the headers in the order of their names.
+func (res *lambdaResponse) fields() []http1.Field {
+	var out []http1.Field
+	for _, name := range slices.Sorted(maps.Keys(res.header)) {
+		for _, value := range res.header[name] {
+			out = append(out, http1.Field{Name: name, Value: value, Kind: http1.KindOf(name)})
+		}
+	}
+	return out
 }
 
 func statusCode(value json.RawMessage) (int, error) {
@@ -122,7 +134,7 @@ func (res *lambdaResponse) add(name string, value json.RawMessage) error {
 	if err != nil || !ok {
 		return err
 	}
-	if !isToken(name) || strings.ContainsAny(text, "\r\n\x00") {
+	if !http1.IsToken(name) || !http1.IsFieldValue(text) {
 		return fmt.Errorf("header %q with value %q cannot be sent", name, text)
 	}
 	key := textproto.CanonicalMIMEHeaderKey(name)
@@ -184,11 +196,4 @@ func isNull(value json.RawMessage) bool {
 func isFunctionError(payload []byte) bool {
 	fields, err := object(payload)
 	return err == nil && fields["errorMessage"] != nil && fields["errorType"] != nil
-}
-
-// isToken reports whether s is a token of RFC 9110, as header names are.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
-		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
-	})
 }

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/fifegateway/fife/agent/http1"
 )
 
 func TestParseLambdaResponse(t *testing.T) {
@@ -112,7 +114,7 @@ func FuzzLambdaResponse(f *testing.F) {
 			t.Fatalf("%q: no content type", payload)
 		}
 		for name, values := range res.header {
-			if !isToken(name) || http.CanonicalHeaderKey(name) != name || len(values) == 0 || strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
+			if !http1.IsToken(name) || http.CanonicalHeaderKey(name) != name || len(values) == 0 || strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
 				t.Fatalf("%q: header %q: %q", payload, name, values)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -31,6 +30,8 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	unset    *prometheus.CounterVec
+	open     prometheus.Gauge
+	refused  prometheus.Counter
 	series   atomic.Pointer[map[seriesKey]*series]
 }
 
@@ -50,11 +51,19 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Requests answered 500 because their route needs a stage variable that is not set.",
 		}, []string{"api", "stage", "variant"}),
 	}
+	m.open = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "fife_agent_connections_open",
+		Help: "Connections of clients.",
+	})
+	m.refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "fife_agent_connections_refused_total",
+		Help: "Connections closed at once because their address had too many.",
+	})
 	m.series.Store(&map[seriesKey]*series{})
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.unset} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.unset, m.open, m.refused} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
@@ -69,7 +78,7 @@ func (m *metrics) observe(x *exchange) {
 	}
 	s := m.get(key)
 	s.requests[x.status/100].Inc()
-	s.duration.Observe(time.Since(x.start).Seconds())
+	s.duration.Observe(x.took.Seconds())
 	if x.unset {
 		s.unset.Inc()
 	}

@@ -133,8 +133,10 @@ func removeDotSegments(path string) string {
 // normalizeQuery percent-encodes what would end a request target or be no part
 // of it. Everything else of a query is the business of who reads it.
 func normalizeQuery(query string) string {
-	return percentEncode(query, func(c byte) bool { return c > ' ' && c < 0x7f && c != '#' })
+	return percentEncode(query, isQueryByte)
 }
+
+func isQueryByte(c byte) bool { return c > ' ' && c < 0x7f && c != '#' }
 
 // queryPairs yields the decoded names and values of a query in order. What does
 // not decode is yielded as it is, as a parameter that an upstream would see must

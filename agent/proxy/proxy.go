@@ -3,34 +3,45 @@
 //
 // The path of a request, each step in the file of that name:
 //
-//	ServeHTTP          proxy.go      the table of this moment, a request id, the head in plain values
-//	normalizePath      path.go       the bytes matched will be the bytes forwarded
-//	Table.Lookup                     host and first segment name the stage
-//	choose             decide.go     a signed override (override.go), a sticky key, or chance: base or canary
-//	Variant.Match                    method and path name the route
-//	upstreamHeader     headers.go    what the integration may see of the client's headers
-//	serveHTTP          http.go       pass on: streams, gRPC, WebSocket (websocket.go)
-//	serveLambda        lambda.go     lambda_event.go in, lambda_response.go out, over AWS or an emulator
-//	serveMock          mock.go       answer from the table
-//	fail               errors.go     or else an answer of the agent's own, worded as API Gateway words it
-//	observe            metrics.go    counted and timed
+//	Serve, accept      server.go       a goroutine for every connection, and a sweeper for all
+//	conn.serve         conn.go         a head is read and parsed by http1 (HTTP/2: stream.go)
+//	Proxy.handle       proxy.go        the table of this moment, a request id, the head in plain values
+//	normalizePath      path.go         the bytes matched will be the bytes forwarded
+//	Table.Lookup                       host and first segment name the stage
+//	choose             decide.go       a signed override (override.go), a sticky key, or chance: base or canary
+//	Variant.Match                      method and path name the route
+//	appendForwarded    headers.go      what the integration may see of the client's fields
+//	serveHTTP          http.go         target.go says where, pool.go and upstream.go how; pump.go streams the body
+//	serveGRPC          grpc.go         over HTTP/2 all the way
+//	tunnel             websocket.go
+//	serveLambda        lambda.go       lambda_event.go in, lambda_response.go out, over AWS or an emulator
+//	serveMock          mock.go         answer from the table
+//	fail               errors.go       or else an answer of the agent's own, worded as API Gateway words it
+//	conn.begin, write  conn_answer.go  the head and the body go back to the client
+//	end                proxy.go        counted and timed (metrics.go), and logged (accesslog.go)
 //
-// What decides (head, exchange, and the functions of path.go, decide.go,
-// override.go, headers.go and lambda_*.go) works on plain values and is pure;
-// only proxy.go and the integrations know how bytes are read and written.
+// What decides (head, exchange, and the functions of path.go, decide.go, override.go,
+// headers.go, target.go and lambda_*.go) works on plain values and is pure; http1
+// knows what bytes mean; only conn, stream and upstream know how they are read and
+// written.
+//
+// The strings of a request are pieces of the buffer that it was read into. They are
+// valid until the request ends, and whatever outlives it must be a copy.
 package proxy
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -39,6 +50,9 @@ import (
 
 // DefaultMaxBody is how many bytes a request's body may have by default.
 const DefaultMaxBody = 10 << 20
+
+// DefaultDrain is how long requests under way may take to finish by default.
+const DefaultDrain = 10 * time.Second
 
 // Config is what a Proxy needs. Only Table must be set.
 type Config struct {
@@ -67,12 +81,25 @@ type Config struct {
 	// TrustedProxies are the peers whose X-Forwarded-* and the like are
 	// believed and passed on.
 	TrustedProxies []netip.Prefix
-	// AllowLinkLocal are link-local addresses that HTTP integrations may dial
-	// all the same: the metadata services of clouds live among them.
-	AllowLinkLocal []netip.Prefix
+	// AllowUpstream are addresses that HTTP integrations may dial although they are
+	// link-local, as the metadata services of clouds are, or the agent's own.
+	AllowUpstream []netip.Prefix
+	// Own returns where the agent itself listens; nil means nowhere.
+	Own func() []netip.AddrPort
 	// MaxBody is how many bytes a request's body may have, 0 meaning
 	// DefaultMaxBody. gRPC and WebSocket streams have no such limit.
 	MaxBody int64
+	// MaxPerAddress is how many connections one address may have; 0 means any number.
+	MaxPerAddress int
+	// Drain is how long the requests under way get when Serve has to end, 0 meaning
+	// DefaultDrain.
+	Drain time.Duration
+
+	// AccessLog gets a line of JSON for requests; nil means none. AccessLogShare is
+	// the share of requests, 0 to 1, that get one by chance; one that failed on the
+	// agent's or an upstream's side (5xx) always does.
+	AccessLog      io.Writer
+	AccessLogShare float64
 
 	// Rand brings the numbers of the random split, uniform over all of uint64,
 	// and is called by many goroutines; nil means math/rand/v2.
@@ -83,9 +110,8 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Proxy serves an agent's requests. It is an http.Handler, safe for concurrent
-// use. It must be the server's own handler, behind no other that rewrites
-// requests: it reads the request target as the client sent it.
+// Proxy serves an agent's requests, from the bytes that clients send to the bytes that
+// they get. It is safe for concurrent use.
 type Proxy struct {
 	table      func() *route.Table
 	defaultAPI string
@@ -93,13 +119,19 @@ type Proxy struct {
 	trusted    []netip.Prefix
 	maxBody    int64
 	tooLarge   answer
+	perAddress int
+	drain      time.Duration
 	rand       func() uint64
 	logger     *slog.Logger
 	metrics    *metrics
+	access     *accessLog
+	clock      clock
+	dated      atomic.Pointer[dated]
 
-	upstream *http.Transport // HTTP/1.1, and HTTP/2 where TLS agrees on it
-	grpc     *http.Transport // HTTP/2, without TLS by prior knowledge
-	lambda   *lambda
+	guard  guard
+	pools  *pools
+	grpc   *http.Transport // HTTP/2, without TLS by prior knowledge
+	lambda *lambda
 }
 
 // New checks the configuration and makes a Proxy. It starts nothing.
@@ -109,10 +141,16 @@ func New(c Config) (*Proxy, error) {
 		return nil, errors.New("proxy: Table is not set")
 	case c.MaxBody < 0:
 		return nil, fmt.Errorf("proxy: MaxBody is %d: want 0 or more", c.MaxBody)
+	case c.MaxPerAddress < 0:
+		return nil, fmt.Errorf("proxy: MaxPerAddress is %d: want 0 or more", c.MaxPerAddress)
+	case c.Drain < 0:
+		return nil, fmt.Errorf("proxy: Drain is %v: want 0 or more", c.Drain)
+	case !(c.AccessLogShare >= 0 && c.AccessLogShare <= 1):
+		return nil, fmt.Errorf("proxy: AccessLogShare is %v: want 0 to 1", c.AccessLogShare)
 	}
-	for _, prefix := range append(c.TrustedProxies[:len(c.TrustedProxies):len(c.TrustedProxies)], c.AllowLinkLocal...) {
+	for _, prefix := range append(c.TrustedProxies[:len(c.TrustedProxies):len(c.TrustedProxies)], c.AllowUpstream...) {
 		if !prefix.IsValid() {
-			return nil, errors.New("proxy: TrustedProxies or AllowLinkLocal holds an invalid prefix")
+			return nil, errors.New("proxy: TrustedProxies or AllowUpstream holds an invalid prefix")
 		}
 	}
 	p := &Proxy{
@@ -123,8 +161,15 @@ func New(c Config) (*Proxy, error) {
 		maxBody:    c.MaxBody,
 		rand:       c.Rand,
 		logger:     c.Logger,
-		upstream:   newTransport(c.AllowLinkLocal),
-		grpc:       newTransport(c.AllowLinkLocal),
+		perAddress: c.MaxPerAddress,
+		drain:      c.Drain,
+		access:     newAccessLog(c.AccessLog, c.AccessLogShare),
+		guard:      guard{allowed: c.AllowUpstream, own: c.Own},
+	}
+	p.pools = newPools(&p.guard, &p.clock)
+	p.grpc = newTransport(&p.guard)
+	if p.drain == 0 {
+		p.drain = DefaultDrain
 	}
 	if p.maxBody == 0 {
 		p.maxBody = DefaultMaxBody
@@ -136,8 +181,6 @@ func New(c Config) (*Proxy, error) {
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
 	}
-	p.upstream.Protocols.SetHTTP1(true)
-	p.upstream.Protocols.SetHTTP2(true)
 	p.grpc.Protocols.SetHTTP2(true)
 	p.grpc.Protocols.SetUnencryptedHTTP2(true)
 	var err error
@@ -153,92 +196,96 @@ func New(c Config) (*Proxy, error) {
 // Close gives up the idle connections to integrations. Requests that are still
 // served are not disturbed.
 func (p *Proxy) Close() {
-	p.upstream.CloseIdleConnections()
+	p.pools.close()
+	p.access.flush()
 	p.grpc.CloseIdleConnections()
 	p.lambda.transport.CloseIdleConnections()
 }
 
-// ServeHTTP serves one request from its first byte to its last. It panics with
-// http.ErrAbortHandler when a response broke off half-way, as that is how
-// net/http is told to break off the connection.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.RequestURI == "*" && r.Method == http.MethodOptions {
-		w.WriteHeader(http.StatusOK)
-		return
-	}
-	x := p.begin(r)
-	err := p.serve(w, r, x)
-	var f *failure
-	broken := errors.Is(err, errBroken) || errors.Is(err, errClientGone)
-	switch {
-	case errors.Is(err, errClientGone):
-		x.status = statusClientGone
-	case !broken && errors.As(err, &f):
-		x.fail(w, f.answer)
-		err = f.cause // the client's answer is no news
-	}
-	p.metrics.observe(x)
-	if err != nil {
-		p.log(x, err)
-	}
-	if broken {
-		panic(http.ErrAbortHandler)
-	}
+// handle serves one request from its head to the end of the response, whatever its
+// client speaks. It reports whether the response broke off, or nobody was left to
+// read it.
+func (p *Proxy) handle(c client, x *exchange) (broken bool) {
+	return p.end(c, x, p.serve(c, x))
 }
 
-// serve decides and hands over to the integration. The error is a *failure, if
-// nothing was written yet, errBroken or errClientGone.
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, x *exchange) error {
+// serve decides and hands over to the integration. The error is a *failure if nothing
+// was sent yet, or else wraps errBroken or errClientGone.
+func (p *Proxy) serve(c client, x *exchange) error {
+	if x.path == "*" && x.method == http.MethodOptions {
+		x.path = "/"
+		return x.answer(c, http.StatusOK, nil, "")
+	}
+	if s, ok := c.(*stream); ok {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
 	if err := p.decide(x); err != nil {
 		return err
 	}
-	if r.ContentLength > p.maxBody && !isGRPC(x.header) {
+	if x.length > p.maxBody && !(x.proto == "HTTP/2.0" && isGRPC(x.first("Content-Type"))) {
 		return p.tooLarge.because(nil)
 	}
 	switch i := x.route.Integration.(type) {
 	case *route.HTTP:
-		return p.serveHTTP(w, r, x, i)
+		return p.serveHTTP(c, x, i)
 	case *route.Lambda:
-		return p.serveLambda(w, r, x, i)
+		return p.serveLambda(c, x, i)
 	case *route.Mock:
-		x.serveMock(w, i)
-		return nil
+		return x.serveMock(c, i)
 	default:
 		return internalError.because(fmt.Errorf("unknown integration %T", i))
 	}
 }
 
-// begin takes the head of a request, and the table that it will keep.
-func (p *Proxy) begin(r *http.Request) *exchange {
-	x := &exchange{
-		id:     newRequestID(),
-		start:  time.Now(),
-		table:  p.table(),
-		expose: p.expose,
-		head: head{
-			method: r.Method,
-			host:   r.Host,
-			path:   requestPath(r),
-			query:  r.URL.RawQuery,
-			header: r.Header,
-			scheme: "http",
-			port:   "80",
-		},
+// begin completes what is known at the beginning of every request.
+func (p *Proxy) begin(x *exchange) {
+	x.scratch = scratches.Get().(*scratch)
+	x.id = newRequestID(&x.scratch.id)
+	x.start = time.Now()
+	x.table = p.table()
+	x.expose = p.expose
+	if x.trusted {
+		x.client = clientAddr(x.peer, x.values("X-Forwarded-For"), p.isTrusted)
 	}
-	if r.TLS != nil {
-		x.scheme, x.port = "https", "443"
+}
+
+// end tells the client what went wrong, if it has not heard anything yet, and
+// everybody else how it went.
+func (p *Proxy) end(c client, x *exchange, err error) (broken bool) {
+	var f *failure
+	broken = errors.Is(err, errBroken) || errors.Is(err, errClientGone)
+	switch {
+	case errors.Is(err, errClientGone):
+		x.status = statusClientGone
+	case !broken && errors.As(err, &f):
+		x.fail(c, f.answer)
+		err = f.cause // the client's answer is no news
 	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		if _, port, err := net.SplitHostPort(local.String()); err == nil {
-			x.port = port
-		}
+	x.took = time.Since(x.start)
+	p.metrics.observe(x)
+	p.access.record(x)
+	if err != nil {
+		p.log(x, err)
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		x.peer = peer.Addr().Unmap().WithZone("")
-		x.trusted = p.isTrusted(x.peer)
+	return broken
+}
+
+// date returns the time for a Date field.
+func (p *Proxy) date() string {
+	now := p.clock.now()
+	if d := p.dated.Load(); d != nil && d.second == now.Unix() {
+		return d.text
 	}
-	x.client = clientAddr(x.peer, r.Header["X-Forwarded-For"], p.isTrusted)
-	return x
+	d := &dated{now.Unix(), now.UTC().Format(http.TimeFormat)}
+	p.dated.Store(d)
+	return d.text
+}
+
+type dated struct {
+	second int64
+	text   string
 }
 
 func (p *Proxy) isTrusted(addr netip.Addr) bool { return containsAddr(p.trusted, addr) }
@@ -284,12 +331,11 @@ func (p *Proxy) log(x *exchange, err error) {
 	p.logger.LogAttrs(context.Background(), level, "request failed", attrs...)
 }
 
-// newRequestID returns a random UUID (RFC 9562, version 4). It names a request
-// in logs and guards nothing.
-func newRequestID() string {
+// newRequestID writes a random UUID (RFC 9562, version 4) and returns it as a string
+// of the same bytes. It names a request in logs and guards nothing.
+func newRequestID(out *[36]byte) string {
 	const digits = "0123456789abcdef"
 	hi, lo := rand.Uint64()&^0xf000|0x4000, rand.Uint64()&^(3<<62)|1<<63
-	var out [36]byte
 	for i := len(out) - 1; i >= 0; i-- {
 		switch i {
 		case 8, 13, 18, 23:
@@ -301,5 +347,5 @@ func newRequestID() string {
 		out[i] = digits[lo&15]
 		lo >>= 4
 	}
-	return string(out[:])
+	return unsafe.String(&out[0], len(out))
 }

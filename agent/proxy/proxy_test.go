@@ -64,7 +64,7 @@ func TestOwnAnswers(t *testing.T) {
 	}{
 		{"GET", "/prod/other", "", 403, missing, "MissingAuthenticationTokenException"},
 		{"DELETE", "/prod/mock", "", 403, missing, "MissingAuthenticationTokenException"},
-		{"HEAD", "/prod/mock", "", 403, missing, "MissingAuthenticationTokenException"},
+		{"HEAD", "/prod/mock", "", 403, "", "MissingAuthenticationTokenException"},
 		{"GET", "/staging/mock", "", 403, missing, "MissingAuthenticationTokenException"},
 		{"GET", "/", "", 403, missing, "MissingAuthenticationTokenException"},
 		{"GET", "/prod%2fmock", "", 403, missing, "MissingAuthenticationTokenException"},
@@ -264,7 +264,7 @@ func TestOverrideThroughTheHandler(t *testing.T) {
 // TestRequestKeepsItsTable swaps the table while a request is at its upstream.
 func TestRequestKeepsItsTable(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
-	old := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+	old := proxied(t, func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
 		<-release
 		_, _ = w.Write([]byte("old"))

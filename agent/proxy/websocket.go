@@ -1,87 +1,94 @@
 package proxy
 
 import (
-	"bufio"
-	"context"
 	"crypto/sha1"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/fifegateway/fife/agent/http1"
 )
 
-// isWebSocket reports whether a request opens a WebSocket (RFC 6455, 4.1): the
-// one protocol that a connection may be upgraded to.
-func isWebSocket(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor == 1 &&
-		hasToken(r.Header["Connection"], "upgrade") &&
-		len(r.Header["Upgrade"]) == 1 && strings.EqualFold(r.Header["Upgrade"][0], "websocket") &&
-		len(r.Header["Sec-Websocket-Key"]) == 1
+// isWebSocket reports whether a request opens a WebSocket (RFC 6455, 4.1): the one
+// protocol that a connection may be upgraded to.
+func (h *head) isWebSocket() bool {
+	upgrades, keys, upgrade := 0, 0, false
+	for i := range h.fields {
+		f := &h.fields[i]
+		switch {
+		case f.Kind == http1.Connection:
+			upgrade = upgrade || http1.HasToken(f.Value, "upgrade")
+		case f.Kind == http1.Upgrade:
+			if upgrades++; !http1.EqualFold(f.Value, "websocket") {
+				return false
+			}
+		case len(f.Name) == len("Sec-WebSocket-Key") && strings.EqualFold(f.Name, "Sec-WebSocket-Key"):
+			keys++
+		}
+	}
+	return upgrade && upgrades == 1 && keys == 1 && h.method == http.MethodGet && h.proto == "HTTP/1.1"
 }
 
-// checkSwitch says why a 101 is not the upstream's own consent to out. Without
-// that check an upstream could open a tunnel that nobody asked for.
-func checkSwitch(out *http.Request, res *http.Response) error {
-	if len(out.Header["Upgrade"]) == 0 {
-		return errors.New("upstream switched protocols unasked")
+// checkSwitch says why a 101 is not the upstream's own consent. Without that check an
+// upstream could open a tunnel that nobody asked for.
+func checkSwitch(key string, res *http1.Response) error {
+	protocols, accepts := []string(nil), []string(nil)
+	for _, f := range res.Fields {
+		switch {
+		case f.Kind == http1.Upgrade:
+			protocols = append(protocols, f.Value)
+		case strings.EqualFold(f.Name, "Sec-WebSocket-Accept"):
+			accepts = append(accepts, f.Value)
+		}
 	}
-	if u := res.Header["Upgrade"]; len(u) != 1 || !strings.EqualFold(u[0], "websocket") {
-		return fmt.Errorf("upstream switched to %q, not to websocket", u)
+	if len(protocols) != 1 || !http1.EqualFold(protocols[0], "websocket") {
+		return fmt.Errorf("upstream switched to %q, not to websocket", protocols)
 	}
-	sum := sha1.Sum([]byte(out.Header["Sec-Websocket-Key"][0] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	if a := res.Header["Sec-Websocket-Accept"]; len(a) != 1 || a[0] != base64.StdEncoding.EncodeToString(sum[:]) {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	if len(accepts) != 1 || accepts[0] != base64.StdEncoding.EncodeToString(sum[:]) {
 		return errors.New("upstream's Sec-WebSocket-Accept does not fit the key")
 	}
 	return nil
 }
 
-// tunnel passes on the upstream's consent to a WebSocket, and then bytes both
-// ways until one side ends. The tunnel keeps the variant that it was opened on.
-func (x *exchange) tunnel(w http.ResponseWriter, r *http.Request, out *http.Request, res *http.Response) error {
-	if err := checkSwitch(out, res); err != nil {
+// tunnel passes on the upstream's consent to a WebSocket, and then bytes both ways
+// until one side ends. The tunnel keeps the variant that it was opened on. It ends
+// the connection to the upstream.
+func (x *exchange) tunnel(c client, u *upstream) error {
+	defer u.close()
+	defer c.unwatch()
+	if err := checkSwitch(x.first("Sec-WebSocket-Key"), &u.res); err != nil {
 		return internalError.because(err)
 	}
-	upstream, ok := res.Body.(io.ReadWriteCloser)
-	if !ok {
-		return internalError.because(fmt.Errorf("upstream's connection is a %T: want io.ReadWriteCloser", res.Body))
+	res := response{status: u.res.Status, reason: u.res.Reason, fields: u.res.Fields, lists: u.res.Connection, length: -1, bodiless: true}
+	x.status = res.status
+	if err := c.begin(x, &res, nil); err != nil {
+		return errClientGone
 	}
-	client, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return internalError.because(fmt.Errorf("take over the client's connection: %w", err))
-	}
-	x.status = res.StatusCode
-	// From here on nothing is net/http's to answer or to close.
+	conn, read := c.hijack()
 	hangUp := func() {
-		_ = client.Close()
-		_ = upstream.Close()
+		_ = conn.Close()
+		_ = u.Conn.Close()
 	}
-	defer hangUp()
-	defer context.AfterFunc(r.Context(), hangUp)()
-
-	h := make(http.Header, len(res.Header)+6)
-	copyResponseHeader(h, res.Header)
-	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
-	x.stamp(h)
-	if err := writeSwitch(buffered.Writer, h); err != nil {
-		return nil // the client is gone; there is nothing left to break off
+	for _, side := range []net.Conn{conn, u.Conn} {
+		_ = side.SetDeadline(time.Time{}) // a tunnel may be quiet for as long as it likes
 	}
-	done := make(chan struct{})
+	done := make(chan int64)
 	go func() {
-		defer close(done)
-		_, _ = io.Copy(upstream, buffered.Reader)
+		n, _ := u.Conn.Write(read)
+		m, _ := io.Copy(u.Conn, conn)
 		hangUp() // the other direction may be stuck in a read or a write
+		done <- int64(n) + m
 	}()
-	_, _ = io.Copy(client, upstream)
+	n, _ := conn.Write(u.buf[u.r:u.w])
+	m, _ := io.Copy(conn, u.Conn)
 	hangUp()
-	<-done
+	x.sent = int64(n) + m
+	x.received = <-done
 	return nil
-}
-
-func writeSwitch(w *bufio.Writer, h http.Header) error {
-	_, _ = w.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = h.Write(w)
-	_, _ = w.WriteString("\r\n")
-	return w.Flush() // fails if anything before did
 }

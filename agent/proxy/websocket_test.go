@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -27,7 +28,7 @@ func dial(t *testing.T, url string) (*websocket.Conn, http.Header) {
 
 func TestWebSocket(t *testing.T) {
 	closed := make(chan error, 1)
-	table := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Fife-Variant", "canary")
 		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"chat"}, InsecureSkipVerify: true})
 		if err != nil {
@@ -47,7 +48,7 @@ func TestWebSocket(t *testing.T) {
 		}
 	})
 	p := newProxy(t, table, nil)
-	front := serve(t, p)
+	front := edge(t, p)
 	c, header := dial(t, front.URL+"/prod/chat")
 	if got := header["X-Fife-Variant"]; len(got) != 1 || got[0] != "base" || !uuid.MatchString(header.Get("X-Amzn-Requestid")) || c.Subprotocol() != "chat" {
 		t.Errorf("response headers: %v", header)
@@ -68,35 +69,37 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
-// TestWebSocketEndsWithTheServer sees to it that a tunnel does not outlive the
-// context that the server gives its connections.
+// TestWebSocketEndsWithTheServer sees to it that a tunnel does not outlive the time
+// that requests under way get in the end.
 func TestWebSocketEndsWithTheServer(t *testing.T) {
-	table := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	table := proxied(t, func(w http.ResponseWriter, r *http.Request) {
 		if c, err := websocket.Accept(w, r, nil); err == nil {
 			_, _, _ = c.Read(r.Context())
 		}
 	})
+	p := newProxy(t, table, func(c *Config) { c.Drain = time.Millisecond })
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	front := &http.Server{Handler: newProxy(t, table, nil), BaseContext: func(net.Listener) context.Context { return ctx }}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = front.Serve(l) }()
-	defer func() { _ = front.Close() }()
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l, nil) }()
 	c, _ := dial(t, "http://"+l.Addr().String()+"/prod/chat")
 	cancel()
 	if _, _, err := c.Read(t.Context()); err == nil {
 		t.Error("the tunnel is still open")
+	}
+	if err := await(t, "the server's end", done); err != nil {
+		t.Error(err)
 	}
 }
 
 // TestUpgradesThatAreNone looks at what an upstream sees of other upgrades.
 func TestUpgradesThatAreNone(t *testing.T) {
 	saw := make(chan http.Header, 1)
-	table := upstream(t, func(_ http.ResponseWriter, r *http.Request) { saw <- r.Header })
-	front := serve(t, newProxy(t, table, nil))
+	table := proxied(t, func(_ http.ResponseWriter, r *http.Request) { saw <- r.Header })
+	front := edge(t, newProxy(t, table, nil))
 	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 	for name, head := range map[string]string{
 		"h2c":        "GET /prod/x HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
@@ -141,7 +144,7 @@ func TestFalseSwitch(t *testing.T) {
 			_, _ = conn.Read(make([]byte, 1)) // until the agent hangs up
 			_ = conn.Close()
 		}))
-		front := serve(t, newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: up.URL}), nil))
+		front := edge(t, newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: up.URL}), nil))
 		r := request(t, "GET", front.URL+"/prod/x", nil)
 		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
 		if res := fetch(t, r); res.status != http.StatusInternalServerError {

@@ -75,6 +75,22 @@ func (t *Template) Expand(vars map[string]string, p *Params) (string, error) {
 	return b.String(), nil
 }
 
+// Append is Expand into the caller's memory: it appends to dst and never allocates
+// while that has room. On an error dst holds a part of the result.
+func (t *Template) Append(dst []byte, vars map[string]string, p *Params) ([]byte, error) {
+	if len(t.parts) == 0 {
+		return append(dst, t.source...), nil
+	}
+	for i := range t.parts {
+		s, err := t.parts[i].value(vars, p)
+		if err != nil {
+			return dst, err
+		}
+		dst = append(dst, s...)
+	}
+	return dst, nil
+}
+
 func (p *part) value(vars map[string]string, params *Params) (string, error) {
 	switch p.kind {
 	case literalPart:

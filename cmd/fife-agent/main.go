@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/fifegateway/fife/agent"
+	"github.com/fifegateway/fife/agent/proxy"
 	"github.com/fifegateway/fife/cmd/daemon"
 )
 
@@ -29,7 +31,8 @@ plane, and after a restart without one.`
 
 func newCommand() *cobra.Command {
 	var c agent.Config
-	var trusted, linkLocal []string
+	var trusted, allowed []string
+	var accessLog string
 	cmd := daemon.Command("fife-agent", "Run an edge agent", long,
 		func(ctx context.Context, logger *slog.Logger) error {
 			c.Logger = logger
@@ -42,7 +45,10 @@ func newCommand() *cobra.Command {
 			if c.TrustedProxies, err = prefixes("trusted-proxy", trusted); err != nil {
 				return daemon.Usage(err)
 			}
-			if c.AllowLinkLocal, err = prefixes("allow-link-local", linkLocal); err != nil {
+			if c.AllowUpstream, err = prefixes("allow-upstream", allowed); err != nil {
+				return daemon.Usage(err)
+			}
+			if c.AccessLog, err = openAccessLog(accessLog); err != nil {
 				return daemon.Usage(err)
 			}
 			if c.StateDir == "" {
@@ -61,7 +67,7 @@ func newCommand() *cobra.Command {
 	f.StringSliceVar(&c.ControlPlane, "control-plane", []string{"127.0.0.1:7400"}, "gRPC addresses of control-plane nodes")
 	f.StringSliceVar(&c.APIs, "api", nil, "ids of the APIs to serve; none means all")
 	f.StringVar(&c.HTTPListen, "http-listen", "127.0.0.1:8080", "address for requests, HTTP/1.1 and HTTP/2 (h2c)")
-	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file of a certificate chain: --http-listen then takes TLS only")
+	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file of a certificate chain, or directory of NAME.crt and NAME.key: --http-listen then takes TLS only")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file of the key of --tls-cert")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:8081", "address for /metrics, /healthz and /readyz; empty for none")
 	f.StringVar(&c.StateDir, "state-dir", "", "directory of the last good table")
@@ -71,9 +77,29 @@ func newCommand() *cobra.Command {
 	f.StringToStringVar(&c.LambdaEndpoints, "lambda-function-endpoint", nil,
 		"URL of a runtime interface emulator for one function, ARN=URL or NAME=URL")
 	f.StringSliceVar(&trusted, "trusted-proxy", nil, "networks of peers whose X-Forwarded-* headers are believed, in CIDR form")
-	f.StringSliceVar(&linkLocal, "allow-link-local", nil, "link-local networks that upstreams may be in, in CIDR form")
+	f.StringSliceVar(&allowed, "allow-upstream", nil,
+		"networks, in CIDR form, that upstreams may be in although they are link-local or the agent's own")
 	f.Int64Var(&c.MaxBody, "max-body", 0, "most bytes of a request's body; 0 means 10 MiB")
+	f.IntVar(&c.MaxPerAddress, "max-connections-per-address", 0, "most connections of one client address; 0 means any number")
+	f.DurationVar(&c.Drain, "drain", proxy.DefaultDrain, "time for requests under way when the agent stops")
+	f.StringVar(&accessLog, "access-log", "-", "file that gets a line of JSON for requests; - for standard output, empty for none")
+	f.Float64Var(&c.AccessLogShare, "access-log-share", 0.01, "share of the requests that get a line, 0 to 1; answers of 500 and above always do")
 	return cmd
+}
+
+// openAccessLog opens the file for appending. It stays open until the process ends.
+func openAccessLog(path string) (io.Writer, error) {
+	switch path {
+	case "":
+		return nil, nil
+	case "-":
+		return os.Stdout, nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("--access-log: %w", err)
+	}
+	return f, nil
 }
 
 func prefixes(flag string, texts []string) ([]netip.Prefix, error) {

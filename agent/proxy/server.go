@@ -1,0 +1,278 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tick is how often the sweeper looks around.
+const tick = 100 * time.Millisecond
+
+// server serves the connections of one listener.
+type server struct {
+	proxy    *Proxy
+	listener net.Listener
+	tls      *tls.Config // nil for none
+	http2    *http2Server
+
+	draining atomic.Bool // every response is the last of its connection
+	stopped  atomic.Bool // connections are closed, whatever they do
+
+	mu     sync.Mutex
+	conns  map[net.Conn]*conn // those of HTTP/1 with their conn; nil while it is not known
+	byAddr map[netip.Addr]int
+	served sync.WaitGroup
+}
+
+// Serve serves the connections of a listener, and with a TLS configuration takes TLS
+// on them; it adds to that the protocols to choose from. When ctx ends it accepts no
+// more, lets the requests under way finish for as long as Config.Drain says, and
+// returns nil. It closes the listener. Several listeners may be served at once.
+func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
+	s := &server{proxy: p, listener: l, conns: make(map[net.Conn]*conn), byAddr: make(map[netip.Addr]int)}
+	if secure != nil {
+		s.tls = secure.Clone()
+		s.tls.NextProtos = []string{"h2", "http/1.1"}
+	}
+	s.http2 = newHTTP2Server(s)
+	p.clock.set(time.Now())
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	group.Go(func() { s.sweep(background) })
+	group.Go(func() { s.http2.run() })
+	closed := context.AfterFunc(ctx, func() { _ = l.Close() })
+	err := s.accept(ctx)
+	if closed() {
+		_ = l.Close() // it failed by itself
+	}
+	s.drain()
+	stop()
+	s.http2.close()
+	group.Wait()
+	if ctx.Err() == nil {
+		return fmt.Errorf("accept connections: %w", err)
+	}
+	return nil
+}
+
+// accept starts a goroutine for every connection until the listener is closed. A lack
+// of resources passes, so it waits for that.
+func (s *server) accept(ctx context.Context) error {
+	pause := time.Duration(0)
+	for {
+		raw, err := s.listener.Accept()
+		if err == nil {
+			pause = 0
+			s.start(raw)
+			continue
+		}
+		var temporary interface{ Temporary() bool }
+		if ctx.Err() != nil || !errors.As(err, &temporary) || !temporary.Temporary() {
+			return err
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.proxy.logger.Warn("connections cannot be accepted", "error", err, "pause", pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// start serves a connection in a goroutine of its own, unless its peer has too many.
+func (s *server) start(raw net.Conn) {
+	peer := addrOf(raw.RemoteAddr())
+	s.mu.Lock()
+	if limit := s.proxy.perAddress; limit > 0 && s.byAddr[peer] >= limit {
+		s.mu.Unlock()
+		s.proxy.metrics.refused.Inc()
+		_ = raw.Close()
+		return
+	}
+	s.byAddr[peer]++
+	s.conns[raw] = nil
+	s.served.Add(1)
+	s.mu.Unlock()
+	s.proxy.metrics.open.Inc()
+	go func() {
+		if !s.serve(raw, peer) {
+			return // it is the HTTP/2 server's now, which closes it
+		}
+		_ = raw.Close()
+		s.ended(raw, peer)
+	}()
+}
+
+// ended takes a connection off the books.
+func (s *server) ended(raw net.Conn, peer netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.conns[raw]; !ok {
+		return
+	}
+	delete(s.conns, raw)
+	if s.byAddr[peer]--; s.byAddr[peer] <= 0 {
+		delete(s.byAddr, peer)
+	}
+	s.proxy.metrics.open.Dec()
+	s.served.Done()
+}
+
+// serve finds out what a connection speaks and serves it. It returns false once the
+// connection is handed over to the HTTP/2 server.
+func (s *server) serve(raw net.Conn, peer netip.Addr) (ended bool) {
+	counted := &countedConn{Conn: raw, ended: func() { s.ended(raw, peer) }}
+	transport, scheme := raw, "http"
+	if s.tls != nil {
+		secure := tls.Server(counted, s.tls)
+		_ = raw.SetDeadline(time.Now().Add(headTimeout))
+		if err := secure.Handshake(); err != nil {
+			return true
+		}
+		_ = raw.SetDeadline(time.Time{})
+		if secure.ConnectionState().NegotiatedProtocol == "h2" {
+			return !s.http2.take(secure)
+		}
+		transport, scheme = secure, "https"
+	}
+	c := &conn{
+		timedConn: timedConn{Conn: transport, clock: &s.proxy.clock}, server: s,
+		scheme: scheme, port: portOf(raw.LocalAddr()),
+		peer: peer, trusted: s.proxy.isTrusted(peer), buf: make([]byte, firstBuffer),
+	}
+	if peer.IsValid() {
+		c.peerText = peer.String()
+	}
+	s.mu.Lock()
+	s.conns[raw] = c
+	s.mu.Unlock()
+	if c.serve() {
+		return true
+	}
+	s.mu.Lock()
+	s.conns[raw] = nil
+	s.mu.Unlock()
+	_ = raw.SetDeadline(time.Time{})
+	counted.read = c.buf[:c.w]
+	return !s.http2.take(counted)
+}
+
+// sweep keeps the time, and does what has to be done now and then, until ctx ends.
+func (s *server) sweep(ctx context.Context) {
+	p := s.proxy
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			before := p.clock.nanos.Load()
+			p.clock.set(now)
+			s.look(before)
+			if now.Sub(last) >= time.Second {
+				last = now
+				p.pools.sweep(now)
+				p.access.flush()
+			}
+		}
+	}
+}
+
+// look looks at every connection: whether its client is gone while a request waits,
+// and, while the server drains, whether it is idle.
+func (s *server) look(before int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		if c == nil {
+			continue
+		}
+		c.look(before)
+		if s.draining.Load() && c.idle.Load() && isQuiet(c.Conn) {
+			c.abortRead()
+		}
+	}
+}
+
+// drain waits until all connections have ended, and ends those that take too long.
+func (s *server) drain() {
+	s.draining.Store(true)
+	ended := make(chan struct{})
+	go func() {
+		s.http2.drain()
+		s.served.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(s.proxy.drain)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return
+	case <-timer.C:
+	}
+	s.stopped.Store(true)
+	s.http2.stop()
+	s.mu.Lock()
+	for raw, c := range s.conns {
+		_ = raw.Close()
+		if c != nil {
+			c.abort()
+		}
+	}
+	s.mu.Unlock()
+	<-ended
+}
+
+// countedConn is a connection that says when it is closed. What was read of it
+// already is read again.
+type countedConn struct {
+	net.Conn
+	read  []byte
+	ended func()
+}
+
+// Read reads what was read before first.
+func (c *countedConn) Read(p []byte) (int, error) {
+	if len(c.read) > 0 {
+		n := copy(p, c.read)
+		c.read = c.read[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Close closes the connection and says so.
+func (c *countedConn) Close() error {
+	err := c.Conn.Close()
+	c.ended()
+	return err
+}
+
+func addrOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap().WithZone("")
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+func portOf(a net.Addr) string {
+	_, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return ""
+	}
+	return port
+}
