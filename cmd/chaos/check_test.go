@@ -20,13 +20,14 @@ import (
 // which the checker would have to try all orders of all such calls.
 type evidence struct {
 	views map[uint64]view
+	etags map[uint64]string
 	last  uint64
 }
 
 // gather returns the evidence, or an error if one revision was seen with two
-// contents.
+// contents or etags.
 func gather(history []porcupine.Operation) (evidence, error) {
-	e := evidence{views: map[uint64]view{}}
+	e := evidence{views: map[uint64]view{}, etags: map[uint64]string{}}
 	for _, op := range history {
 		a := op.Output.(answer)
 		if a.unknown {
@@ -36,11 +37,11 @@ func gather(history []porcupine.Operation) (evidence, error) {
 		if a.refusal != "" {
 			continue
 		}
-		if seen, ok := e.views[a.view.revision]; ok && seen != a.view {
-			return e, fmt.Errorf("stage %s had two contents as of one revision: %+v and %+v",
-				op.Input.(call).stage, seen, a.view)
+		if seen, ok := e.views[a.view.revision]; ok && (seen != a.view || e.etags[a.view.revision] != a.etag) {
+			return e, fmt.Errorf("stage %s had two contents as of one revision: %+v and %+v, etags %s and %s",
+				op.Input.(call).stage, seen, a.view, e.etags[a.view.revision], a.etag)
 		}
-		e.views[a.view.revision] = a.view
+		e.views[a.view.revision], e.etags[a.view.revision] = a.view, a.etag
 	}
 	return e, nil
 }
@@ -65,8 +66,6 @@ func (e evidence) step(s stage, c call, a answer) (bool, stage) {
 	case a.unknown:
 		seen, ok := e.views[next.revision]
 		return refusal == "" && (!ok || seen == next.view), next
-	case refusal == staleEtag:
-		return a.refusal == staleEtag && a.view.revision == s.revision, s
 	case refusal != "":
 		return a.refusal == refusal, s
 	}

@@ -34,11 +34,8 @@ func (n *node) do(ctx context.Context, api string, c call, requestID string) (an
 		s    *fifev1.Stage
 		err  error
 		name = "apis/" + api + "/stages/" + c.stage
-		etag string
+		etag = c.token
 	)
-	if c.etag != 0 {
-		etag = strconv.FormatUint(c.etag, 10)
-	}
 	switch c.move {
 	case get:
 		resp, e := n.stages.GetStage(ctx, &fifev1.GetStageRequest{Name: name})
@@ -73,8 +70,7 @@ func (n *node) do(ctx context.Context, api string, c call, requestID string) (an
 	if err != nil {
 		return classify(err)
 	}
-	v, err := parseStage(s)
-	return answer{view: v}, err
+	return answer{view: parseStage(s), etag: s.GetEtag()}, nil
 }
 
 func (b base) proto(api string) *fifev1.Stage {
@@ -99,15 +95,12 @@ func variables(value uint32) map[string]string {
 }
 
 // parseStage returns what a client sees of a stage.
-func parseStage(s *fifev1.Stage) (view, error) {
-	if s.GetEtag() != strconv.FormatUint(s.GetRevision(), 10) {
-		return view{}, fmt.Errorf("revision %d has etag %q", s.GetRevision(), s.GetEtag())
-	}
+func parseStage(s *fifev1.Stage) view {
 	v := view{revision: s.GetRevision(), base: base{parseNumber(s.GetDeployment()), parseNumber(s.GetVariables()[variable])}}
 	if c := s.GetCanary(); c != nil {
 		v.canary = canary{parseNumber(c.GetDeployment()), uint32(c.GetPercent()), parseNumber(c.GetVariableOverrides()[variable])}
 	}
-	return v, nil
+	return v
 }
 
 // parseNumber reads what follows the last slash; nothing is 0.
@@ -139,11 +132,8 @@ func classify(err error) (answer, error) {
 		return answer{}, errNothingDone
 	case "OUTCOME_UNKNOWN":
 		return answer{unknown: true}, nil
-	case notFound, exists, canaryExists, noCanary, noHistory:
+	case notFound, exists, canaryExists, noCanary, noHistory, staleEtag:
 		return answer{refusal: reason}, nil
-	case staleEtag:
-		revision, parseErr := strconv.ParseUint(i.GetMetadata()["etag"], 10, 64)
-		return answer{refusal: staleEtag, view: view{revision: revision}}, parseErr
 	case "":
 		switch status.Code(err) {
 		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
@@ -161,7 +151,7 @@ type client struct {
 	rand    *mathrand.Rand
 	stages  func() string // draws a stage
 	clock   func() int64  // nanoseconds
-	seen    map[string]view
+	seen    map[string]answer
 	values  uint32 // given out so far
 
 	history []porcupine.Operation
@@ -196,7 +186,7 @@ func (c *client) run(ctx context.Context) error {
 		case a.refusal != "":
 			c.tally["refused"]++
 		default:
-			c.seen[next.stage] = a.view
+			c.seen[next.stage] = a
 			c.tally[string(next.move)]++
 		}
 		c.history = append(c.history, op)
@@ -260,7 +250,7 @@ func (c *client) draw() call {
 		return next
 	case p < 65:
 		next.move, next.base = update, base{c.deployment(), c.value()}
-	case p < 80 && seen.canary == canary{}:
+	case p < 80 && seen.view.canary == canary{}:
 		next.move = open
 		next.canary = canary{c.deployment(), uint32(1 + c.rand.IntN(100)), uint32(c.rand.IntN(2)) * c.value()}
 	case p < 80:
@@ -271,7 +261,7 @@ func (c *client) draw() call {
 		next.move = rollback
 	}
 	if c.rand.IntN(2) == 0 {
-		next.etag = seen.revision
+		next.etag, next.token = seen.view.revision, seen.etag
 	}
 	return next
 }

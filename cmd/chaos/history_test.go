@@ -51,7 +51,7 @@ func record(t *testing.T, c *cluster, number int, faults []fault) {
 	for id := range clients {
 		own := rand.New(rand.NewPCG(r.Uint64(), r.Uint64()))
 		one := &client{
-			id: id, api: api, cluster: c, rand: own, clock: clock, seen: map[string]view{}, tally: map[string]int{},
+			id: id, api: api, cluster: c, rand: own, clock: clock, seen: map[string]answer{}, tally: map[string]int{},
 			stages: func() string { return fmt.Sprintf("s%d", int(time.Since(begin)/generation)+own.IntN(3)) },
 		}
 		all = append(all, one)

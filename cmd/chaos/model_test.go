@@ -52,7 +52,8 @@ const (
 type call struct {
 	move   move
 	stage  string
-	etag   uint64 // 0 goes on any revision
+	etag   uint64 // revision of the etag that is sent; 0 goes on any
+	token  string // that etag
 	base   base   // of create and update
 	canary canary // of open
 }
@@ -71,7 +72,8 @@ const (
 type answer struct {
 	unknown bool   // it may take effect at any time after the call, or never
 	refusal string // why nothing was done
-	view    view   // the stage after the call; of a stale etag, the current revision
+	view    view   // the stage after the call
+	etag    string // of the stage after the call
 }
 
 // apply returns the stage after a call, or the reason of its refusal.
@@ -146,7 +148,7 @@ func describe(c call, a answer) string {
 	case a.unknown:
 		return question + " -> ?"
 	case a.refusal != "":
-		return fmt.Sprintf("%s -> %s at %d", question, a.refusal, a.view.revision)
+		return fmt.Sprintf("%s -> %s", question, a.refusal)
 	}
 	return fmt.Sprintf("%s -> %d: %v %v", question, a.view.revision, a.view.base, a.view.canary)
 }

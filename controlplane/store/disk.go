@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 )
 
 // Storage is where Raft keeps its log, its vote and its snapshots. Whoever opens
@@ -31,8 +30,7 @@ const retainSnapshots = 3
 // OpenDisk opens the storage in a directory, which is made if it is missing. The
 // error wraps ErrLocked if another process has it open.
 func OpenDisk(dir string, logger *slog.Logger) (*Storage, error) {
-	logs := filepath.Join(dir, "wal")
-	if err := os.MkdirAll(logs, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
 	unlock, err := lockDir(dir)
@@ -43,11 +41,11 @@ func OpenDisk(dir string, logger *slog.Logger) (*Storage, error) {
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
-	w, err := wal.Open(logs, wal.WithLogger(raftLogger(logger.With("part", "wal"))))
+	w, err := openLog(filepath.Join(dir, "wal"), logger.With("part", "wal"))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open log in %s: %w", logs, err), unlock())
+		return nil, errors.Join(err, unlock())
 	}
-	closeAll := func() error { return errors.Join(w.Close(), unlock()) }
+	closeAll := func() error { return errors.Join(closeLog(w), unlock()) }
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, retainSnapshots,
 		raftLogger(logger.With("part", "snapshots")))
 	if err != nil {

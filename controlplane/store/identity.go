@@ -123,11 +123,7 @@ func replaceFile(path string, data []byte) error {
 	if err := os.Rename(path+".tmp", path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return syncDir(filepath.Dir(path))
 }
 
 // lockDir keeps other processes from using a directory until the returned
