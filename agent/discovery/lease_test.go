@@ -278,14 +278,15 @@ func TestTimedFlip(t *testing.T) {
 // TestFlipAfterRestart: what comes from disk waits by the wall clock, until a node
 // tells the leader's or grants a lease without it.
 func TestFlipAfterRestart(t *testing.T) {
-	slow := -10 * time.Second
+	slow, fast := -10*time.Second, 10*time.Second
 	for name, tt := range map[string]struct {
 		node bool
 		off  *time.Duration
 		want time.Duration
 	}{
 		"alone":                 {false, nil, time.Minute},
-		"with another clock":    {true, &slow, time.Minute - slow},
+		"with a slower clock":   {true, &slow, time.Minute - slow},
+		"with a faster clock":   {true, &fast, time.Minute - fast},
 		"a lease without clock": {true, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
