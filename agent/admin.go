@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,9 +12,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// silence is how long a node that answers may be quiet: it is asked for a lease more
+// often than that.
+const silence = 10 * time.Second
+
 // adminHandler serves /metrics; /healthz, which says that the process runs; and
 // /readyz, which says that there is a table to serve from, and whether it may be
-// stale because no control plane is connected.
+// stale because no control plane is connected, or the one that is does not answer.
 func (a *Agent) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.config.Registry, promhttp.HandlerOpts{}))
@@ -21,15 +26,22 @@ func (a *Agent) adminHandler() http.Handler {
 		answer(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		version, status := a.client.Table().Version(), a.client.Status()
+		version, status, now := a.client.Table().Version(), a.client.Status(), time.Now()
 		switch {
 		case version.IsZero():
 			answer(w, http.StatusServiceUnavailable, "no table yet: the control plane has not been reached")
 		case !status.Connected:
 			answer(w, http.StatusOK, fmt.Sprintf("ok, but stale: version %v, last frame %s, no control plane is connected",
 				version, ago(status.LastFrame)))
+		case now.Sub(status.LastHeard) > silence:
+			answer(w, http.StatusOK, fmt.Sprintf("ok, but stale: version %v, last heard from %s %s",
+				version, status.Address, ago(status.LastHeard)))
+		case now.Before(status.Lease):
+			answer(w, http.StatusOK, fmt.Sprintf("ok: version %v from %s, lease for %s",
+				version, status.Address, status.Lease.Sub(now).Round(time.Second)))
 		default:
-			answer(w, http.StatusOK, fmt.Sprintf("ok: version %v from %s", version, status.Address))
+			answer(w, http.StatusOK, fmt.Sprintf("ok: version %v from %s, no lease: %s",
+				version, status.Address, cmp.Or(status.LeaseDenied, "not answered yet")))
 		}
 	})
 	return mux

@@ -104,7 +104,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a := &Agent{config: c, client: client}
 	a.proxy, err = proxy.New(proxy.Config{
-		Table: client.Table, DefaultAPI: c.DefaultAPI, ExposeHeaders: c.ExposeHeaders,
+		Table: client.Table, Lease: client.Lease, DefaultAPI: c.DefaultAPI, ExposeHeaders: c.ExposeHeaders,
 		LambdaEndpoint: c.LambdaEndpoint, LambdaEndpoints: c.LambdaEndpoints,
 		TrustedProxies: c.TrustedProxies, AllowUpstream: c.AllowUpstream, Own: a.listening,
 		MaxBody: c.MaxBody, MaxPerAddress: c.MaxPerAddress, Drain: c.Drain,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
@@ -35,7 +36,7 @@ func BenchmarkWeight(b *testing.B) {
 		before := mustApply(b, nothing(), full)
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := before.apply(weight); err != nil {
+			if _, err := before.apply(weight, time.Time{}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -45,7 +46,7 @@ func BenchmarkWeight(b *testing.B) {
 		d.save(full)
 		b.ReportAllocs()
 		for b.Loop() {
-			next, err := d.held.apply(weight)
+			next, err := d.held.apply(weight, time.Time{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -67,7 +68,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if h, _ := l.load(); h.version.Index != 10 {
+		if h, _ := l.load(agent{}, time.Now()); h.version.Index != 10 {
 			b.Fatalf("loaded version %v", h.version)
 		}
 	}

@@ -45,10 +45,18 @@ type Client struct {
 	// jitter draws a delay from below a limit; tests draw less randomly.
 	jitter func(limit time.Duration) time.Duration
 
-	current atomic.Pointer[published]
+	// stepping is held by who makes the next table: the stream, or a flip.
+	stepping sync.Mutex
+	held     []string // the filter that what is held was received with
+	current  atomic.Pointer[published]
+
+	began      time.Time
+	lease      atomic.Int64 // until when, in nanoseconds since began; 0 for never
+	clockMoved chan struct{}
 
 	mu     sync.Mutex
-	status Status // Applied is left unset
+	status Status   // Applied and Lease are left unset
+	clock  estimate // of the leader's
 }
 
 // published is a held set with the channel that its successor closes.
@@ -70,6 +78,12 @@ type Status struct {
 	// LastNack is why the last frame was refused; empty once a later one has
 	// been applied.
 	LastNack string
+	// LastHeard is when the last message of any kind came from a node, since New.
+	LastHeard time.Time
+	// Lease is until when the agent has a lease, as Client.Lease says.
+	Lease time.Time
+	// LeaseDenied is why the last answer brought no lease; empty if it did.
+	LeaseDenied string
 }
 
 // New checks the configuration and loads the last good table from Dir: Table
@@ -85,15 +99,19 @@ func New(config Config) (*Client, error) {
 		log:    cmp.Or(config.Logger, slog.New(slog.DiscardHandler)),
 		nodes:  newNodes(config.Addresses),
 		jitter: rand.N[time.Duration],
+
+		began:      time.Now(),
+		clockMoved: make(chan struct{}, 1),
 	}
 	var err error
 	if c.disk, err = openLastGood(config.Dir, c.log); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	if c.metrics, err = newMetrics(config.Registerer, func() time.Time { return c.Status().LastFrame }); err != nil {
+	if c.metrics, err = newMetrics(config.Registerer, c.Status); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	h, apis := c.disk.load()
+	h, apis := c.disk.load(agent{config.AgentID, config.Labels}, time.Now())
+	c.held = apis
 	c.resume = slices.Equal(apis, c.apis)
 	c.publish(h)
 	if !h.version.IsZero() {
@@ -118,6 +136,7 @@ func (c *Client) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.status
+	s.Lease = c.Lease()
 	s.Applied = c.current.Load().version
 	return s
 }
@@ -133,6 +152,12 @@ func (c *Client) publish(next *held) {
 // Run keeps one stream open until ctx ends, and then returns nil: there is no
 // other way to stop trying. It may be called once.
 func (c *Client) Run(ctx context.Context) error {
+	flipping := make(chan struct{})
+	go func() {
+		defer close(flipping)
+		c.flips(ctx)
+	}()
+	defer func() { <-flipping }()
 	for attempt := 0; ; attempt++ {
 		address := c.nodes.next()
 		began := time.Now()
@@ -200,9 +225,19 @@ func (c *Client) session(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("open a stream: %w", err)
 	}
-	if err := send(stream, c.hello()); err != nil {
+	s := newSession(c, stream)
+	if err := s.say(c.hello()); err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}
+	renewing := make(chan struct{})
+	go func() {
+		defer close(renewing)
+		s.renew(ctx)
+	}()
+	defer func() {
+		cancel() // which ends a Send that waits, too
+		<-renewing
+	}()
 	c.setConnected(true, address)
 	var chunks []byte
 	for {
@@ -210,6 +245,7 @@ func (c *Client) session(ctx context.Context, address string) error {
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
+		c.setHeard()
 		var frame *discoveryv1.Frame
 		switch m := response.GetMessage().(type) {
 		case *discoveryv1.StreamResponse_Frame:
@@ -229,23 +265,30 @@ func (c *Client) session(ctx context.Context, address string) error {
 				return fmt.Errorf("receive: decode a frame of %d bytes: %w", len(chunks), err)
 			}
 			chunks = nil
+		case *discoveryv1.StreamResponse_Lease:
+			s.take(m.Lease)
+			continue
 		default:
 			return errors.New("receive: a message of a kind that this build does not know")
 		}
-		if err := send(stream, c.take(frame)); err != nil {
+		if err := s.say(c.take(frame)); err != nil {
 			return fmt.Errorf("answer a frame: %w", err)
+		}
+		if !time.Now().Before(c.Lease()) {
+			s.renewNow() // what is held now may be what was wanting
 		}
 	}
 }
 
-// send sends one request. A stream that has ended says why only to Recv.
-func send(stream grpc.BidiStreamingClient[discoveryv1.StreamRequest, discoveryv1.StreamResponse], r *discoveryv1.StreamRequest) error {
-	err := stream.Send(r)
+// say sends one request for the reader. A stream that has ended says why only to
+// Recv, which is the reader's alone.
+func (s *session) say(r *discoveryv1.StreamRequest) error {
+	err := s.send(r)
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	for err = nil; err == nil; {
-		_, err = stream.Recv()
+		_, err = s.stream.Recv()
 	}
 	return err
 }
@@ -270,15 +313,21 @@ func (c *Client) hello() *discoveryv1.StreamRequest {
 // take applies one frame, or refuses it and leaves everything as it was, and
 // returns the answer to it.
 func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
+	c.stepping.Lock()
+	defer c.stepping.Unlock()
 	began := time.Now()
-	next, err := c.current.Load().apply(f)
+	held := c.current.Load().held
+	next, err := held.apply(f, c.leaderNow())
 	if err == nil {
 		err = c.disk.save(next, f, c.apis)
 	}
 	if err != nil {
 		return c.refuse(f, err)
 	}
-	c.resume = true
+	c.resume, c.held = true, c.apis
+	if held.cluster != "" && next.cluster != held.cluster {
+		c.dropLease()
+	}
 	c.metrics.applied.Inc()
 	c.metrics.apply.Observe(time.Since(began).Seconds())
 	c.setFrame("")
@@ -309,6 +358,12 @@ func (c *Client) setConnected(connected bool, address string) {
 	if connected {
 		c.metrics.connected.Set(1)
 	}
+}
+
+func (c *Client) setHeard() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.LastHeard = time.Now()
 }
 
 func (c *Client) setFrame(nack string) {

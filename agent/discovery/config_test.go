@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
 
 func TestMetrics(t *testing.T) {
@@ -28,6 +31,9 @@ func TestMetrics(t *testing.T) {
 			f := cp.step(11, nil)
 			f.Digest++
 			s.nack(f, "digest", true)
+			s.renew = func(r *discoveryv1.Renew) {
+				s.lease(&discoveryv1.Lease{Sequence: r.GetSequence(), Ttl: durationpb.New(leaseTTL)})
+			}
 			close(held)
 			return s.hold()
 		})
@@ -36,6 +42,7 @@ func TestMetrics(t *testing.T) {
 			"fife_agent_connected": 0, "fife_agent_applied_version_epoch": 0, "fife_agent_applied_version_index": 0,
 			"fife_agent_frames_total applied": 0, "fife_agent_frames_total refused": 0, "fife_agent_reconnects_total": 0,
 			"fife_agent_seconds_since_last_frame": math.NaN(), "fife_agent_frame_apply_seconds": 0,
+			"fife_agent_staleness_seconds": math.NaN(), "fife_agent_lease_seconds": 0, "fife_agent_lease_denials_total": 0,
 		})
 		n.start(c)
 		await(t, held)
@@ -45,6 +52,7 @@ func TestMetrics(t *testing.T) {
 			"fife_agent_connected": 1, "fife_agent_applied_version_epoch": 1, "fife_agent_applied_version_index": 10,
 			"fife_agent_frames_total applied": 1, "fife_agent_frames_total refused": 1, "fife_agent_reconnects_total": 1,
 			"fife_agent_seconds_since_last_frame": 5, "fife_agent_frame_apply_seconds": 1,
+			"fife_agent_staleness_seconds": (5*time.Second - leaseTTL/3).Seconds(), "fife_agent_lease_seconds": (leaseTTL + leaseTTL/3 - 5*time.Second).Seconds(), "fife_agent_lease_denials_total": 0,
 		})
 		if _, err := New(config); err == nil || !strings.Contains(err.Error(), "register metrics") {
 			t.Errorf("two clients on one registry: %v", err)

@@ -13,6 +13,9 @@
 // mend asks for it. The version on disk and the version routed by are therefore
 // never behind what the control plane believes.
 //
+// Beside the frames, lease.go asks for leases and learns the leader's clock (clock.go),
+// by which promotion.go says which of a stage's configurations counts.
+//
 // The control plane may be away, at the start and for ever: the agent serves the
 // last good table from its disk and goes on asking. What it serves never gets
 // older, whichever node it talks to.

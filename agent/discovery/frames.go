@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
@@ -12,9 +13,10 @@ import (
 // agree on what is held.
 var errOutOfStep = errors.New("out of step with the control plane")
 
-// apply returns what is held after a frame. It is pure: on an error nothing has
-// changed, and h is as good as before in any case.
-func (h *held) apply(f *discoveryv1.Frame) (*held, error) {
+// apply returns what is held after a frame that came at a time by the leader's
+// clock; zero if that is not known. It is pure: on an error nothing has changed,
+// and h is as good as before in any case.
+func (h *held) apply(f *discoveryv1.Frame, now time.Time) (*held, error) {
 	from, to := fromProto(f.GetFrom()), fromProto(f.GetTo())
 	full := from.IsZero()
 	switch {
@@ -31,7 +33,7 @@ func (h *held) apply(f *discoveryv1.Frame) (*held, error) {
 		return nil, fmt.Errorf("the frame leads to version %v, which is older than %v: that was applied before", to, h.seen)
 	}
 
-	next := &held{cluster: f.GetClusterId(), version: to, seen: to, resources: make(map[string]resource, len(f.GetUpserts()))}
+	next := &held{agent: h.agent, cluster: f.GetClusterId(), version: to, seen: to, resources: make(map[string]resource, len(f.GetUpserts()))}
 	if !full {
 		next.resources, next.digest = maps.Clone(h.resources), h.digest
 	}
@@ -59,6 +61,9 @@ func (h *held) apply(f *discoveryv1.Frame) (*held, error) {
 		r, err := decode(pb)
 		if err != nil {
 			return nil, err
+		}
+		if before := h.resources[pb.GetName()].stage; isDue(r.stage, now) || hasLeft(before, r.stage) {
+			r = r.leave()
 		}
 		next.resources[pb.GetName()] = r
 	}

@@ -167,7 +167,7 @@ func TestApplyRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newControlPlane()
 			before := mustApply(t, nothing(), c.full())
-			after, err := before.apply(tt.frame(c))
+			after, err := before.apply(tt.frame(c), time.Time{})
 			if err == nil {
 				t.Fatalf("was applied: version %v", after.version)
 			}
@@ -187,7 +187,7 @@ func TestApplyNothing(t *testing.T) {
 	if got := served(nothing().table, "demo", "prod"); got != "none" {
 		t.Errorf("nothing serves %s", got)
 	}
-	if _, err := nothing().apply(c.step(11, nil)); !errors.Is(err, errOutOfStep) {
+	if _, err := nothing().apply(c.step(11, nil), time.Time{}); !errors.Is(err, errOutOfStep) {
 		t.Errorf("delta on nothing: %v", err)
 	}
 	if got := served(mustApply(t, nothing(), c.full()).table, "demo", "prod"); got != "demo/1" {
@@ -258,7 +258,7 @@ func TestDecodeStickyKey(t *testing.T) {
 		{&discoveryv1.StickyKey{Source: &discoveryv1.StickyKey_ClientIp{ClientIp: true}}, route.KeyClientIP, ""},
 	}
 	for _, tt := range tests {
-		s := stageSpec("demo", "prod", &discoveryv1.Stage{StickyKey: tt.key})
+		s := new(agent).stageSpec("apis/demo/stages/prod", &discoveryv1.Stage{StickyKey: tt.key})
 		if s.Sticky != tt.source || s.StickyName != tt.name {
 			t.Errorf("%v: source %d, name %q", tt.key, s.Sticky, s.StickyName)
 		}
@@ -295,7 +295,7 @@ func FuzzFrame(f *testing.F) {
 			frame.From, frame.To = version(10), version(11)
 			frame.Digest = digestAfter(before, frame)
 		}
-		after, err := before.apply(frame)
+		after, err := before.apply(frame, time.Time{})
 		if before.version.Index != 10 || len(before.resources) != 4 || served(before.table, "demo", "prod") != "demo/1" {
 			t.Fatal("the set before has changed")
 		}

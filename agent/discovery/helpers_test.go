@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/fifegateway/fife/agent/route"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
@@ -111,7 +112,7 @@ func one(r ...*discoveryv1.Resource) []*discoveryv1.Resource { return r }
 
 func mustApply(t testing.TB, h *held, f *discoveryv1.Frame) *held {
 	t.Helper()
-	next, err := h.apply(f)
+	next, err := h.apply(f, time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}

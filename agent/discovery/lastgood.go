@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -87,8 +88,12 @@ func openLastGood(dir string, log *slog.Logger) (*lastGood, error) {
 // received with: the current generation, or if that is damaged the previous one,
 // or nothing. Damage is logged, not returned: serving something older, or
 // nothing, and asking the control plane is all that can be done about it.
-func (l *lastGood) load() (h *held, apis []string) {
+//
+// Of the leader's clock nothing is known at a start, so now, which decides on timed
+// promotions, is the wall clock: without a lease nothing more exact is promised.
+func (l *lastGood) load(who agent, now time.Time) (h *held, apis []string) {
 	h = nothing()
+	h.agent = who
 	var seen route.Version
 	for _, name := range []string{currentName, previousName} {
 		table, frame, err := l.readTable(name)
@@ -105,7 +110,7 @@ func (l *lastGood) load() (h *held, apis []string) {
 				continue
 			}
 			var loaded *held
-			if loaded, err = l.restore(table, frame); err == nil {
+			if loaded, err = l.restore(table, frame, who, now); err == nil {
 				h, apis, l.files, l.current = loaded, table.APIs, table.Deployments, name == currentName
 			}
 		}
@@ -139,7 +144,7 @@ func (l *lastGood) readTable(name string) (*tableFile, *discoveryv1.Frame, error
 
 // restore puts the deployments back into the frame and applies it to nothing, so
 // that what is loaded has passed the same checks as what is received.
-func (l *lastGood) restore(table *tableFile, frame *discoveryv1.Frame) (*held, error) {
+func (l *lastGood) restore(table *tableFile, frame *discoveryv1.Frame, who agent, now time.Time) (*held, error) {
 	for _, r := range frame.GetUpserts() {
 		if r.GetBody() != nil {
 			continue
@@ -150,7 +155,9 @@ func (l *lastGood) restore(table *tableFile, frame *discoveryv1.Frame) (*held, e
 		}
 		r.Body = &discoveryv1.Resource_Deployment{Deployment: d}
 	}
-	return nothing().apply(frame)
+	empty := nothing()
+	empty.agent = who
+	return empty.apply(frame, now)
 }
 
 func (l *lastGood) readDeployment(file string) (*discoveryv1.Deployment, error) {

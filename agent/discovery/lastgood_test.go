@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fifegateway/fife/agent/route"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
@@ -37,7 +38,7 @@ func (d *disk) restart() {
 	if d.disk, err = openLastGood(d.dir, slog.New(slog.NewTextHandler(&d.log, nil))); err != nil {
 		d.t.Fatal(err)
 	}
-	d.held, _ = d.disk.load()
+	d.held, _ = d.disk.load(agent{}, time.Now())
 }
 
 func (d *disk) save(f *discoveryv1.Frame) {
@@ -211,7 +212,7 @@ func TestLastGoodNeverOlder(t *testing.T) {
 	d.restart()
 	lagging := newControlPlane()
 	lagging.step(11, one(stage("demo", "prod", 2, 11)))
-	if _, err := d.held.apply(lagging.full()); err == nil || !strings.Contains(err.Error(), "older than 1.12") {
+	if _, err := d.held.apply(lagging.full(), time.Time{}); err == nil || !strings.Contains(err.Error(), "older than 1.12") {
 		t.Errorf("1.11 after 1.12: %v", err)
 	}
 }

@@ -107,7 +107,7 @@ func (n *node) Stream(s grpc.BidiStreamingServer[discoveryv1.StreamRequest, disc
 	script := n.scripts[0]
 	n.scripts = n.scripts[1:]
 	n.mu.Unlock()
-	return script(&stream{s, n.t})
+	return script(&stream{BidiStreamingServer: s, t: n.t})
 }
 
 // stream is what scripts read and write. Its methods return zero values once the
@@ -115,6 +115,21 @@ func (n *node) Stream(s grpc.BidiStreamingServer[discoveryv1.StreamRequest, disc
 type stream struct {
 	grpc.BidiStreamingServer[discoveryv1.StreamRequest, discoveryv1.StreamResponse]
 	t *testing.T
+	// renew is given every Renew; nil leaves them unanswered.
+	renew func(*discoveryv1.Renew)
+}
+
+// Recv returns what is not a Renew.
+func (s *stream) Recv() (*discoveryv1.StreamRequest, error) {
+	for {
+		r, err := s.BidiStreamingServer.Recv()
+		if r.GetRenew() == nil {
+			return r, err
+		}
+		if s.renew != nil {
+			s.renew(r.GetRenew())
+		}
+	}
 }
 
 func (s *stream) hello() *discoveryv1.Hello {

@@ -15,12 +15,19 @@ import (
 
 // held is all that an agent holds at one version. It never changes.
 type held struct {
+	agent     agent
 	cluster   string        // whose state it is; empty for nothing
 	version   route.Version // zero: nothing is held
 	seen      route.Version // the highest ever applied; at least version
 	resources map[string]resource
 	digest    uint64
 	table     *route.Table
+}
+
+// agent is whose state it is, for promotions that reach some agents first.
+type agent struct {
+	id     string
+	labels map[string]string
 }
 
 // nothing is what a new agent holds.
@@ -33,7 +40,7 @@ type resource struct {
 	pb         *discoveryv1.Resource
 	api        *route.APISpec
 	deployment *route.Deployment
-	stage      *route.StageSpec
+	stage      *discoveryv1.Stage
 }
 
 // decode checks that the body is of the kind that the name says and turns it into
@@ -48,7 +55,10 @@ func decode(pb *discoveryv1.Resource) (resource, error) {
 		}
 	case *discoveryv1.Resource_Stage:
 		if len(part) == 4 && part[0] == "apis" && part[2] == "stages" {
-			return resource{pb: pb, stage: stageSpec(part[1], part[3], body.Stage)}, nil
+			if err := checkPromotion(body.Stage); err != nil {
+				return resource{}, fmt.Errorf("resource %q: %w", name, err)
+			}
+			return resource{pb: pb, stage: body.Stage}, nil
 		}
 	case *discoveryv1.Resource_Deployment:
 		if len(part) == 4 && part[0] == "apis" && part[2] == "deployments" {
@@ -101,24 +111,36 @@ func integrationSpec(r *discoveryv1.Route) route.IntegrationSpec {
 	return nil
 }
 
-func stageSpec(api, id string, s *discoveryv1.Stage) *route.StageSpec {
-	spec := &route.StageSpec{
-		API:           api,
-		ID:            id,
-		Deployment:    s.GetDeployment(),
-		Variables:     s.GetVariables(),
-		AllowOverride: s.GetAllowOverride(),
-		OverrideKey:   s.GetOverrideKey(),
-		ExposeHeaders: s.GetExposeHeaders(),
+// stageSpec returns what a stage is for one agent: of its configurations, the one
+// that the agent routes by and the one that it holds ready.
+func (a *agent) stageSpec(name string, s *discoveryv1.Stage) route.StageSpec {
+	part := strings.Split(name, "/")
+	spec := route.StageSpec{
+		API:               part[1],
+		ID:                part[3],
+		AllowOverride:     s.GetAllowOverride(),
+		OverrideKey:       s.GetOverrideKey(),
+		ExposeHeaders:     s.GetExposeHeaders(),
+		FailClosed:        s.GetFailClosed(),
+		ConsistentClients: s.GetConsistentClients(),
+		Promoted:          s.GetPromoted(),
+		Promotion:         s.GetPromotion(),
 	}
-	if c := s.GetCanary(); c != nil {
-		spec.Canary = &route.CanarySpec{
-			Deployment:      c.GetDeployment(),
-			PartsPerMillion: c.GetPartsPerMillion(),
-			Overrides:       c.GetVariableOverrides(),
-			Salt:            c.GetSalt(),
-		}
+	own := configSpec(s)
+	var next *route.ConfigSpec
+	switch {
+	case s.GetFormer() != nil:
+		// Which promotion led to the former configuration is not known any more.
+		next, own = own, configSpec(s.GetFormer())
+		spec.Promotion, spec.Promoted = s.GetPromoted(), 0
+	case s.GetNext() != nil && a.in(s.GetWave()):
+		// The own one may come back, but not by what a request says.
+		next, own = own, configSpec(s.GetNext())
+		spec.Promotion, spec.Promoted = 0, s.GetPromotion()
+	case s.GetNext() != nil:
+		next = configSpec(s.GetNext())
 	}
+	spec.Deployment, spec.Variables, spec.Canary, spec.Next = own.Deployment, own.Variables, own.Canary, next
 	switch k := s.GetStickyKey().GetSource().(type) {
 	case *discoveryv1.StickyKey_Header:
 		spec.Sticky, spec.StickyName = route.KeyHeader, k.Header
@@ -128,6 +150,26 @@ func stageSpec(api, id string, s *discoveryv1.Stage) *route.StageSpec {
 		spec.Sticky, spec.StickyName = route.KeyQuery, k.QueryParameter
 	case *discoveryv1.StickyKey_ClientIp:
 		spec.Sticky = route.KeyClientIP
+	}
+	return spec
+}
+
+// config is a discoveryv1.Stage or a discoveryv1.StageConfig.
+type config interface {
+	GetDeployment() uint64
+	GetVariables() map[string]string
+	GetCanary() *discoveryv1.Canary
+}
+
+func configSpec(c config) *route.ConfigSpec {
+	spec := &route.ConfigSpec{Deployment: c.GetDeployment(), Variables: c.GetVariables()}
+	if c := c.GetCanary(); c != nil {
+		spec.Canary = &route.CanarySpec{
+			Deployment:      c.GetDeployment(),
+			PartsPerMillion: c.GetPartsPerMillion(),
+			Overrides:       c.GetVariableOverrides(),
+			Salt:            c.GetSalt(),
+		}
 	}
 	return spec
 }
@@ -143,7 +185,7 @@ func (h *held) compile() (*route.Table, error) {
 		case r.deployment != nil:
 			spec.Deployments = append(spec.Deployments, r.deployment)
 		case r.stage != nil:
-			spec.Stages = append(spec.Stages, *r.stage)
+			spec.Stages = append(spec.Stages, h.agent.stageSpec(name, r.stage))
 		}
 	}
 	return route.Compile(spec)

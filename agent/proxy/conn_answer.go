@@ -32,7 +32,7 @@ func (c *conn) begin(x *exchange, res *response, first []byte) error {
 		out = http1.AppendField(out, "Date", c.server.proxy.date())
 	}
 	out = append(append(append(out, fieldRequestID+": "...), x.id...), "\r\n"...)
-	if x.expose {
+	if x.expose || x.stage != nil && x.stage.ConsistentClients {
 		x.stamp(func(name, value string) {
 			if name != fieldRequestID {
 				out = http1.AppendField(out, name, value)

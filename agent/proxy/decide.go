@@ -105,9 +105,16 @@ func (p *Proxy) decide(x *exchange) error {
 	if !ok {
 		return noRoute.because(nil)
 	}
+	if stage.ConsistentClients {
+		stage = stage.At(asked(x.first(fieldVersion), x.table.Version().Epoch))
+	}
 	x.stage, x.rest = stage, rest
 	x.expose = x.expose || stage.ExposeHeaders
 	x.variant = p.choose(stage, &x.head, x.start)
+	if stage.FailClosed && !x.start.Before(p.lease()) {
+		p.metrics.noLease.Inc()
+		return unavailable.because(nil)
+	}
 	if x.route = x.variant.Match(x.method, rest, &x.params); x.route == nil {
 		return noRoute.because(nil)
 	}

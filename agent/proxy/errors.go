@@ -25,6 +25,7 @@ var (
 	methodNotAllowed = answer{http.StatusMethodNotAllowed, "", `{"message":"Method Not Allowed"}`}
 	internalError    = answer{http.StatusInternalServerError, "InternalServerErrorException", `{"message":"Internal server error"}`}
 	badGateway       = answer{http.StatusBadGateway, "InternalServerErrorException", `{"message":"Internal server error"}`}
+	unavailable      = answer{http.StatusServiceUnavailable, "ServiceUnavailableException", `{"message":"Service Unavailable"}`}
 	gatewayTimeout   = answer{http.StatusGatewayTimeout, "InternalServerErrorException", `{"message": "Endpoint request timed out"}`}
 )
 
@@ -87,6 +88,10 @@ func (x *exchange) fail(c client, a answer) {
 	}
 	if a.status == http.StatusMethodNotAllowed {
 		fields = append(fields, http1.Field{Name: "Allow", Value: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"})
+	}
+	if a.status == http.StatusServiceUnavailable {
+		// About as long as until the next wish for a lease.
+		fields = append(fields, http1.Field{Name: "Retry-After", Value: "3"})
 	}
 	x.scratch.fields = fields
 	_ = x.answer(c, a.status, fields, a.message) // who is gone needs no answer

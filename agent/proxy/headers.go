@@ -139,10 +139,12 @@ func (r *response) passesBack(f *http1.Field) bool {
 // stamp yields the agent's own fields of a response.
 func (x *exchange) stamp(yield func(name, value string)) {
 	yield(fieldRequestID, x.id)
+	if v := x.version(); v != "" {
+		yield(fieldVersion, v)
+	}
 	if !x.expose {
 		return
 	}
-	yield(fieldVersion, x.table.Version().String())
 	if x.variant != nil {
 		yield(fieldVariant, x.variant.Name)
 		yield(fieldDeployment, strconv.FormatUint(x.variant.Deployment.Number, 10))

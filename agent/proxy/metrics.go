@@ -32,6 +32,7 @@ type metrics struct {
 	unset    *prometheus.CounterVec
 	open     prometheus.Gauge
 	refused  prometheus.Counter
+	noLease  prometheus.Counter
 	series   atomic.Pointer[map[seriesKey]*series]
 }
 
@@ -59,11 +60,15 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		Name: "fife_agent_connections_refused_total",
 		Help: "Connections closed at once because their address had too many.",
 	})
+	m.noLease = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "fife_agent_unleased_requests_total",
+		Help: "Requests answered 503 because their stage fails closed and the agent had no lease.",
+	})
 	m.series.Store(&map[seriesKey]*series{})
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.unset, m.open, m.refused} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.unset, m.open, m.refused, m.noLease} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}

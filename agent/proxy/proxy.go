@@ -59,6 +59,9 @@ type Config struct {
 	// Table returns the table to route by; never nil. It is called once for
 	// each request, by many goroutines, and must not block.
 	Table func() *route.Table
+	// Lease returns until when the agent has a lease, for stages that fail closed. It
+	// is called by many goroutines and must not block; nil means that there is none.
+	Lease func() time.Time
 	// DefaultAPI is the API of requests whose host names none; empty means the
 	// only API there is.
 	DefaultAPI string
@@ -114,6 +117,7 @@ type Config struct {
 // they get. It is safe for concurrent use.
 type Proxy struct {
 	table      func() *route.Table
+	lease      func() time.Time
 	defaultAPI string
 	expose     bool
 	trusted    []netip.Prefix
@@ -155,6 +159,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		table:      c.Table,
+		lease:      c.Lease,
 		defaultAPI: c.DefaultAPI,
 		expose:     c.ExposeHeaders,
 		trusted:    c.TrustedProxies,
@@ -170,6 +175,9 @@ func New(c Config) (*Proxy, error) {
 	p.grpc = newTransport(&p.guard)
 	if p.drain == 0 {
 		p.drain = DefaultDrain
+	}
+	if p.lease == nil {
+		p.lease = func() time.Time { return time.Time{} }
 	}
 	if p.maxBody == 0 {
 		p.maxBody = DefaultMaxBody

@@ -40,9 +40,6 @@ func checkStage(s *StageSpec) error {
 	if s.ID == "" || len(s.ID) > maxStageID || !isEvery(s.ID, func(c byte) bool { return isWord(c) || c == '-' }) {
 		return fmt.Errorf("stage id %q: want 1 to %d letters, digits, hyphens and underscores", s.ID, maxStageID)
 	}
-	if err := checkVariables(s.Variables); err != nil {
-		return err
-	}
 	if err := checkSticky(s.Sticky, s.StickyName); err != nil {
 		return err
 	}
@@ -50,6 +47,13 @@ func checkStage(s *StageSpec) error {
 		!isEvery(k, isPrintable)) {
 		// The key is a secret: the error does not repeat it.
 		return fmt.Errorf("override key: want %d to %d printable ASCII characters", minOverrideKey, maxOverrideKey)
+	}
+	return nil
+}
+
+func checkConfig(s *ConfigSpec) error {
+	if err := checkVariables(s.Variables); err != nil {
+		return err
 	}
 	if s.Canary == nil {
 		return nil

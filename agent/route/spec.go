@@ -92,6 +92,25 @@ type StageSpec struct {
 	OverrideKey   string
 	// ExposeHeaders makes responses say what routed them.
 	ExposeHeaders bool
+	// FailClosed makes an agent without a lease refuse requests.
+	FailClosed bool
+	// ConsistentClients lets requests ask for what an earlier one was routed by.
+	ConsistentClients bool
+	// Promoted is the number of the promotion that led to what the stage serves; 0
+	// for none, or one that is not known.
+	Promoted uint64
+	// Next is held ready beside what the stage serves, or nil.
+	Next *ConfigSpec
+	// Promotion is the number of the promotion that leads to Next; with 0 no request
+	// can ask for it.
+	Promotion uint64
+}
+
+// ConfigSpec is what one configuration of a stage serves; see StageSpec.
+type ConfigSpec struct {
+	Deployment uint64
+	Variables  map[string]string
+	Canary     *CanarySpec
 }
 
 // CanarySpec is a deployment on trial.

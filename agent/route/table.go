@@ -44,7 +44,15 @@ type Stage struct {
 	OverrideKey   string
 	// ExposeHeaders makes responses say what routed them.
 	ExposeHeaders bool
+	// FailClosed makes an agent without a lease refuse requests.
+	FailClosed bool
+	// ConsistentClients lets requests ask for what an earlier one was routed by.
+	ConsistentClients bool
+	// Promotion is the number of the promotion that led to this configuration; 0
+	// for none, or one that is not known.
+	Promotion uint64
 
+	next         *Stage // the same stage in the configuration held ready, or nil
 	base, canary *Variant
 	share        uint32 // of the canary in parts per million; 0 without one
 	salt         uint64
@@ -55,6 +63,15 @@ func (s *Stage) Base() *Variant { return s.base }
 
 // Canary returns the variant on trial, or nil if there is none.
 func (s *Stage) Canary() *Variant { return s.canary }
+
+// At returns the stage as a promotion's number asks for it: in the configuration
+// held ready if that is what the promotion leads to, else as it is.
+func (s *Stage) At(promotion uint64) *Stage {
+	if s.next != nil && promotion != 0 && s.next.Promotion == promotion {
+		return s.next
+	}
+	return s
+}
 
 // Variant is a deployment with the variables that it is served with. It never
 // changes.
@@ -73,7 +90,8 @@ type Variant struct {
 // spec, besides the deployments. An error names what is wrong and means that
 // the state as a whole must be refused.
 //
-// A stage must have its base's deployment. A canary whose deployment is missing
+// A stage must have the deployment of its base, and of that of its next
+// configuration, which is checked like its own. A canary whose deployment is missing
 // is served by the base instead.
 func Compile(spec Spec) (*Table, error) {
 	t := &Table{
@@ -147,26 +165,49 @@ func (t *Table) addStage(spec *StageSpec, deployments map[deploymentKey]*Deploym
 	if a.stages[spec.ID] != nil {
 		return errors.New("given twice")
 	}
-	d := deployments[deploymentKey{spec.API, spec.Deployment}]
-	if d == nil {
-		return fmt.Errorf("deployment %d of its base is missing", spec.Deployment)
-	}
 	s := &Stage{
-		API:           spec.API,
-		Name:          spec.ID,
-		Sticky:        spec.Sticky,
-		StickyName:    spec.StickyName,
-		AllowOverride: spec.AllowOverride,
-		OverrideKey:   spec.OverrideKey,
-		ExposeHeaders: spec.ExposeHeaders,
-		base:          &Variant{Name: "base", Deployment: d, Variables: maps.Clone(spec.Variables)},
+		API:               spec.API,
+		Name:              spec.ID,
+		Sticky:            spec.Sticky,
+		StickyName:        spec.StickyName,
+		AllowOverride:     spec.AllowOverride,
+		OverrideKey:       spec.OverrideKey,
+		ExposeHeaders:     spec.ExposeHeaders,
+		FailClosed:        spec.FailClosed,
+		ConsistentClients: spec.ConsistentClients,
 	}
 	if s.Sticky == KeyHeader {
 		s.StickyName = textproto.CanonicalMIMEHeaderKey(s.StickyName)
 	}
+	if spec.Next != nil {
+		next := *s
+		if err := next.configure(spec.Next, spec.Promotion, deployments); err != nil {
+			return fmt.Errorf("next configuration: %w", err)
+		}
+		s.next = &next
+	}
+	own := ConfigSpec{Deployment: spec.Deployment, Variables: spec.Variables, Canary: spec.Canary}
+	if err := s.configure(&own, spec.Promoted, deployments); err != nil {
+		return err
+	}
+	a.stages[spec.ID] = s
+	return nil
+}
+
+// configure makes s serve a configuration, which a promotion has led to.
+func (s *Stage) configure(spec *ConfigSpec, promotion uint64, deployments map[deploymentKey]*Deployment) error {
+	if err := checkConfig(spec); err != nil {
+		return err
+	}
+	d := deployments[deploymentKey{s.API, spec.Deployment}]
+	if d == nil {
+		return fmt.Errorf("deployment %d of its base is missing", spec.Deployment)
+	}
+	s.Promotion = promotion
+	s.base = &Variant{Name: "base", Deployment: d, Variables: maps.Clone(spec.Variables)}
 	if c := spec.Canary; c != nil {
 		s.salt = c.Salt
-		if d := deployments[deploymentKey{spec.API, c.Deployment}]; d != nil {
+		if d := deployments[deploymentKey{s.API, c.Deployment}]; d != nil {
 			merged := make(map[string]string, len(spec.Variables)+len(c.Overrides))
 			maps.Copy(merged, spec.Variables)
 			maps.Copy(merged, c.Overrides)
@@ -174,7 +215,6 @@ func (t *Table) addStage(spec *StageSpec, deployments map[deploymentKey]*Deploym
 			s.share = c.PartsPerMillion
 		}
 	}
-	a.stages[spec.ID] = s
 	return nil
 }
 
