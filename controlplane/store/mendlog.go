@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 // A log is kept in segments. raft-wal v0.4.1 seals one when it is full, and then
@@ -33,15 +35,8 @@ func openLog(dir string, logger *slog.Logger) (*wal.WAL, error) {
 	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(dir+".old"), os.MkdirAll(dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
-	cannotGrow, err := sealedTail(dir)
-	if err != nil {
-		return nil, fmt.Errorf("look at the log in %s: %w", dir, err)
-	}
-	if cannotGrow {
-		logger.Warn("the log was cut off between two segments; writing it anew", "dir", dir)
-		if err := rewriteLog(dir, fresh, logger); err != nil {
-			return nil, fmt.Errorf("mend the log in %s: %w", dir, err)
-		}
+	if err := mendLog(dir, fresh, logger); err != nil {
+		return nil, fmt.Errorf("mend the log in %s: %w", dir, err)
 	}
 	w, err := wal.Open(dir, wal.WithLogger(raftLogger(logger)))
 	if err != nil {
@@ -60,27 +55,71 @@ func closeLog(w *wal.WAL) error {
 	return errors.Join(err, w.Close())
 }
 
-// sealedTail reports whether the last segment of a log is sealed, although the list
-// of segments says that it is not.
-func sealedTail(dir string) (sealed bool, err error) {
+// mendLog makes a log able to grow again whose last segment is sealed although the
+// list of segments says that it is not.
+func mendLog(dir, fresh string, logger *slog.Logger) (err error) {
 	var list metadb.BoltMetaDB
+	defer func() { err = errors.Join(err, list.Close()) }()
 	state, err := list.Load(dir)
-	if err = errors.Join(err, list.Close()); err != nil || len(state.Segments) == 0 {
-		return false, err
+	if err != nil || len(state.Segments) == 0 {
+		return err
 	}
-	tail := state.Segments[len(state.Segments)-1]
+	tail := &state.Segments[len(state.Segments)-1]
 	if !tail.SealTime.IsZero() {
-		return false, nil
+		return nil
 	}
-	w, err := segment.NewFiler(dir, walfs.New()).RecoverTail(tail)
+	filer := segment.NewFiler(dir, walfs.New())
+	w, err := filer.RecoverTail(*tail)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // it was not begun: opening the log does that
+		return nil // it was not begun: opening the log does that
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	sealed, _, err = w.Sealed()
-	return sealed, errors.Join(err, w.Close())
+	sealed, indexStart, err := w.Sealed()
+	last := w.LastIndex()
+	if err = errors.Join(err, w.Close()); err != nil || !sealed {
+		return err
+	}
+	tail.SealTime, tail.MaxIndex, tail.IndexStart = time.Now(), last, indexStart
+	if readable(filer, *tail) != nil {
+		// Its seal is torn: what was acknowledged is there, but not where the seal says.
+		logger.Warn("the log was cut off while a segment was sealed; writing it anew", "dir", dir)
+		if err := list.Close(); err != nil {
+			return err
+		}
+		return rewriteLog(dir, fresh, logger)
+	}
+	logger.Warn("the log was cut off between two segments; beginning the next", "dir", dir)
+	state.Segments = append(state.Segments, types.SegmentInfo{
+		ID: state.NextSegmentID, BaseIndex: last + 1, MinIndex: last + 1,
+		SizeLimit: tail.SizeLimit, Codec: tail.Codec, CreateTime: tail.SealTime,
+	})
+	state.NextSegmentID++
+	return list.CommitState(state)
+}
+
+// readable returns why not every entry of a sealed segment can be read.
+func readable(filer *segment.Filer, info types.SegmentInfo) (err error) {
+	r, err := filer.Open(info)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	var codec wal.BinaryCodec
+	for i := info.MinIndex; i <= info.MaxIndex; i++ {
+		entry, err := r.GetLog(i)
+		if err != nil {
+			return err
+		}
+		var log raft.Log
+		err = codec.Decode(entry.Bs, &log)
+		entry.Close()
+		if err != nil || log.Index != i {
+			return fmt.Errorf("entry %d is %d: %w", i, log.Index, err)
+		}
+	}
+	return nil
 }
 
 // rewriteLog puts a log with the same contents in the place of one. A power cut leaves
