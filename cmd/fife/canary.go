@@ -12,7 +12,8 @@ import (
 
 func newCanaryCommand(c *cli) *cobra.Command {
 	return newGroup("canary", "Open, move, promote and abort canaries",
-		newCanaryStartCommand(c), newCanarySetCommand(c), newCanaryPromoteCommand(c), newCanaryAbortCommand(c))
+		newCanaryStartCommand(c), newCanarySetCommand(c), newCanaryPromoteCommand(c), newCanaryAbortCommand(c),
+		newCanaryWatchCommand(c), newCanaryAbortPromotionCommand(c), newCanaryResumeCommand(c))
 }
 
 // canaryFlags are the fields of a canary that operators set.
@@ -98,30 +99,6 @@ is read first, and the change is refused if somebody else changes it meanwhile.`
 			})
 		}, func(w io.Writer, r *fifev1.UpdateCanaryResponse) {
 			f.say(w, r, "canary of "+args[0], "changed")
-			writeStages(w, r.GetStage())
-		})
-	}
-	return cmd
-}
-
-func newCanaryPromoteCommand(c *cli) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "promote API/STAGE",
-		Short: "Make the canary the base, in one step",
-		Long: `Make the canary the base in one step: the base takes the canary's deployment, the
-stage's variables take its overrides, and the canary is closed.`,
-		Example: "  fife canary promote demo/canary --wait",
-	}
-	f := addChangeFlags(cmd)
-	f.addEtagFlag(cmd, "stage")
-	keep := cmd.Flags().Bool("keep-canary", false, "leave the canary open, at 0 % and without overrides")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return change(c, cmd, f, func(ctx context.Context, at *nodes) (*fifev1.PromoteCanaryResponse, error) {
-			return fifev1.NewStageServiceClient(at).PromoteCanary(ctx, &fifev1.PromoteCanaryRequest{
-				Name: stageName(args[0]), KeepCanary: *keep, Etag: f.etag, RequestId: f.requestID, ValidateOnly: f.dryRun,
-			})
-		}, func(w io.Writer, r *fifev1.PromoteCanaryResponse) {
-			f.say(w, r, "canary of "+args[0], "promoted")
 			writeStages(w, r.GetStage())
 		})
 	}

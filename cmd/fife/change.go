@@ -18,7 +18,7 @@ import (
 type changeFlags struct {
 	etag        string
 	dryRun      bool
-	wait        bool
+	wait        waitFlag
 	waitTimeout time.Duration
 	// requestID is chosen by change before it makes the call.
 	requestID string
@@ -27,7 +27,8 @@ type changeFlags struct {
 func addChangeFlags(cmd *cobra.Command) *changeFlags {
 	f := &changeFlags{}
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would happen and change nothing")
-	cmd.Flags().BoolVarP(&f.wait, "wait", "w", false, "wait until every connected agent has the change")
+	cmd.Flags().VarP(&f.wait, "wait", "w", "wait until every connected agent has the change, or this share of them (--wait=99%)")
+	cmd.Flags().Lookup("wait").NoOptDefVal = "100%"
 	cmd.Flags().DurationVar(&f.waitTimeout, "wait-timeout", time.Minute, "how long --wait may take")
 	return f
 }
@@ -39,9 +40,9 @@ func (f *changeFlags) addEtagFlag(cmd *cobra.Command, what string) {
 
 func (f *changeFlags) check(cmd *cobra.Command) error {
 	switch {
-	case f.wait && f.dryRun:
+	case f.wait > 0 && f.dryRun:
 		return usagef(cmd, "--wait has nothing to wait for with --dry-run; give one of them")
-	case !f.wait && cmd.Flags().Changed("wait-timeout"):
+	case f.wait == 0 && cmd.Flags().Changed("wait-timeout"):
 		return usagef(cmd, "--wait-timeout goes with --wait")
 	case f.waitTimeout <= 0:
 		return usagef(cmd, "--wait-timeout %s is not positive; the default is 1m", f.waitTimeout)
@@ -87,6 +88,12 @@ type changed interface {
 // change makes one changing call, prints its response and, with --wait, waits
 // for the agents. call takes etag, request id and dry run from f.
 func change[R changed](c *cli, cmd *cobra.Command, f *changeFlags, call func(context.Context, *nodes) (R, error), table func(io.Writer, R)) error {
+	return changeThen(c, cmd, f, call, func(at *nodes, response R) error { return show(c, cmd, f, at, response, table) })
+}
+
+// changeThen makes one changing call, writes its warnings and hands its response
+// on, together with the connections that it came by.
+func changeThen[R changed](c *cli, cmd *cobra.Command, f *changeFlags, call func(context.Context, *nodes) (R, error), then func(*nodes, R) error) error {
 	if err := f.check(cmd); err != nil {
 		return err
 	}
@@ -104,6 +111,11 @@ func change[R changed](c *cli, cmd *cobra.Command, f *changeFlags, call func(con
 		return explain(err, f)
 	}
 	c.warn(response)
+	return then(at, response)
+}
+
+// show prints the response of a change and, with --wait, waits for the agents.
+func show[R changed](c *cli, cmd *cobra.Command, f *changeFlags, at *nodes, response R, table func(io.Writer, R)) error {
 	if err := c.print(response, func(w io.Writer) {
 		table(w, response)
 		if previewed, ok := any(response).(interface{ GetPreview() *fifev1.StagePreview }); ok && f.dryRun {
@@ -112,10 +124,10 @@ func change[R changed](c *cli, cmd *cobra.Command, f *changeFlags, call func(con
 	}); err != nil {
 		return err
 	}
-	if !f.wait {
+	if f.wait == 0 {
 		return nil
 	}
-	return c.waitForVersion(cmd.Context(), at, response.GetVersion(), f.waitTimeout)
+	return c.waitForVersion(cmd.Context(), at, response.GetVersion(), f.wait, f.waitTimeout)
 }
 
 // read makes calls that change nothing and prints what they return.

@@ -49,6 +49,8 @@ func (c *cli) completeArgument(cmd *cobra.Command, args []string, typed string) 
 			names = c.apiNames(cmd)
 		case "API/STAGE":
 			names = c.stageNames(cmd, "-")
+		case "AGENT":
+			names = c.agentNames(cmd)
 		case "METHOD":
 			names = []cobra.Completion{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "ANY"}
 		}
@@ -68,6 +70,13 @@ func (c *cli) apiNames(cmd *cobra.Command) (names []string) {
 func (c *cli) stageNames(cmd *cobra.Command, api string) (names []string) {
 	for _, stage := range quietly(c, cmd, listStages(api)).GetStages() {
 		names = append(names, short(stage.GetName()))
+	}
+	return names
+}
+
+func (c *cli) agentNames(cmd *cobra.Command) (names []string) {
+	for _, agent := range quietly(c, cmd, listAgents("")).GetAgents() {
+		names = append(names, short(agent.GetName()))
 	}
 	return names
 }

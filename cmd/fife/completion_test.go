@@ -36,7 +36,7 @@ func TestCompletion(t *testing.T) {
 		"deploy demo --target ":               "base canary",
 		"api list -o ":                        "table json yaml",
 		"split sign demo/canary --variant ":   "base canary",
-		"canary ab":                           "abort",
+		"canary ab":                           "abort abort-promotion",
 		"-s " + f.address + " stage get demo": "demo/canary demo/plain",
 	} {
 		words, noFiles := complete(t, f.address, line)

@@ -145,6 +145,10 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return text + "\nlook at it again, then repeat with --etag " + clean(meta["etag"])
 	case fifev1.ErrorReason_ERROR_REASON_NO_CANARY:
 		return fmt.Sprintf("open one with: fife canary start %s --percent 10", at)
+	case fifev1.ErrorReason_ERROR_REASON_PROMOTION_OPEN:
+		return fmt.Sprintf("follow it with: fife canary watch %s, or end it with: fife canary abort-promotion %s", at, at)
+	case fifev1.ErrorReason_ERROR_REASON_NO_PROMOTION:
+		return "see where its last promotion is with: fife stage get " + at
 	case fifev1.ErrorReason_ERROR_REASON_API_EMPTY:
 		return fmt.Sprintf("add a route first, such as: fife route put %s GET / --mock-status 200", at)
 	case fifev1.ErrorReason_ERROR_REASON_ROUTE_INCOMPLETE:

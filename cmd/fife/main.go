@@ -17,8 +17,9 @@ const (
 	exitFailed      = 1 // refused, or failed in a way of its own
 	exitUsage       = 2 // the command line is wrong; nothing was sent
 	exitUnreachable = 3 // no node, or no leader, answered; nothing was done
-	exitWaitTimeout = 4 // the change is made, but not every agent has it yet
+	exitWaitTimeout = 4 // the change is made, but too few agents have it yet, or there are none
 	exitUnknown     = 5 // the change may or may not have been made
+	exitEnded       = 6 // the promotion was opened, then aborted or halted
 )
 
 // streams are where a command reads and writes. Answers go to out; progress,
@@ -28,6 +29,8 @@ type streams struct {
 	out, err io.Writer
 	// terminal says that err is one, so that progress may rewrite its line.
 	terminal bool
+	// height returns the lines of the terminal that out is; nil if it is none.
+	height func() int
 }
 
 func main() {
@@ -39,6 +42,7 @@ func main() {
 		out:      os.Stdout,
 		err:      os.Stderr,
 		terminal: isTerminal(os.Stderr) && os.Getenv("TERM") != "dumb",
+		height:   terminalHeight(os.Stdout),
 	}))
 }
 

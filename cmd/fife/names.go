@@ -11,7 +11,7 @@ import (
 )
 
 // checkArguments compares a command's arguments with the words that follow its
-// name in Use: API, API/STAGE, API/N and PATH have a form of their own, [API]
+// name in Use: API, API/STAGE, API/N, AGENT and PATH have a form of their own, [API]
 // may be missing, any other word stands for any text.
 func checkArguments(cmd *cobra.Command, args []string) error {
 	kinds := strings.Fields(cmd.Use)[1:]
@@ -51,6 +51,10 @@ func checkArgument(kind, arg string) error {
 	case "API":
 		if !plain(arg) {
 			return fmt.Errorf("%q is not the name of an API; write it as demo", arg)
+		}
+	case "AGENT":
+		if !plain(arg) {
+			return fmt.Errorf("%q is not the id of an agent; write it as edge-1", arg)
 		}
 	case "API/STAGE":
 		if !slash || !plain(parent) || !plain(child) {

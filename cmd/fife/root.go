@@ -31,8 +31,9 @@ Exit codes:
   1  refused, or failed
   2  the command line is wrong
   3  no control plane node, or no leader, could be reached
-  4  the change is made, but not every agent had it in time (--wait)
-  5  the change may or may not have been made: repeat it with its request id`,
+  4  the change is made, but too few agents had it in time, or none is connected (--wait)
+  5  the change may or may not have been made: repeat it with its request id
+  6  the promotion was opened, but was aborted or has halted`,
 		Example: `  fife status
   fife canary start demo/canary --percent 10 --wait`,
 		SilenceErrors: true,

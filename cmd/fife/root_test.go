@@ -28,7 +28,10 @@ func TestExamples(t *testing.T) {
 	writeFile(t, ".", "fife.backup", "a backup")
 	f := demoCluster(t)
 	f.on("FleetService/WaitForVersion", reply(waiting(1, 1)))
-	f.on("StageService/GetStage", reply(&fifev1.GetStageResponse{Stage: plainStage()}))
+	f.on("StageService/GetStage", reply(&fifev1.GetStageResponse{Stage: promoting(fifev1.Promotion_STATE_COMPLETE)}))
+	f.on("StageService/WatchStage", reply(&fifev1.WatchStageResponse{
+		Stage: promoting(fifev1.Promotion_STATE_COMPLETE), Version: &fifev1.Version{Epoch: 9},
+	}))
 	for _, cmd := range append(leaves(newRootCommand(streams{})), newRootCommand(streams{})) {
 		if cmd.Name() == "dev" {
 			continue // it serves until it is stopped; its own tests run it
@@ -38,6 +41,9 @@ func TestExamples(t *testing.T) {
 			if !strings.HasPrefix(line, "  fife ") || cmd.HasParent() && !strings.HasPrefix(line, "  "+cmd.CommandPath()) {
 				t.Errorf("%s: %q is no example of it", cmd.CommandPath(), line)
 				continue
+			}
+			if strings.Contains(line, "--watch") {
+				continue // it goes on until it is stopped
 			}
 			if r := fife(t, f.address, strings.Fields(line)[1:]...); r.code != exitOK {
 				t.Errorf("%s: exit %d: %s", line, r.code, r.err)

@@ -26,6 +26,7 @@ type stageFlags struct {
 	variables     pairsFlag
 	split         splitFlags
 	exposeHeaders bool
+	rollout       rolloutFlags
 }
 
 func addStageFlags(cmd *cobra.Command) *stageFlags {
@@ -36,6 +37,7 @@ func addStageFlags(cmd *cobra.Command) *stageFlags {
 	flags.Var(f.variables, "var", "stage variable; repeatable")
 	flags.BoolVar(&f.exposeHeaders, "expose-headers", false, "tell clients the variant, deployment and version in headers")
 	f.split.add(cmd)
+	f.rollout.add(cmd)
 	return f
 }
 
@@ -50,6 +52,9 @@ func newStageCreateCommand(c *cli) *cobra.Command {
 		if fields.deployment == 0 {
 			return usagef(cmd, "say with --deployment N what the stage serves")
 		}
+		if err := fields.rollout.check(cmd); err != nil {
+			return err
+		}
 		key, err := fields.split.readKey(c, cmd)
 		if err != nil {
 			return err
@@ -60,6 +65,7 @@ func newStageCreateCommand(c *cli) *cobra.Command {
 			Variables: fields.variables, ExposeHeaders: fields.exposeHeaders,
 			Split: fields.split.policy(cmd, nil, key),
 		}
+		fields.rollout.set(stage)
 		return change(c, cmd, f, func(ctx context.Context, at *nodes) (*fifev1.CreateStageResponse, error) {
 			return fifev1.NewStageServiceClient(at).CreateStage(ctx, &fifev1.CreateStageRequest{
 				Parent: apiName(api), StageId: id, Stage: stage, RequestId: f.requestID, ValidateOnly: f.dryRun,
@@ -122,7 +128,8 @@ func newStageUpdateCommand(c *cli) *cobra.Command {
 the split: the stage is read first, and the change is refused if somebody else
 changes it meanwhile.`,
 		Example: `  fife stage update demo/canary --var color=red --unset-var size --wait
-  fife stage update demo/canary --sticky cookie:session --dry-run`,
+  fife stage update demo/canary --sticky cookie:session --dry-run
+  fife stage update demo/canary --wave label:region/one --wave 10%@5m --stale-policy fail-closed`,
 	}
 	fields, f := addStageFlags(cmd), addChangeFlags(cmd)
 	f.addEtagFlag(cmd, "stage")
@@ -130,8 +137,12 @@ changes it meanwhile.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		mask, err := maskOf(cmd, "description", "description", "deployment", "deployment",
 			"var", "variables", "unset-var", "variables", "expose-headers", "expose_headers",
+			"stale-policy", "stale_policy", "consistent-clients", "consistent_clients", "wave", "waves", "no-waves", "waves",
 			"sticky", "split", "allow-override", "split", "override-key-file", "split")
 		if err != nil {
+			return err
+		}
+		if err := fields.rollout.check(cmd); err != nil {
 			return err
 		}
 		key, err := fields.split.readKey(c, cmd)
@@ -142,6 +153,7 @@ changes it meanwhile.`,
 			Name: stageName(args[0]), Description: fields.description,
 			Deployment: deploymentOf(args[0], uint64(fields.deployment)), ExposeHeaders: fields.exposeHeaders,
 		}
+		fields.rollout.set(stage)
 		splits, variables := slices.Contains(mask.GetPaths(), "split"), slices.Contains(mask.GetPaths(), "variables")
 		if splits || variables {
 			current, err := f.current(c, cmd, args[0])
@@ -242,8 +254,15 @@ func writeStage(w io.Writer, s *fifev1.Stage) {
 	}
 	row(w, "split", splitText(s.GetSplit()))
 	row(w, "expose headers", yesNo(s.GetExposeHeaders()))
+	row(w, "stale policy", staleText(s.GetStalePolicy()))
+	row(w, "consistent clients", yesNo(s.GetConsistentClients()))
+	row(w, "waves", wavesText(s.GetWaves()))
 	row(w, "revision", strconv.FormatUint(s.GetRevision(), 10))
 	row(w, "created", timeText(s.GetCreateTime()))
 	row(w, "updated", timeText(s.GetUpdateTime()))
 	row(w, "etag", s.GetEtag())
+	if s.GetPromotion() != nil {
+		linef(w, "")
+		writePromotion(w, s.GetPromotion())
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -13,31 +14,45 @@ import (
 )
 
 func newStatusCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the cluster, its stages and how far the agents are",
-		Long: `Show the cluster, its stages and how far the agents are. What a cluster without a
-leader can still tell is shown, and the command ends with code 3.`,
-		Example: "  fife status",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := c.dial(cmd)
-			if err != nil {
-				return err
-			}
-			defer at.Close()
-			s, err := timed(cmd.Context(), c.timeout, at, getStatus)
-			if s.cluster == nil {
-				return explain(err, nil)
-			}
-			if printErr := c.print(s, s.write); printErr != nil {
-				return printErr
-			}
-			if err != nil {
-				return explain(err, nil)
-			}
-			return nil
-		},
+		Long: `Show the cluster, its open promotions, its stages and how far the agents are. What a
+cluster without a leader can still tell is shown, and the command ends with code 3.
+--watch shows it again and again until it is interrupted, which is code 0.`,
+		Example: "  fife status\n  fife status --watch",
 	}
+	watch := cmd.Flags().Bool("watch", false, "show it anew every --interval, in place on a terminal")
+	interval := cmd.Flags().Duration("interval", 2*time.Second, "pause between two looks of --watch")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *interval < 100*time.Millisecond {
+			return usagef(cmd, "--interval %s is below 100ms", *interval)
+		}
+		at, err := c.dial(cmd)
+		if err != nil {
+			return err
+		}
+		defer at.Close()
+		if *watch {
+			return c.watchStatus(cmd.Context(), at, *interval)
+		}
+		return c.showStatus(cmd.Context(), at)
+	}
+	return cmd
+}
+
+// showStatus prints what can be read, and returns why the rest could not.
+func (c *cli) showStatus(ctx context.Context, at *nodes) error {
+	s, err := timed(ctx, c.timeout, at, getStatus)
+	if s.cluster != nil {
+		if err := c.print(s, s.write); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return explain(err, nil)
+	}
+	return nil
 }
 
 // clusterStatus is what several calls returned; parts that could not be read
@@ -139,6 +154,7 @@ func (s clusterStatus) write(w io.Writer) {
 		writeMembers(w, s.members.GetMembers())
 	}
 	if s.stages != nil {
+		writeOpenPromotions(w, s.stages.GetStages())
 		linef(w, "")
 		writeStages(w, s.stages.GetStages()...)
 	}

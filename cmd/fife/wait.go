@@ -22,21 +22,20 @@ const (
 	shownLaggards = 3
 )
 
-// waitForVersion follows the agents until all of them have the version. The
-// change itself is made by then, so a control plane that goes away is asked
+// waitForVersion follows the agents until all of them, or the share asked for,
+// have the version. That none is connected is not success. The change itself is made by then, so a control plane that goes away is asked
 // again until the time is up.
-func (c *cli) waitForVersion(ctx context.Context, at *nodes, version *fifev1.Version, timeout time.Duration) error {
+func (c *cli) waitForVersion(ctx context.Context, at *nodes, version *fifev1.Version, share waitFlag, timeout time.Duration) error {
 	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	p := &progress{out: c.err, live: c.terminal, version: versionText(version), refused: map[string]bool{}}
+	p := &progress{out: c.err, live: c.terminal, version: versionText(version), share: share, refused: map[string]bool{}}
 	client := fifev1.NewFleetServiceClient(at)
 	for {
 		err := p.follow(ctx, client, version)
 		switch {
 		case err == nil:
-			p.finish()
-			return nil
+			return p.finish()
 		case parent.Err() != nil:
 			p.endLine()
 			return exitf(exitFailed, "interrupted; the change is made, and agents that are late will still get it")
@@ -69,12 +68,13 @@ type progress struct {
 	out     io.Writer
 	live    bool // rewrite the line instead of adding one
 	version string
+	share   waitFlag
 	last    *fifev1.WaitForVersionResponse
 	line    string
 	refused map[string]bool // refusals that were printed
 }
 
-// follow reads one stream to its end. nil means that every agent is done.
+// follow reads one stream to its end. nil means that enough agents are done.
 func (p *progress) follow(ctx context.Context, client fifev1.FleetServiceClient, version *fifev1.Version) error {
 	stream, err := client.WaitForVersion(ctx, &fifev1.WaitForVersionRequest{Version: version})
 	if err != nil {
@@ -96,7 +96,7 @@ func (p *progress) follow(ctx context.Context, client fifev1.FleetServiceClient,
 				linef(p.out, "%s", text)
 			}
 		}
-		if m.GetDone() {
+		if m.GetDone() || p.share.reached(m) {
 			return nil
 		}
 		p.show(progressText(m))
@@ -124,18 +124,22 @@ func (p *progress) endLine() {
 	p.line = ""
 }
 
-func (p *progress) finish() {
+func (p *progress) finish() error {
 	total, took := p.last.GetTotal(), ""
 	if d := p.last.GetElapsed(); d != nil {
 		took = " in " + d.AsDuration().Round(time.Millisecond).String()
 	}
-	switch total {
-	case 0:
-		p.show(fmt.Sprintf("no agents are connected: version %s is applied by 0 of 0", p.version))
+	switch {
+	case total == 0:
+		p.endLine()
+		return exitf(exitWaitTimeout, "no agents are connected: version %s is applied by 0 of 0\nthe change is made, and agents get it when they connect; look for them with: fife agents", p.version)
+	case p.last.GetApplied() < total:
+		p.show(fmt.Sprintf("version %s %s%s; %s was asked for", p.version, progressText(p.last), took, &p.share))
 	default:
 		p.show(fmt.Sprintf("version %s applied by all %d agents%s", p.version, total, took))
 	}
 	p.endLine()
+	return nil
 }
 
 func (p *progress) timedOut(timeout time.Duration) error {
@@ -167,4 +171,32 @@ func textWith(m *fifev1.WaitForVersionResponse, most int) string {
 func refusalText(agent *fifev1.Agent) string {
 	nack := agent.GetLastNack()
 	return fmt.Sprintf("%s refused version %s: %s", clean(short(agent.GetName())), versionText(nack.GetVersion()), clean(nack.GetReason()))
+}
+
+// waitFlag is the share of the agents, in percent, that a wait is for; zero means
+// that nobody waits.
+type waitFlag float64
+
+func (s *waitFlag) Set(text string) error {
+	var share percentFlag
+	if share.Set(text) != nil || share == 0 {
+		return errors.New("want a share of the agents above 0, such as --wait=99%, or --wait alone for all")
+	}
+	*s = waitFlag(share)
+	return nil
+}
+
+func (s *waitFlag) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return percentText(float64(*s))
+}
+func (*waitFlag) Type() string { return "PERCENT" }
+
+// reached says whether enough agents have the version. Agents of nodes that did not
+// answer are not counted in the total, so nothing is reached without them.
+func (s waitFlag) reached(m *fifev1.WaitForVersionResponse) bool {
+	return m.GetTotal() > 0 && len(m.GetUnreachableNodes()) == 0 &&
+		float64(m.GetApplied())*100 >= float64(s)*float64(m.GetTotal())
 }

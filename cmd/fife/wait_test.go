@@ -81,7 +81,29 @@ func TestWait(t *testing.T) {
 		},
 		"no agents": {
 			wait: reply(waiting(0, 0)),
-			err:  "no agents are connected: version 1.9 is applied by 0 of 0\n",
+			code: exitWaitTimeout,
+			err: "fife: no agents are connected: version 1.9 is applied by 0 of 0\n" +
+				"  the change is made, and agents get it when they connect; look for them with: fife agents\n",
+		},
+		"a share is enough": {
+			wait:  hang(waiting(1, 3, "a", "b"), waiting(2, 3, "b")),
+			flags: "--wait=66.6%",
+			err: "applied by 1 of 3 agents, waiting for a, b\n" +
+				"version 1.9 applied by 2 of 3 agents, waiting for b in 1.235s; 66.6 % was asked for\n",
+		},
+		"a share is not enough": {
+			wait:  late(waiting(2, 3, "b")),
+			flags: "--wait=67% --wait-timeout 2m",
+			code:  exitWaitTimeout,
+			err: "applied by 2 of 3 agents, waiting for b\n" +
+				"fife: timed out after 2m0s: version 1.9 is applied by 2 of 3 agents, waiting for b" + stillComing,
+		},
+		"a share of a fleet that is not all seen is none": {
+			wait:  late(unreachable(waiting(1, 1), "n2")),
+			flags: "--wait=50% --wait-timeout 2m",
+			code:  exitWaitTimeout,
+			err: "applied by 1 of 1 agents; agents of unreachable nodes are not counted: n2\n" +
+				"fife: timed out after 2m0s: version 1.9 is applied by 1 of 1 agents; agents of unreachable nodes are not counted: n2" + stillComing,
 		},
 		"a refusal is told once": {
 			wait: reply(refusedBy(waiting(1, 2, "b"), "b", "bad \x1b[31mroute"), refusedBy(waiting(1, 2, "b"), "b", "bad \x1b[31mroute"), waiting(2, 2)),
