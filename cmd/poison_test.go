@@ -75,7 +75,7 @@ func (p *poisoner) Stream(stream discoveryv1.DiscoveryService_StreamServer) erro
 	if err != nil {
 		return err
 	}
-	if _, err := stream.Recv(); err != nil {
+	if _, err := answer(stream); err != nil {
 		return err
 	}
 	bad := []*discoveryv1.Resource{mockDeployment(2, "/{a}/{a+}/poison", "never"), stageOf(2)}
@@ -84,13 +84,23 @@ func (p *poisoner) Stream(stream discoveryv1.DiscoveryService_StreamServer) erro
 	if err != nil {
 		return err
 	}
-	answer, err := stream.Recv()
+	refusal, err := answer(stream)
 	if err != nil {
 		return err
 	}
-	p.nacks <- answer.GetNack()
+	p.nacks <- refusal.GetNack()
 	<-stream.Context().Done()
 	return nil
+}
+
+// answer returns what the agent says to a frame. It asks for leases meanwhile.
+func answer(stream discoveryv1.DiscoveryService_StreamServer) (*discoveryv1.StreamRequest, error) {
+	for {
+		m, err := stream.Recv()
+		if err != nil || m.GetRenew() == nil {
+			return m, err
+		}
+	}
 }
 
 func send(stream discoveryv1.DiscoveryService_StreamServer, f *discoveryv1.Frame) error {

@@ -45,7 +45,7 @@ func writeRevision(w io.Writer, rev *fifev1.StageRevision) {
 	if before != nil && !maps.Equal(before.GetCanary().GetVariableOverrides(), after.GetCanary().GetVariableOverrides()) {
 		variables = append(variables, "canary")
 	}
-	row(w, strconv.FormatUint(rev.GetRevision(), 10), timeText(rev.GetCreateTime()), rev.GetActor(), rev.GetMethod(),
+	row(w, strconv.FormatUint(rev.GetRevision(), 10), timeText(rev.GetCreateTime()), rev.GetActor(), methodText(rev),
 		transition(before, number(before.GetDeployment()), number(after.GetDeployment())),
 		transition(before, canaryText(before.GetCanary()), canaryText(after.GetCanary())),
 		strings.Join(variables, ", "))
@@ -93,4 +93,12 @@ rollback undoes the first.`,
 		})
 	}
 	return cmd
+}
+
+// methodText says how a revision was made.
+func methodText(r *fifev1.StageRevision) string {
+	if r.GetNote() == "" {
+		return r.GetMethod()
+	}
+	return r.GetMethod() + ": " + clean(r.GetNote())
 }
