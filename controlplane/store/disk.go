@@ -51,8 +51,9 @@ func OpenDisk(dir string, logger *slog.Logger) (*Storage, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open snapshots in %s: %w", dir, err), closeAll())
 	}
+	checked := checkedSnapshots{SnapshotStore: snapshots, dir: filepath.Join(dir, "snapshots"), logger: logger.With("part", "snapshots")}
 	return &Storage{
-		logs: checkedLogs{w}, stable: &voteStore{StableStore: w}, snapshots: snapshots,
+		logs: checkedLogs{w}, stable: &voteStore{StableStore: w}, snapshots: checked,
 		identity: identity, dir: dir, close: closeAll,
 	}, nil
 }
