@@ -114,7 +114,7 @@ func readable(filer *segment.Filer, info types.SegmentInfo) (err error) {
 		}
 		var log raft.Log
 		err = codec.Decode(entry.Bs, &log)
-		entry.Close()
+		_ = entry.Close() // it only goes back to a pool
 		if err != nil || log.Index != i {
 			return fmt.Errorf("entry %d is %d: %w", i, log.Index, err)
 		}
