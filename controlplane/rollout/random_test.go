@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("rollout.rounds", 40, "promotions of TestRandom")
+	rounds = flag.Int("rollout.rounds", 20, "promotions of TestRandom")
 	seed   = flag.Uint64("rollout.seed", uint64(time.Now().UnixNano()), "seed of TestRandom")
 )
 
