@@ -29,9 +29,12 @@ const (
 func TestFanOut(t *testing.T) {
 	begin(t)
 	for _, agents := range size().fleets {
+		if *onlyAgents > 0 && agents != *onlyAgents {
+			continue
+		}
 		t.Run(fmt.Sprintf("agents=%d", agents), func(t *testing.T) {
 			results := fanoutResults{}
-			for range size().fanoutRounds {
+			for range min(size().rounds, size().fanoutRounds) {
 				for _, s := range fanoutSystems() {
 					one, err := fanoutRound(t.Context(), t.TempDir(), s, agents)
 					if err != nil {

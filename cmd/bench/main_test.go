@@ -21,11 +21,12 @@ import (
 )
 
 var (
-	measured  = flag.Bool("bench.run", false, "take the measurements; without it each is only tried, with tiny counts")
-	manyTurns = flag.Int("bench.rounds", 9, "how often each contestant has its turn")
-	binary    = flag.String("bench.binary", "", "fife-controlplane to measure; empty builds it")
-	etcd      = flag.String("bench.etcd", "etcd", "etcd server to measure beside it")
-	pin       = flag.String("bench.pin", "", "processor that servers are to keep to; empty for any")
+	measured   = flag.Bool("bench.run", false, "take the measurements; without it each is only tried, with tiny counts")
+	manyTurns  = flag.Int("bench.rounds", 9, "how often each contestant has its turn")
+	binary     = flag.String("bench.binary", "", "fife-controlplane to measure; empty builds it")
+	etcd       = flag.String("bench.etcd", "etcd", "etcd server to measure beside it")
+	onlyAgents = flag.Int("bench.agents", 0, "the one size of fleet to measure; 0 means all")
+	pin        = flag.String("bench.pin", "", "processor that servers are to keep to; empty for any")
 
 	// What this binary is started with to be a server itself, see fanout_servers_test.go.
 	served        = flag.String("bench.serve", "", "peer to run instead of any test")
