@@ -85,7 +85,11 @@ sim: ## Simulate clusters under faults for HOURS hours of their time
 
 .PHONY: bench-commit
 bench-commit: ## Measure commits beside etcd, in multiples of fdatasync
-	go test ./cmd/bench -count=1 -v -timeout 30m -bench.run
+	go test ./cmd/bench -count=1 -v -timeout 30m -skip FanOut -bench.run
+
+.PHONY: bench-fanout
+bench-fanout: ## Measure how changes reach 10,000 agents, beside etcd, go-control-plane and bare TCP
+	taskset --cpu-list 1 go test ./cmd/bench -count=1 -v -timeout 30m -run FanOut -bench.run -bench.pin 0
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -21,10 +21,17 @@ import (
 )
 
 var (
-	measured  = flag.Bool("bench.run", false, "take the measurements; without it each is only tried, with tiny counts")
-	manyTurns = flag.Int("bench.rounds", 9, "how often each contestant has its turn")
-	binary    = flag.String("bench.binary", "", "fife-controlplane to measure; empty builds it")
-	etcd      = flag.String("bench.etcd", "etcd", "etcd server to measure beside it")
+	measured   = flag.Bool("bench.run", false, "take the measurements; without it each is only tried, with tiny counts")
+	manyTurns  = flag.Int("bench.rounds", 9, "how often each contestant has its turn")
+	binary     = flag.String("bench.binary", "", "fife-controlplane to measure; empty builds it")
+	etcd       = flag.String("bench.etcd", "etcd", "etcd server to measure beside it")
+	onlyAgents = flag.Int("bench.agents", 0, "the one size of fleet to measure; 0 means all")
+	pin        = flag.String("bench.pin", "", "processor that servers are to keep to; empty for any")
+
+	// What this binary is started with to be a server itself, see fanout_servers_test.go.
+	served        = flag.String("bench.serve", "", "peer to run instead of any test")
+	servedListen  = flag.String("bench.listen", "", "address of -bench.serve for agents")
+	servedControl = flag.String("bench.control", "", "address of -bench.serve for HTTP")
 )
 
 func TestMain(m *testing.M) {
@@ -38,6 +45,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
+	if *served != "" {
+		return 1, serve(*served, *servedListen, *servedControl)
+	}
 	if *binary == "" {
 		dir, err := os.MkdirTemp("", "fife-bench-")
 		if err != nil {
@@ -63,6 +73,10 @@ type scale struct {
 	entries int           // of the log that a node starts with
 	streams int           // idle agents on one node
 	settle  time.Duration // until the memory of idle streams is read
+
+	fleets       []int // numbers of agents that a change is fanned out to
+	fanoutRounds int
+	updates      int // of each round
 }
 
 // size returns the scale of this run.
@@ -71,11 +85,13 @@ func size() scale {
 		return scale{
 			rounds: *manyTurns, warmUp: 100 * stages, phase: 2 * time.Second,
 			lags: 1000, entries: 100_000, streams: 1000, settle: 5 * time.Second,
+			fleets: []int{1000, 5000, 10_000}, fanoutRounds: 3, updates: 15,
 		}
 	}
 	return scale{
 		rounds: 1, warmUp: stages, phase: 50 * time.Millisecond,
 		lags: 20, entries: 500, streams: 20, settle: 100 * time.Millisecond,
+		fleets: []int{20}, fanoutRounds: 1, updates: 2,
 	}
 }
 

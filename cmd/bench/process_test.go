@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,6 +35,9 @@ func start(name, logFile string, command ...string) (*process, error) {
 		return nil, err
 	}
 	defer log.Close() //nolint:errcheck // the process has its own copy
+	if *pin != "" {
+		command = append([]string{"taskset", "--cpu-list", *pin}, command...)
+	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -81,6 +85,28 @@ func (p *process) cpu() (time.Duration, error) {
 		return 0, fmt.Errorf("processor time of %s: cannot read %q", p.name, data)
 	}
 	return ticks(fields[user], fields[system])
+}
+
+// exactCPU returns the processor time that the threads of the process have used,
+// to the nanosecond. A thread that has ended does not count; Go's do not end.
+func (p *process) exactCPU() (time.Duration, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.pid))
+	if err != nil {
+		return 0, err
+	}
+	var sum time.Duration
+	for _, name := range threads {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return 0, fmt.Errorf("processor time of %s: %w", p.name, err)
+		}
+		var used int64
+		if _, err := fmt.Sscan(string(data), &used); err != nil {
+			return 0, fmt.Errorf("processor time of %s: cannot read %q", p.name, data)
+		}
+		sum += time.Duration(used)
+	}
+	return sum, nil
 }
 
 // ticks adds up counts of processor time.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,11 +25,6 @@ Found a cluster on one node with --bootstrap, and start the others with
 a node that has been a member starts again with neither. A cluster that is to
 stay at one node starts with --single-node, the first time and every other.`
 
-// gcPercent is how much a node allocates between two collections, in percent of
-// what it holds: it holds little, and with Go's default of 100 spends a third of its
-// processor time under load on collecting.
-const gcPercent = 300
-
 func newCommand() *cobra.Command {
 	var c controlplane.Config
 	cmd := daemon.Command("fife-controlplane", "Run a node of the control plane", long,
@@ -47,9 +41,7 @@ func newCommand() *cobra.Command {
 			if err != nil {
 				return daemon.Usage(err)
 			}
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(gcPercent)
-			}
+			go tendMemory(ctx) // ends with ctx
 			return node.Run(ctx)
 		})
 	addNodeFlags(cmd, &c)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
@@ -12,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
 
 // ServerOptions returns the interceptors of a node's gRPC server, outermost
@@ -48,13 +51,36 @@ func ServerOptions(
 			guard.unary,
 			f.Unary,
 		),
-		grpc.ChainStreamInterceptor(
+		grpc.StreamInterceptor(streams(
+			nested(streamStatus(logger), recovery.StreamServerInterceptor(recovered), guard.stream),
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events, levels),
-			streamStatus(logger),
-			recovery.StreamServerInterceptor(recovered),
-			guard.stream,
-		),
+		)),
+	}
+}
+
+// streams returns the interceptors of streams: those that protect the node, and
+// around them those that watch. Agents' streams do without the latter. There are
+// thousands, for days, each with memory for every call on its goroutine's stack and
+// every stream wrapped around the last; and their own service counts and logs them.
+func streams(inner grpc.StreamServerInterceptor, watch ...grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	all := nested(append(watch, inner)...)
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if info.FullMethod == discoveryv1.DiscoveryService_Stream_FullMethodName {
+			return inner(srv, stream, info, handler)
+		}
+		return all(srv, stream, info, handler)
+	}
+}
+
+// nested returns interceptors as one, the first outermost.
+func nested(all ...grpc.StreamServerInterceptor) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		for _, next := range slices.Backward(all) {
+			further := handler
+			handler = func(srv any, stream grpc.ServerStream) error { return next(srv, stream, info, further) }
+		}
+		return handler(srv, stream)
 	}
 }
 

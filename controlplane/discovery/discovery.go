@@ -127,38 +127,63 @@ const (
 	whyDraining   = "this node shuts down"
 )
 
-// Stream serves one agent.
+// Stream serves one agent. Its goroutine is there for as long as the agent is, and
+// with it all of its stack: what is needed only at first is in functions that have
+// returned by then.
 func (s *Server) Stream(stream discoveryv1.DiscoveryService_StreamServer) error {
-	transport, ok := grpc.ServerTransportStreamFromContext(stream.Context()).(finisher)
-	if !ok {
-		return status.Error(codes.Internal, "streams of this gRPC transport cannot be ended")
-	}
-	hello, err := readHello(stream, transport)
+	session, err := s.greet(stream)
 	if err != nil {
 		return err
 	}
-	has, err := s.admit(stream.Context(), hello)
-	if err != nil {
-		return err
-	}
-	address := ""
-	if p, ok := peer.FromContext(stream.Context()); ok {
-		address = p.Addr.String()
-	}
-	session := newSession(s, stream, transport, hello, has, address)
-	if older := s.fleet.connect(session); older != nil {
-		older.end(status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", session.agent))
-	}
+	s.connect(session)
 	defer s.fleet.disconnect(session)
 	defer session.leave()
 	// What ends all streams ends those that are in the fleet by then.
 	if err := s.closed(); err != nil {
 		return session.close(err)
 	}
-	s.config.Logger.Info("agent connected", "agent", session.agent, "address", address,
-		"have", decodeVersion(hello.GetHave()))
 	session.advance()
-	return session.close(session.receive())
+	return s.ended(session, session.close(session.receive()))
+}
+
+// greet takes the agent's hello, and waits until this node may serve it.
+func (s *Server) greet(stream discoveryv1.DiscoveryService_StreamServer) (*session, error) {
+	transport, ok := grpc.ServerTransportStreamFromContext(stream.Context()).(finisher)
+	if !ok {
+		return nil, status.Error(codes.Internal, "streams of this gRPC transport cannot be ended")
+	}
+	hello, err := readHello(stream, transport)
+	if err != nil {
+		return nil, err
+	}
+	has, err := s.admit(stream.Context(), hello)
+	if err != nil {
+		return nil, err
+	}
+	address := ""
+	if p, ok := peer.FromContext(stream.Context()); ok {
+		address = p.Addr.String()
+	}
+	return newSession(s, stream, transport, hello, has, address), nil
+}
+
+// connect puts a session into the fleet.
+func (s *Server) connect(session *session) {
+	if older := s.fleet.connect(session); older != nil {
+		older.end(status.Errorf(codes.AlreadyExists, "agent %s has opened a newer stream", session.agent))
+	}
+	s.config.Logger.Info("agent connected", "agent", session.agent, "address", session.listing.GetAddress(),
+		"have", session.has)
+}
+
+// ended logs that a stream has ended, as nothing else does, and returns the reason.
+func (s *Server) ended(session *session, why error) error {
+	reason := "the agent has ended it"
+	if why != nil {
+		reason = why.Error()
+	}
+	s.config.Logger.Info("agent disconnected", "agent", session.agent, "reason", reason)
+	return why
 }
 
 // finisher is a gRPC stream whose final status any goroutine may give, whereupon
