@@ -1,10 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,17 +28,10 @@ import (
 
 // openLog opens the log in a directory, which it makes if it is missing.
 func openLog(dir string, logger *slog.Logger) (*wal.WAL, error) {
-	fresh := dir + ".new"
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		// Either nothing is there yet, or all but the last step of a mending is done.
-		if err := os.Rename(fresh, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("take the mended log: %w", err)
-		}
-	}
-	if err := errors.Join(os.RemoveAll(fresh), os.RemoveAll(dir+".old"), os.MkdirAll(dir, 0o700)); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
-	if err := mendLog(dir, fresh, logger); err != nil {
+	if err := mendLog(dir, logger); err != nil {
 		return nil, fmt.Errorf("mend the log in %s: %w", dir, err)
 	}
 	w, err := wal.Open(dir, wal.WithLogger(raftLogger(logger)))
@@ -57,7 +53,7 @@ func closeLog(w *wal.WAL) error {
 
 // mendLog makes a log able to grow again whose last segment is sealed although the
 // list of segments says that it is not.
-func mendLog(dir, fresh string, logger *slog.Logger) (err error) {
+func mendLog(dir string, logger *slog.Logger) (err error) {
 	var list metadb.BoltMetaDB
 	defer func() { err = errors.Join(err, list.Close()) }()
 	state, err := list.Load(dir)
@@ -83,12 +79,8 @@ func mendLog(dir, fresh string, logger *slog.Logger) (err error) {
 	}
 	tail.SealTime, tail.MaxIndex, tail.IndexStart = time.Now(), last, indexStart
 	if readable(filer, *tail) != nil {
-		// Its seal is torn: what was acknowledged is there, but not where the seal says.
-		logger.Warn("the log was cut off while a segment was sealed; writing it anew", "dir", dir)
-		if err := list.Close(); err != nil {
-			return err
-		}
-		return rewriteLog(dir, fresh, logger)
+		logger.Warn("the log was cut off while a segment was sealed; taking the seal off", "dir", dir)
+		return dropSeal(filepath.Join(dir, segment.FileName(*tail)), int64(indexStart))
 	}
 	logger.Warn("the log was cut off between two segments; beginning the next", "dir", dir)
 	state.Segments = append(state.Segments, types.SegmentInfo{
@@ -122,73 +114,28 @@ func readable(filer *segment.Filer, info types.SegmentInfo) (err error) {
 	return nil
 }
 
-// rewriteLog puts a log with the same contents in the place of one. A power cut leaves
-// the one, the other, or what openLog finishes.
-func rewriteLog(dir, fresh string, logger *slog.Logger) (err error) {
-	old, err := wal.Open(dir, wal.WithLogger(raftLogger(logger)))
+// frameHeader is how many bytes precede the index with which raft-wal seals a segment.
+const frameHeader = 8
+
+// dropSeal takes off a seal that was torn: it is written in one go with the last
+// entries, so these were never acknowledged either, and what was is before it.
+func dropSeal(path string, indexStart int64) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, old.Close()) }()
-	if err := os.Mkdir(fresh, 0o700); err != nil {
-		return err
-	}
-	next, err := wal.Open(fresh, wal.WithLogger(raftLogger(logger)))
+	defer func() { err = errors.Join(err, f.Close()) }()
+	begin := indexStart - frameHeader
+	torn, err := io.ReadAll(io.NewSectionReader(f, begin, math.MaxInt64-begin))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(copyLog(old, next), closeLog(next)); err != nil {
+	torn = bytes.TrimRight(torn, "\x00") // behind it is only room that was reserved
+	clear(torn)
+	if _, err := f.WriteAt(torn, begin); err != nil {
 		return err
 	}
-	aside := dir + ".old"
-	if err := errors.Join(os.Rename(dir, aside), os.Rename(fresh, dir), syncDir(filepath.Dir(dir))); err != nil {
-		return err
-	}
-	return os.RemoveAll(aside)
-}
-
-// stableKeys are all that Raft and this package keep beside the log. Those that hold a
-// number are read as bytes too.
-var stableKeys = [][]byte{[]byte("CurrentTerm"), lastVoteTerm, lastVoteCandidate, lastVote}
-
-// copyBatch is how many entries are written at a time.
-const copyBatch = 256
-
-func copyLog(from, to *wal.WAL) error {
-	for _, key := range stableKeys {
-		value, err := from.Get(key)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", key, err)
-		}
-		if value == nil {
-			continue
-		}
-		if err := to.Set(key, value); err != nil {
-			return fmt.Errorf("write %s: %w", key, err)
-		}
-	}
-	first, err := from.FirstIndex()
-	if err != nil {
-		return err
-	}
-	last, err := from.LastIndex()
-	if err != nil || last == 0 {
-		return err
-	}
-	var batch []*raft.Log
-	for i := first; i <= last; i++ {
-		entry := new(raft.Log)
-		if err := from.GetLog(i, entry); err != nil {
-			return fmt.Errorf("read entry %d: %w", i, err)
-		}
-		if batch = append(batch, entry); len(batch) == copyBatch || i == last {
-			if err := to.StoreLogs(batch); err != nil {
-				return fmt.Errorf("write entries up to %d: %w", i, err)
-			}
-			batch = nil
-		}
-	}
-	return nil
+	return f.Sync()
 }
 
 func syncDir(path string) error {
