@@ -32,6 +32,7 @@ type Leader interface {
 // streams have ended since. It is safe for concurrent use.
 type leases struct {
 	leader Leader
+	began  time.Time
 
 	mu     sync.Mutex
 	grant  time.Time // until when this node may grant leases; zero for never
@@ -57,7 +58,7 @@ type leaderClock struct {
 
 func newLeases(leader Leader) *leases {
 	return &leases{
-		leader: leader, why: "this node has not asked the leader yet",
+		leader: leader, began: time.Now(), why: "this node has not asked the leader yet",
 		gone: map[string]gone{}, unseen: map[string]release.Agent{}, news: make(chan struct{}, 1),
 	}
 }
@@ -168,6 +169,12 @@ func (l *leases) back(agent string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.gone[agent].until
+}
+
+// unsure returns for how much longer leases may last that this node granted before it
+// was started, to agents that it does not know.
+func (l *leases) unsure() time.Duration {
+	return max(0, time.Until(l.began.Add(LeaseTTL+LeaseTTL/clockDrift)))
 }
 
 // missing returns the agents with a lease whose streams have ended.

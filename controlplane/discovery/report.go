@@ -19,7 +19,7 @@ const reportPatience = time.Second
 // them to apply the version or to refuse it, up to a second. From a node that has the version the
 // leases in a report can only become fewer, but for those of agents that have the
 // version too.
-func (s *Server) Report(ctx context.Context, version store.Version) ([]*fifev1.AgentReport, error) {
+func (s *Server) Report(ctx context.Context, version store.Version) (*fifev1.ReportAgentsResponse, error) {
 	for state := s.config.Store.State(); state.Version().Compare(version) < 0; state = s.config.Store.State() {
 		select {
 		case <-state.Changed():
@@ -30,14 +30,15 @@ func (s *Server) Report(ctx context.Context, version store.Version) ([]*fifev1.A
 	patience := time.After(reportPatience)
 	for {
 		news := s.fleet.watch()
-		reports, settled := s.report(version)
+		agents, settled := s.report(version)
+		resp := &fifev1.ReportAgentsResponse{Agents: agents, UnsureFor: encodeDuration(s.leases.unsure())}
 		if settled {
-			return reports, nil
+			return resp, nil
 		}
 		select {
 		case <-news:
 		case <-patience:
-			return reports, nil
+			return resp, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

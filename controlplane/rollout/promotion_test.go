@@ -323,3 +323,24 @@ func TestWaves(t *testing.T) {
 		}
 	})
 }
+
+// TestNodeRestart: a node that has started again has forgotten whose leases still run.
+// Without the wait for these an agent that is cut off would be passed over.
+func TestNodeRestart(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		leader := s.leader()
+		node := map[string]string{"n1": "n2", "n2": "n3", "n3": "n2"}[leader]
+		s.fleet.join("edge-1", nil, leader)
+		s.fleet.join("edge-2", nil, node)
+		s.settle()
+		s.cluster.Network.Cut("edge-2", node)
+		s.cluster.StopNode(node)
+		s.cluster.StartNode(node)
+		<-time.After(2 * time.Second)
+		s.promoteAt(leader, &fifev1.SyncOptions{})
+		p, took := s.ends(leader, complete)
+		if !slices.Equal(p.GetReport().GetStale(), []string{"edge-2"}) || took < 5*time.Second {
+			t.Errorf("after %v: %v", took, p)
+		}
+	})
+}

@@ -34,7 +34,7 @@ type Config struct {
 
 // Reporter tells what this node knows of its agents. See discovery.Server.Report.
 type Reporter interface {
-	Report(ctx context.Context, version store.Version) ([]*fifev1.AgentReport, error)
+	Report(ctx context.Context, version store.Version) (*fifev1.ReportAgentsResponse, error)
 }
 
 // Service serves fife.v1.NodeService, and on the leader takes promotions on.
@@ -60,7 +60,7 @@ func (s *Service) RenewGrant(ctx context.Context, req *fifev1.RenewGrantRequest)
 	if err != nil {
 		return nil, err
 	}
-	applied := store.Version{Epoch: req.GetApplied().GetEpoch(), Index: req.GetApplied().GetIndex()}
+	applied := fromVersion(req.GetApplied())
 	state := s.config.Store.State()
 	if floor := state.EntryFloor(); applied.Compare(floor) < 0 {
 		return nil, fmt.Errorf("node %s: %w: it has applied %v, leases need %v", req.GetNodeId(), store.ErrNotCaughtUp, applied, floor)
@@ -117,13 +117,7 @@ func (s *Service) RegisterAgents(
 func (s *Service) ReportAgents(
 	ctx context.Context, req *fifev1.ReportAgentsRequest,
 ) (*fifev1.ReportAgentsResponse, error) {
-	reports, err := s.config.Agents.Report(ctx, store.Version{
-		Epoch: req.GetVersion().GetEpoch(), Index: req.GetVersion().GetIndex(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &fifev1.ReportAgentsResponse{Agents: reports}, nil
+	return s.config.Agents.Report(ctx, fromVersion(req.GetVersion()))
 }
 
 // apply carries out a command that this node gives itself. A refusal is an error.

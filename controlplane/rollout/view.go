@@ -57,7 +57,7 @@ func (s *Service) look(ctx context.Context, version store.Version) (view, error)
 	var asked sync.WaitGroup
 	for _, m := range members {
 		asked.Go(func() {
-			reports, err := s.reportOf(ctx, m, version)
+			report, err := s.reportOf(ctx, m, version)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -65,8 +65,11 @@ func (s *Service) look(ctx context.Context, version store.Version) (view, error)
 				silent = append(silent, m.ID)
 				return
 			}
-			for _, r := range reports {
+			for _, r := range report.GetAgents() {
 				v.add(r, version, time.Now())
+			}
+			if report.GetUnsureFor() != nil {
+				v.silent = append(v.silent, m.ID)
 			}
 		})
 	}
@@ -81,7 +84,7 @@ func (s *Service) look(ctx context.Context, version store.Version) (view, error)
 	return v, ctx.Err()
 }
 
-func (s *Service) reportOf(ctx context.Context, m store.Member, version store.Version) ([]*fifev1.AgentReport, error) {
+func (s *Service) reportOf(ctx context.Context, m store.Member, version store.Version) (*fifev1.ReportAgentsResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	if m.ID == s.config.Store.NodeID() {
@@ -91,10 +94,9 @@ func (s *Service) reportOf(ctx context.Context, m store.Member, version store.Ve
 	if err != nil {
 		return nil, err
 	}
-	resp, err := fifev1.NewNodeServiceClient(conn).ReportAgents(ctx, &fifev1.ReportAgentsRequest{
+	return fifev1.NewNodeServiceClient(conn).ReportAgents(ctx, &fifev1.ReportAgentsRequest{
 		Version: &fifev1.Version{Epoch: version.Epoch, Index: version.Index},
 	})
-	return resp.GetAgents(), err
 }
 
 // add takes in what one node knows of an agent. What an agent has it keeps, so one

@@ -321,7 +321,11 @@ func (x *ReportAgentsRequest) GetVersion() *Version {
 type ReportAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agents, in no order of note.
-	Agents        []*AgentReport `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	Agents []*AgentReport `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// For how much longer agents that are not in the report may hold a lease of this
+	// node, as it has started again and does not know to whom it had granted some;
+	// unset once it knows all.
+	UnsureFor     *durationpb.Duration `protobuf:"bytes,2,opt,name=unsure_for,json=unsureFor,proto3" json:"unsure_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -359,6 +363,13 @@ func (*ReportAgentsResponse) Descriptor() ([]byte, []int) {
 func (x *ReportAgentsResponse) GetAgents() []*AgentReport {
 	if x != nil {
 		return x.Agents
+	}
+	return nil
+}
+
+func (x *ReportAgentsResponse) GetUnsureFor() *durationpb.Duration {
+	if x != nil {
+		return x.UnsureFor
 	}
 	return nil
 }
@@ -493,9 +504,11 @@ const file_fife_v1_node_proto_rawDesc = "" +
 	"\x06agents\x18\x01 \x03(\v2\x1a.fife.v1.AgentRegistrationR\x06agents\"\x18\n" +
 	"\x16RegisterAgentsResponse\"A\n" +
 	"\x13ReportAgentsRequest\x12*\n" +
-	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\"D\n" +
+	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\"~\n" +
 	"\x14ReportAgentsResponse\x12,\n" +
-	"\x06agents\x18\x01 \x03(\v2\x14.fife.v1.AgentReportR\x06agents\"\xe1\x02\n" +
+	"\x06agents\x18\x01 \x03(\v2\x14.fife.v1.AgentReportR\x06agents\x128\n" +
+	"\n" +
+	"unsure_for\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tunsureFor\"\xe1\x02\n" +
 	"\vAgentReport\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1c\n" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12*\n" +
@@ -548,22 +561,23 @@ var file_fife_v1_node_proto_depIdxs = []int32{
 	2,  // 4: fife.v1.RegisterAgentsRequest.agents:type_name -> fife.v1.AgentRegistration
 	9,  // 5: fife.v1.ReportAgentsRequest.version:type_name -> fife.v1.Version
 	7,  // 6: fife.v1.ReportAgentsResponse.agents:type_name -> fife.v1.AgentReport
-	9,  // 7: fife.v1.AgentReport.applied:type_name -> fife.v1.Version
-	10, // 8: fife.v1.AgentReport.applied_ago:type_name -> google.protobuf.Duration
-	10, // 9: fife.v1.AgentReport.lease:type_name -> google.protobuf.Duration
-	9,  // 10: fife.v1.AgentReport.refused:type_name -> fife.v1.Version
-	10, // 11: fife.v1.AgentReport.clock_error:type_name -> google.protobuf.Duration
-	0,  // 12: fife.v1.NodeService.RenewGrant:input_type -> fife.v1.RenewGrantRequest
-	3,  // 13: fife.v1.NodeService.RegisterAgents:input_type -> fife.v1.RegisterAgentsRequest
-	5,  // 14: fife.v1.NodeService.ReportAgents:input_type -> fife.v1.ReportAgentsRequest
-	1,  // 15: fife.v1.NodeService.RenewGrant:output_type -> fife.v1.RenewGrantResponse
-	4,  // 16: fife.v1.NodeService.RegisterAgents:output_type -> fife.v1.RegisterAgentsResponse
-	6,  // 17: fife.v1.NodeService.ReportAgents:output_type -> fife.v1.ReportAgentsResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 7: fife.v1.ReportAgentsResponse.unsure_for:type_name -> google.protobuf.Duration
+	9,  // 8: fife.v1.AgentReport.applied:type_name -> fife.v1.Version
+	10, // 9: fife.v1.AgentReport.applied_ago:type_name -> google.protobuf.Duration
+	10, // 10: fife.v1.AgentReport.lease:type_name -> google.protobuf.Duration
+	9,  // 11: fife.v1.AgentReport.refused:type_name -> fife.v1.Version
+	10, // 12: fife.v1.AgentReport.clock_error:type_name -> google.protobuf.Duration
+	0,  // 13: fife.v1.NodeService.RenewGrant:input_type -> fife.v1.RenewGrantRequest
+	3,  // 14: fife.v1.NodeService.RegisterAgents:input_type -> fife.v1.RegisterAgentsRequest
+	5,  // 15: fife.v1.NodeService.ReportAgents:input_type -> fife.v1.ReportAgentsRequest
+	1,  // 16: fife.v1.NodeService.RenewGrant:output_type -> fife.v1.RenewGrantResponse
+	4,  // 17: fife.v1.NodeService.RegisterAgents:output_type -> fife.v1.RegisterAgentsResponse
+	6,  // 18: fife.v1.NodeService.ReportAgents:output_type -> fife.v1.ReportAgentsResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_node_proto_init() }
