@@ -1,0 +1,62 @@
+//go:build linux
+
+// Package edge_test shows what the agent stands as an edge proxy, on its real
+// binary and with raw bytes: a corpus of requests and answers whose oracle is an
+// upstream that logs every byte that reached it, the same corpus against other
+// proxies, measurements beside them, HTTP/2's conformance, and load that is held.
+//
+// Plain `go test` runs the corpus, and tries everything else with tiny counts.
+// The targets diff-edge, bench-edge, h2spec and soak of the Makefile set the flags
+// that do it in earnest. Nothing here fails because a machine is slow: a goal that
+// is missed is printed as missed.
+package edge_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+var (
+	binary   = flag.String("edge.binary", "", "fife-agent to test; empty builds it")
+	only     = flag.String("edge.case", "", "regular expression of the corpus cases to run, with all that they saw printed")
+	update   = flag.Bool("edge.update", false, "write the table of differences into docs/edge.md")
+	measured = flag.Bool("edge.bench", false, "take the measurements; without it each is only tried, with tiny counts")
+	rounds   = flag.Int("edge.rounds", 5, "how often each proxy has its turn")
+	phase    = flag.Duration("edge.phase", 4*time.Second, "how long one measurement of one proxy takes")
+	h2specs  = flag.Bool("edge.h2spec", false, "run h2spec, which is fetched")
+	soaked   = flag.Duration("edge.soak", 0, "how long each of the tests that hold load does so; 0 only tries them")
+	slow     = flag.Int("edge.slow", 10000, "slow connections that are held during -edge.soak")
+	rate     = flag.Int("edge.rate", 2000, "requests per second during -edge.soak")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "edge:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	if *binary == "" {
+		dir, err := os.MkdirTemp("", "fife-edge-")
+		if err != nil {
+			return 0, err
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
+		*binary = filepath.Join(dir, "fife-agent")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", *binary,
+			"github.com/fifegateway/fife/cmd/fife-agent")
+		if out, err := build.CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("build fife-agent: %w\n%s", err, out)
+		}
+	}
+	return m.Run(), nil
+}
