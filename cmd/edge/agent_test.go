@@ -18,7 +18,7 @@ type agent struct {
 func startAgent(t *testing.T, id string, c *controlPlane, behind []string, flags ...string) *agent {
 	t.Helper()
 	a := &agent{http: freePort(t), admin: freePort(t)}
-	command := append(append([]string{}, behind...), *binary, "--id", id, "--control-plane", c.address,
+	command := append(append([]string{}, behind...), *agentBinary, "--id", id, "--control-plane", c.address,
 		"--state-dir", t.TempDir(), "--http-listen", a.http, "--admin-listen", a.admin)
 	a.process = start(t, id, append(command, flags...)...)
 	awaitPort(t, a.http, a.process)

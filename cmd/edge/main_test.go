@@ -22,21 +22,34 @@ import (
 )
 
 var (
-	binary   = flag.String("edge.binary", "", "fife-agent to test; empty builds it")
-	only     = flag.String("edge.case", "", "regular expression of the corpus cases to run, with all that they saw printed")
-	update   = flag.Bool("edge.update", false, "write the table of differences into docs/edge.md")
-	measured = flag.Bool("edge.bench", false, "take the measurements; without it each is only tried, with tiny counts")
-	rounds   = flag.Int("edge.rounds", 5, "how often each proxy has its turn")
-	phase    = flag.Duration("edge.phase", 4*time.Second, "how long one measurement of one proxy takes")
-	h2specs  = flag.Bool("edge.h2spec", false, "run h2spec, which is fetched")
-	soaked   = flag.Duration("edge.soak", 0, "how long each of the tests that hold load does so; 0 only tries them")
-	slow     = flag.Int("edge.slow", 10000, "slow connections that are held during -edge.soak")
-	rate     = flag.Int("edge.rate", 2000, "requests per second during -edge.soak")
+	agentBinary = flag.String("edge.binary", "", "fife-agent to test; empty builds it")
+	peerDir     = flag.String("edge.peers", "", "directory of peers that are not on the path")
+	only        = flag.String("edge.case", "", "regular expression of the corpus cases to run, with all that they saw printed")
+	update      = flag.Bool("edge.update", false, "write the table of differences into docs/edge.md")
+	measured    = flag.Bool("edge.bench", false, "take the measurements; without it each is only tried, with tiny counts")
+	rounds      = flag.Int("edge.rounds", 5, "how often each proxy has its turn")
+	phase       = flag.Duration("edge.phase", 4*time.Second, "how long one measurement of one proxy takes")
+	h2specs     = flag.Bool("edge.h2spec", false, "run h2spec, which is fetched")
+	soaked      = flag.Duration("edge.soak", 0, "how long each of the tests that hold load does so; 0 only tries them")
+	slow        = flag.Int("edge.slow", 10000, "slow connections that are held during -edge.soak")
+	rate        = flag.Int("edge.rate", 2000, "requests per second during -edge.soak")
 )
+
+// roleVariable tells a copy of the test that it is to make load, and which, or to be
+// an upstream.
+const roleVariable = "FIFE_EDGE_ROLE"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := run(m)
+	code, err := 0, error(nil)
+	switch role := os.Getenv(roleVariable); role { // this binary is its own load generator
+	case "":
+		code, err = run(m)
+	case "upstream":
+		err = runBenchUpstream()
+	default:
+		err = runLoad(role)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "edge:", err)
 		code = 1
@@ -45,14 +58,14 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
-	if *binary == "" {
+	if *agentBinary == "" {
 		dir, err := os.MkdirTemp("", "fife-edge-")
 		if err != nil {
 			return 0, err
 		}
 		defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
-		*binary = filepath.Join(dir, "fife-agent")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", *binary,
+		*agentBinary = filepath.Join(dir, "fife-agent")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", *agentBinary,
 			"github.com/fifegateway/fife/cmd/fife-agent")
 		if out, err := build.CombinedOutput(); err != nil {
 			return 0, fmt.Errorf("build fife-agent: %w\n%s", err, out)
