@@ -55,40 +55,40 @@ var quantities = []string{throughput, cpu, p50, p99, p999}
 
 var scenarios = []scenario{
 	{
-		name: "HTTP/1.1, 100 B, saturated", load: loadSpec{Path: "/b/x", Conns: 64, Streams: 1}, pinned: true,
+		name: "HTTP/1.1, 100 B, saturated", load: loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1}, pinned: true,
 		goals: []goal{
 			{cpu, "nginx", 0.95, false}, {cpu, "HAProxy", 0.9, false}, {cpu, "Traefik", 0.35, false}, {cpu, "Caddy", 0.18, false},
 			{throughput, "nginx", 1.1, true},
 		},
 	},
 	{
-		name: "HTTP/1.1, 16 KiB, saturated", load: loadSpec{Path: "/b/16k", Conns: 64, Streams: 1}, pinned: true,
+		name: "HTTP/1.1, 16 KiB, saturated", load: loadSpec{Path: "/b/16k", Length: 16 << 10, Conns: 64, Streams: 1}, pinned: true,
 		goals: []goal{{cpu, "nginx", 1.0, false}, {cpu, "HAProxy", 0.75, false}},
 	},
 	{
-		name: "HTTP/1.1, 100 B, 10 % of saturation", load: loadSpec{Path: "/b/x", Conns: 64, Streams: 1}, share: 0.1, pinned: true,
+		name: "HTTP/1.1, 100 B, 10 % of saturation", load: loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1}, share: 0.1, pinned: true,
 		goals: []goal{{cpu, "nginx", 1.3, false}, {p99, "nginx", 1.2, false}},
 	},
 	{
-		name: "HTTP/1.1, 16 KiB, 10 % of saturation", load: loadSpec{Path: "/b/16k", Conns: 64, Streams: 1}, share: 0.1, pinned: true,
+		name: "HTTP/1.1, 16 KiB, 10 % of saturation", load: loadSpec{Path: "/b/16k", Length: 16 << 10, Conns: 64, Streams: 1}, share: 0.1, pinned: true,
 	},
 	{
-		name: "HTTP/1.1, 100 B, saturated, unpinned", load: loadSpec{Path: "/b/x", Conns: 64, Streams: 1},
+		name: "HTTP/1.1, 100 B, saturated, unpinned", load: loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1},
 		goals: []goal{{cpu, "nginx", 1.3, false}, {p99, "nginx", 1.2, false}},
 	},
 	{
-		name: "HTTP/1.1, 100 B, 10 % of saturation, unpinned", load: loadSpec{Path: "/b/x", Conns: 64, Streams: 1}, share: 0.1,
+		name: "HTTP/1.1, 100 B, 10 % of saturation, unpinned", load: loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1}, share: 0.1,
 		goals: []goal{{cpu, "nginx", 1.3, false}, {p99, "nginx", 1.2, false}},
 	},
 	{
-		name: "HTTP/2, 100 B, saturated", load: loadSpec{Path: "/b/x", HTTP2: true, Conns: 8, Streams: 8}, pinned: true,
+		name: "HTTP/2, 100 B, saturated", load: loadSpec{Path: "/b/x", Length: 100, HTTP2: true, Conns: 8, Streams: 8}, pinned: true,
 		goals: []goal{{cpu, "nginx", 2.2, false}, {cpu, "Traefik", 0.45, false}},
 	},
 	{
-		name: "HTTP/2, 16 KiB, saturated", load: loadSpec{Path: "/b/16k", HTTP2: true, Conns: 8, Streams: 8}, pinned: true,
+		name: "HTTP/2, 16 KiB, saturated", load: loadSpec{Path: "/b/16k", Length: 16 << 10, HTTP2: true, Conns: 8, Streams: 8}, pinned: true,
 	},
 	{
-		name: "HTTP/2, 100 B, 10 % of saturation", load: loadSpec{Path: "/b/x", HTTP2: true, Conns: 8, Streams: 8}, share: 0.1, pinned: true,
+		name: "HTTP/2, 100 B, 10 % of saturation", load: loadSpec{Path: "/b/x", Length: 100, HTTP2: true, Conns: 8, Streams: 8}, share: 0.1, pinned: true,
 	},
 }
 

@@ -7,9 +7,11 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
@@ -41,7 +43,8 @@ func startControlPlane(t *testing.T, resources ...*discoveryv1.Resource) *contro
 		changed: make(chan struct{}), acked: map[string]uint64{},
 	}
 	c.publish(resources...)
-	server := grpc.NewServer()
+	// Agents ping as often as real nodes let them.
+	server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	discoveryv1.RegisterDiscoveryServiceServer(server, c)
 	go func() { _ = server.Serve(l) }() // it ends with Stop
 	t.Cleanup(server.Stop)

@@ -38,18 +38,18 @@ const (
 	byByte = "byte by byte"
 )
 
-// slowest is how long a proxy may take for one answer.
+// slowest is how long a proxy may take for one conversation.
 const slowest = 2 * time.Second
 
-// converse plays a case's client against a proxy.
-func converse(address string, c *testCase, manner string) (o outcome) {
+// converse plays a case's client against a proxy, for a limited time.
+func converse(address string, c *testCase, manner string, limit time.Duration) (o outcome) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		o.problem = err.Error()
 		return o
 	}
 	defer conn.Close() //nolint:errcheck // all was said
-	_ = conn.SetDeadline(time.Now().Add(slowest))
+	_ = conn.SetDeadline(time.Now().Add(limit))
 	r := bufio.NewReader(conn)
 	writes := make(chan step, len(c.steps))
 	go func() {

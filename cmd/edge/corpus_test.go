@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -73,7 +74,7 @@ func TestCorpus(t *testing.T) {
 					if c.trusted {
 						at = trusting
 					}
-					o := play(at.http, upstream, c, manner)
+					o := play(at.http, upstream, c, manner, slowest)
 					for _, wrong := range c.judge(o, c.defaults(address, at.http)) {
 						t.Errorf("%s: %s", c.file, wrong)
 					}
@@ -87,9 +88,9 @@ func TestCorpus(t *testing.T) {
 }
 
 // play plays one case, and then sends another client's request.
-func play(proxy string, upstream *rawUpstream, c *testCase, manner string) outcome {
+func play(proxy string, upstream *rawUpstream, c *testCase, manner string, limit time.Duration) outcome {
 	upstream.begin(c.answer)
-	o := converse(proxy, c, manner)
+	o := converse(proxy, c, manner, limit)
 	if err := probeFresh(proxy); err != nil && o.problem == "" {
 		o.problem = err.Error()
 	}

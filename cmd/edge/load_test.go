@@ -28,6 +28,7 @@ import (
 type loadSpec struct {
 	Address string
 	Path    string
+	Length  int  // of the body that has to come
 	HTTP2   bool // with prior knowledge
 	Conns   int
 	Streams int           // at a time on a connection; 1 for HTTP/1.1
@@ -67,8 +68,8 @@ type loadConn struct {
 	since   []int64 // of requests under way, oldest first (HTTP/1.1) or by stream
 	stream  uint32  // the next (HTTP/2)
 	request []byte
-	open    map[uint32]int64 // streams under way
-	got     int64            // bytes since the last window update
+	open    map[uint32]*stream
+	got     int64 // bytes since the last window update
 }
 
 // runLoad is the process's main function: a spec comes in the environment, and the
@@ -85,6 +86,12 @@ func runLoad(text string) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+// stream is a request under way on HTTP/2.
+type stream struct {
+	at  int64
+	got int // bytes of the body
 }
 
 func (l *loader) now() int64 { return int64(time.Since(l.start)) }
@@ -165,7 +172,7 @@ func (l *loader) dial() (*loadConn, error) {
 	}
 	c := &loadConn{fd: fd, buf: make([]byte, 64<<10), stream: 1}
 	if l.spec.HTTP2 {
-		c.open = map[uint32]int64{}
+		c.open = map[uint32]*stream{}
 		c.request = http2Request(l.spec.Path)
 		if _, err := syscall.Write(fd, http2Preface()); err != nil {
 			return nil, err
@@ -218,7 +225,7 @@ func rawIO(call uintptr, fd int, b []byte) (int, error) {
 func (l *loader) send(c *loadConn, at int64) error {
 	if c.open != nil {
 		binary.BigEndian.PutUint32(c.request[5:], c.stream)
-		c.open[c.stream] = at
+		c.open[c.stream] = &stream{at: at}
 		c.stream += 2
 	} else {
 		c.since = append(c.since[:0], at)
@@ -291,6 +298,9 @@ func (l *loader) responses(c *loadConn) error {
 		if err != nil {
 			return err
 		}
+		if length != l.spec.Length {
+			return fmt.Errorf("the body has %d bytes, want %d", length, l.spec.Length)
+		}
 		if len(b) < end+4+length {
 			return nil
 		}
@@ -360,7 +370,7 @@ func (l *loader) frames(c *loadConn, n int) error {
 		if len(b) < 9+length {
 			return nil
 		}
-		kind, flags, stream, payload := b[3], b[4], binary.BigEndian.Uint32(b[5:]), b[9:9+length]
+		kind, flags, id, payload := b[3], b[4], binary.BigEndian.Uint32(b[5:]), b[9:9+length]
 		c.r += 9 + length
 		switch kind {
 		case frameSettings:
@@ -382,13 +392,22 @@ func (l *loader) frames(c *loadConn, n int) error {
 		case frameReset, frameGoAway:
 			return fmt.Errorf("frame of type %d: %x", kind, payload)
 		}
-		if (kind == frameData || kind == frameHeaders) && flags&flagEndStream != 0 {
-			at, ok := c.open[stream]
-			if !ok {
-				return fmt.Errorf("the end of stream %d, which is not open", stream)
+		if kind != frameData && kind != frameHeaders {
+			continue
+		}
+		s, ok := c.open[id]
+		if !ok {
+			return fmt.Errorf("a frame of stream %d, which is not open", id)
+		}
+		if kind == frameData {
+			s.got += length // the servers measured do not pad
+		}
+		if flags&flagEndStream != 0 {
+			if s.got != l.spec.Length {
+				return fmt.Errorf("the body has %d bytes, want %d", s.got, l.spec.Length)
 			}
-			delete(c.open, stream)
-			l.done(c, at)
+			delete(c.open, id)
+			l.done(c, s.at)
 		}
 	}
 	return nil

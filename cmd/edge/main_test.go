@@ -25,6 +25,7 @@ var (
 	agentBinary = flag.String("edge.binary", "", "fife-agent to test; empty builds it")
 	peerDir     = flag.String("edge.peers", "", "directory of peers that are not on the path")
 	only        = flag.String("edge.case", "", "regular expression of the corpus cases to run, with all that they saw printed")
+	differences = flag.Bool("edge.differences", false, "play the corpus against nginx and HAProxy, and check docs/edge.md")
 	update      = flag.Bool("edge.update", false, "write the table of differences into docs/edge.md")
 	measured    = flag.Bool("edge.bench", false, "take the measurements; without it each is only tried, with tiny counts")
 	rounds      = flag.Int("edge.rounds", 5, "how often each proxy has its turn")

@@ -3,6 +3,7 @@
 package edge_test
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,13 +67,12 @@ func (p *peer) installed() (version string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	first, second, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if p.name == "Traefik" {
 		first = "Traefik " + strings.Join(strings.Fields(first), " ")
 	} else if p.name == "Caddy" {
 		first = "Caddy " + first
 	}
-	_ = second
 	return first, true
 }
 
@@ -97,7 +97,10 @@ func startPeer(t *testing.T, p *peer, base, canary string, behind []string) (pro
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tmpl.Execute(f, struct{ HTTP1, HTTP2, Base, Canary, Dir string }{http1, http2, base, canary, dir}); err != nil {
+		_, port, _ := net.SplitHostPort(http1)
+		if err := tmpl.Execute(f, struct{ HTTP1, Port1, HTTP2, Base, Canary, Dir string }{
+			http1, port, http2, base, canary, dir,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {

@@ -245,9 +245,12 @@ func readRequest(buf []byte) (m *message, n int, faults []string) {
 	}
 	lines := strings.Split(head, "\r\n")
 	parts := strings.Split(lines[0], " ")
-	if len(parts) != 3 || parts[2] != "HTTP/1.1" {
+	if len(parts) != 3 || !strings.HasPrefix(parts[2], "HTTP/1.") {
 		fault("request line %q", lines[0])
 		return nil, 0, faults
+	}
+	if parts[2] != "HTTP/1.1" {
+		fault("version %s", parts[2])
 	}
 	m = &message{method: parts[0], target: parts[1]}
 	hosts, lengths, encodings, length := 0, 0, 0, 0
