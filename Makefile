@@ -91,6 +91,34 @@ bench-commit: ## Measure commits beside etcd, in multiples of fdatasync
 bench-fanout: ## Measure how changes reach 10,000 agents, beside etcd, go-control-plane and bare TCP
 	taskset --cpu-list 1 go test ./cmd/bench -count=1 -v -timeout 30m -run FanOut -bench.run -bench.pin 0
 
+.PHONY: diff-edge
+diff-edge: ## Play the raw cases against nginx and HAProxy; UPDATE=1 writes docs/edge.md
+	go test ./cmd/edge -count=1 -v -timeout 30m -run 'TestDifferences' -edge.differences -edge.update=$(if $(UPDATE),true,false)
+
+PEERS := $(abspath $(BIN))/peers
+ROUNDS ?= 5
+PHASE ?= 4s
+
+.PHONY: bench-edge
+bench-edge: $(PEERS)/caddy ## Measure the agent beside nginx, HAProxy, Caddy and Traefik
+	go test ./cmd/edge -count=1 -v -timeout 60m -run 'TestBench' -edge.bench -edge.rounds=$(ROUNDS) -edge.phase=$(PHASE) -edge.peers=$(PEERS)
+
+CADDY_VERSION := v2.11.9
+
+$(PEERS)/caddy:
+	GOBIN=$(PEERS) go install github.com/caddyserver/caddy/v2/cmd/caddy@$(CADDY_VERSION)
+
+.PHONY: h2spec
+h2spec: ## Compare the agent's HTTP/2 with Go's own server
+	go test ./cmd/edge -count=1 -v -timeout 10m -run 'TestH2spec' -edge.h2spec
+
+SOAK ?= 2m
+SLOW ?= 10000
+
+.PHONY: soak
+soak: ## Hold slow clients, config swaps, WebSockets, uploads and restarts for SOAK each
+	go test ./cmd/edge -count=1 -v -timeout 12h -run 'TestSlowClients|TestSoak|TestRestart' -edge.soak=$(SOAK) -edge.slow=$(SLOW)
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf $(BIN)

@@ -1,0 +1,477 @@
+//go:build linux
+
+package edge_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+)
+
+// held is how much load the tests of this file hold, and for how long.
+type held struct {
+	length time.Duration
+	slow   int
+	rate   int
+	others int // WebSockets and uploads, of each
+}
+
+func holding() held {
+	if *soaked == 0 {
+		return held{length: 300 * time.Millisecond, slow: 60, rate: 200, others: 2}
+	}
+	return held{length: *soaked, slow: *slow, rate: *rate, others: 10}
+}
+
+// TestSlowClients: clients that send and read slowly, many of them, do not hurt the
+// others: their p99 at most doubles, and memory stays bounded.
+func TestSlowClients(t *testing.T) {
+	h := holding()
+	a, _ := soakAgent(t)
+	spec := loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1, Rate: h.rate, Warm: h.length / 10, Phase: h.length / 2}
+	c := &contestant{name: agentName, process: a.process, http1: a.http}
+	before := vitals(t, a)
+	alone := measure(t, c, spec, nil)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var slow sync.WaitGroup
+	var open, closed atomic.Int64
+	for i := range h.slow {
+		slow.Go(func() { beSlow(ctx, a.http, i, &open, &closed) })
+	}
+	if err := await(t.Context(), "open the slow connections", func() error {
+		if n := open.Load(); n < int64(h.slow)*9/10 {
+			return fmt.Errorf("%d of %d are open", n, h.slow)
+		}
+		return nil
+	}, a.process); err != nil {
+		t.Error(err)
+	}
+	spec.Phase = h.length
+	beside := measure(t, c, spec, nil)
+	during := vitals(t, a)
+	held := open.Load()
+	cancel()
+	slow.Wait()
+	ratio := beside[p99] / alone[p99]
+	perConn := float64(during.rss-before.rss) / float64(max(1, held)) / 1024
+	if *soaked > 0 {
+		fmt.Fprintf(t.Output(), "%d slow connections held for %v, %d ended by the agent and opened again; %d/s of others\n",
+			held, h.length, closed.Load(), h.rate)
+		fmt.Fprintf(t.Output(), "p50 %s alone, %s beside them; p99 %s and %s: %.2f times (goal: 2 at most: %s)\n",
+			format(p50, alone[p50]), format(p50, beside[p50]), format(p99, alone[p99]), format(p99, beside[p99]), ratio, met(ratio <= 2))
+		fmt.Fprintf(t.Output(), "%v before, %v during: %.1f KiB per slow connection\n", before, during, perConn)
+		if perConn > 64 {
+			t.Errorf("a slow connection takes %.1f KiB", perConn)
+		}
+	}
+}
+
+func met(ok bool) string {
+	if ok {
+		return "met"
+	}
+	return "missed"
+}
+
+// beSlow is a client that never gets anywhere: it sends a head, or a body, byte by
+// byte, or does not read what it asked for. When the agent has had enough of it, it
+// begins anew.
+func beSlow(ctx context.Context, address string, kind int, open, closed *atomic.Int64) {
+	for ctx.Err() == nil {
+		// Addresses of their own, so that there are ports enough.
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+kind/250%250), byte(1+kind%250))}}
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		open.Add(1)
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		slowly(ctx, conn, kind%3)
+		stop()
+		_ = conn.Close()
+		open.Add(-1)
+		if ctx.Err() == nil {
+			closed.Add(1)
+		}
+	}
+}
+
+func slowly(ctx context.Context, conn net.Conn, kind int) {
+	switch kind {
+	case 0:
+		_, _ = io.WriteString(conn, "GET /b/x HTTP/1.1\r\nHost: slow.test\r\nX-Slow: ")
+	case 1:
+		_, _ = io.WriteString(conn, "POST /b/x HTTP/1.1\r\nHost: slow.test\r\nContent-Length: 100000\r\n\r\n")
+	default:
+		// As much as fits into the buffers of both sides, and then one answer more.
+		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		_, _ = io.WriteString(conn, strings.Repeat("GET /b/16k HTTP/1.1\r\nHost: slow.test\r\n\r\n", 20))
+	}
+	gone := make(chan struct{})
+	if kind != 2 {
+		go func() {
+			defer close(gone)
+			_, _ = io.Copy(io.Discard, conn)
+		}()
+	}
+	for {
+		select {
+		case <-time.After(5*time.Second + rand.N(time.Second)):
+		case <-gone:
+			return
+		case <-ctx.Done():
+			return
+		}
+		if kind == 2 {
+			buf := make([]byte, 1)
+			if _, err := conn.Read(buf); err != nil {
+				return
+			}
+		} else if _, err := io.WriteString(conn, "a"); err != nil {
+			return
+		}
+	}
+}
+
+// TestSoak: five config swaps a second, beside load, WebSockets and uploads: not one
+// request fails, and goroutines, file descriptors and memory stay flat.
+func TestSoak(t *testing.T) {
+	h := holding()
+	a, plane := soakAgent(t)
+	ctx, cancel := context.WithTimeout(t.Context(), h.length+h.length/5)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	var swaps, messages, uploads atomic.Int64
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(200 * time.Millisecond):
+				plane.publish(soakStage(rand.Uint32N(1_000_001)))
+				swaps.Add(1)
+			}
+		}
+	})
+	for i := range h.others {
+		g.Go(func() error { return holdWebSocket(ctx, a.http, &messages) })
+		g.Go(func() error { return upload(ctx, a.http, i, &uploads) })
+	}
+	c := &contestant{name: agentName, process: a.process, http1: a.http}
+	spec := loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1, Rate: h.rate, Phase: h.length / 10}
+	measure(t, c, spec, nil) // what grows at the beginning is no leak
+	before := vitals(t, a)
+	spec.Phase = h.length * 9 / 10
+	got := measure(t, c, spec, nil)
+	after := vitals(t, a)
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if swaps.Load() == 0 || messages.Load() == 0 || uploads.Load() == 0 {
+		t.Errorf("%d swaps, %d messages, %d uploads", swaps.Load(), messages.Load(), uploads.Load())
+	}
+	if *soaked == 0 {
+		return
+	}
+	fmt.Fprintf(t.Output(), "%v: %d swaps, %.0f requests/s, %d WebSocket messages, %d uploads of 1 MiB; none failed; p99 %s, p99.9 %s\n",
+		h.length, swaps.Load(), got[throughput], messages.Load(), uploads.Load(), format(p99, got[p99]), format(p999, got[p999]))
+	fmt.Fprintf(t.Output(), "%v in the beginning, %v at the end\n", before, after)
+	if after.goroutines > before.goroutines+before.goroutines/5+20 || after.fds > before.fds+before.fds/5+20 ||
+		after.rss > before.rss+before.rss/2+(8<<20) {
+		t.Errorf("the agent grows: %v in the beginning, %v at the end", before, after)
+	}
+}
+
+// TestRestart: a second agent takes over the address, and the first is ended, while
+// there is load: not one request fails.
+func TestRestart(t *testing.T) {
+	h := holding()
+	a, plane := soakAgent(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	var requests, retried atomic.Int64
+	for range 16 {
+		g.Go(func() error {
+			return keepAsking(ctx, a.http, 16*time.Second/time.Duration(h.rate), &requests, &retried)
+		})
+	}
+	at := a
+	for turn := range max(1, int(h.length/(20*time.Second))) {
+		asked := requests.Load()
+		next := takeOver(t, at, plane, turn)
+		if next == nil {
+			break
+		}
+		if err := at.terminate(); err != nil {
+			t.Error(err)
+		}
+		at = next
+		if err := await(t.Context(), "requests behind a restart", func() error {
+			if requests.Load() < asked+int64(h.rate/4) && ctx.Err() == nil {
+				return errors.New("too few yet")
+			}
+			return nil
+		}, at.process); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if *soaked > 0 {
+		fmt.Fprintf(t.Output(), "%d requests during restarts, %d of them asked again on a new connection, since theirs had ended while idle\n",
+			requests.Load(), retried.Load())
+	}
+}
+
+// takeOver starts an agent on the address of another that runs.
+func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
+	t.Helper()
+	id := fmt.Sprintf("edge-%d", turn)
+	next := &agent{http: old.http, admin: freePort(t)}
+	next.process = start(t, id, *agentBinary, "--id", id, "--control-plane", plane.address,
+		"--state-dir", t.TempDir(), "--http-listen", next.http, "--admin-listen", next.admin, "--access-log", "")
+	err := await(t.Context(), "take over "+old.http, func() error {
+		resp, err := http.Get("http://" + next.admin + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close() //nolint:errcheck // it was only read
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
+		}
+		return nil
+	}, next.process)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	return next
+}
+
+// keepAsking sends requests at a pace, on one connection for as long as that lasts.
+// A connection may end between two requests; a request whose connection ended before
+// a byte of an answer came is asked again once, on a new one (RFC 9110, 9.2.2).
+func keepAsking(ctx context.Context, address string, pace time.Duration, requests, retried *atomic.Int64) error {
+	var conn net.Conn
+	var r *bufio.Reader
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}()
+	for ctx.Err() == nil {
+		for {
+			fresh := conn == nil
+			if fresh {
+				var err error
+				if conn, err = net.Dial("tcp", address); err != nil {
+					return err
+				}
+				r = bufio.NewReader(conn)
+			}
+			_ = conn.SetDeadline(time.Now().Add(patience))
+			_, err := io.WriteString(conn, "GET /b/x HTTP/1.1\r\nHost: restart.test\r\n\r\n")
+			var res response
+			if err == nil {
+				res, err = readResponse(r, false)
+			}
+			if err == nil && res.status == 200 && len(res.body) == 100 && !res.broken {
+				requests.Add(1)
+				if v := valuesOf(res.fields, "Connection"); len(v) > 0 && v[0] == "close" {
+					_ = conn.Close()
+					conn = nil
+				}
+				break
+			}
+			_ = conn.Close()
+			conn = nil
+			if fresh || !isEnd(err) {
+				return fmt.Errorf("after %d requests: status %d, broken off: %v, %w", requests.Load(), res.status, res.broken, errors.Join(err))
+			}
+			retried.Add(1)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pace):
+		}
+	}
+	return nil
+}
+
+// soakAgent starts an agent with routes to upstreams for load, uploads and
+// WebSockets, split between two deployments.
+func soakAgent(t *testing.T) (*agent, *controlPlane) {
+	t.Helper()
+	base := startBenchUpstream(t, nil)
+	other := httpUpstream(t)
+	routes := func() []*discoveryv1.Route {
+		return []*discoveryv1.Route{
+			httpRoute("GET", "/{proxy+}", "http://"+base+"/b/{proxy}"),
+			httpRoute("POST", "/{proxy+}", "http://"+other+"/{proxy}"),
+			httpRoute("GET", "/ws", "http://"+other+"/ws"),
+		}
+	}
+	plane := startControlPlane(t, apiResource(), deploymentResource(1, routes()...), deploymentResource(2, routes()...), soakStage(500_000))
+	return startAgent(t, agentName, plane, nil), plane
+}
+
+func soakStage(ppm uint32) *discoveryv1.Resource {
+	return stageResource("b", &discoveryv1.Stage{Deployment: 1, Canary: &discoveryv1.Canary{Deployment: 2, PartsPerMillion: ppm}})
+}
+
+// httpUpstream counts what is uploaded, and echoes what comes on WebSockets.
+func httpUpstream(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			return // the client is gone
+		}
+		fmt.Fprint(w, n)
+	})
+	mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) {
+		accept := acceptOf(&message{fields: []field{{"Sec-WebSocket-Key", r.Header.Get("Sec-WebSocket-Key")}}})
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close() //nolint:errcheck // all was said
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "+accept+"\r\n\r\n")
+		_, _ = io.Copy(conn, buffered)
+	})
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: patience}
+	go func() { _ = s.Serve(l) }() // it ends with Close
+	t.Cleanup(func() { _ = s.Close() })
+	return l.Addr().String()
+}
+
+// holdWebSocket keeps one WebSocket open and sends messages that have to come back.
+func holdWebSocket(ctx context.Context, address string, messages *atomic.Int64) error {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // all was said
+	_, _ = io.WriteString(conn, "GET /b/ws HTTP/1.1\r\nHost: ws.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	r := bufio.NewReader(conn)
+	if res, err := readResponse(r, false); err != nil || res.status != 101 {
+		return fmt.Errorf("open a WebSocket: status %d, %w", res.status, errors.Join(err))
+	}
+	buf := make([]byte, 64)
+	for n := 0; ; n++ {
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		text := fmt.Sprintf("%064d", n)
+		if _, err := io.WriteString(conn, text); err != nil {
+			return fmt.Errorf("send message %d: %w", n, err)
+		}
+		if _, err := io.ReadFull(r, buf); err != nil || string(buf) != text {
+			return fmt.Errorf("message %d came back as %q: %w", n, buf, errors.Join(err))
+		}
+		messages.Add(1)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// upload sends bodies of 1 MiB, with a length or in chunks, and wants them counted.
+func upload(ctx context.Context, address string, kind int, uploads *atomic.Int64) error {
+	client := &http.Client{Transport: &http.Transport{}, Timeout: patience}
+	defer client.CloseIdleConnections()
+	body := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+	for ctx.Err() == nil {
+		var reader io.Reader = bytes.NewReader(body)
+		if kind%2 == 1 {
+			reader = io.MultiReader(reader) // whose length is not known
+		}
+		resp, err := client.Post("http://"+address+"/b/upload", "application/octet-stream", reader)
+		if err != nil {
+			return fmt.Errorf("upload: %w", err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || string(text) != strconv.Itoa(len(body)) {
+			return fmt.Errorf("an upload was answered %s %q: %w", resp.Status, text, errors.Join(err))
+		}
+		uploads.Add(1)
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// vital signs of an agent.
+type vitalSigns struct {
+	goroutines, fds int
+	rss             int64
+}
+
+func (v vitalSigns) String() string {
+	return fmt.Sprintf("%d goroutines, %d file descriptors, %.1f MiB", v.goroutines, v.fds, float64(v.rss)/(1<<20))
+}
+
+var goroutinesMetric = regexp.MustCompile(`(?m)^go_goroutines (\d+)$`)
+
+func vitals(t *testing.T, a *agent) vitalSigns {
+	t.Helper()
+	resp, err := http.Get("http://" + a.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was only read
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v vitalSigns
+	found := goroutinesMetric.FindSubmatch(text)
+	if found == nil {
+		t.Fatal("the agent does not tell how many goroutines it has")
+	}
+	if v.goroutines, err = strconv.Atoi(string(found[1])); err != nil {
+		t.Fatal(err)
+	}
+	if v.fds, err = a.fds(); err != nil {
+		t.Fatal(err)
+	}
+	if v.rss, err = a.rss(); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
