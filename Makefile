@@ -108,8 +108,8 @@ CADDY_VERSION := v2.11.9
 $(PEERS)/caddy:
 	GOBIN=$(PEERS) go install github.com/caddyserver/caddy/v2/cmd/caddy@$(CADDY_VERSION)
 
-.PHONY: h2spec
-h2spec: ## Compare the agent's HTTP/2 with Go's own server
+.PHONY: spec-edge
+spec-edge: ## Compare the agent's HTTP/2 with Go's own server
 	go test ./cmd/edge -count=1 -v -timeout 10m -run 'TestH2spec' -edge.h2spec
 
 SOAK ?= 2m

@@ -6,7 +6,7 @@
 // proxies, measurements beside them, HTTP/2's conformance, and load that is held.
 //
 // Plain `go test` runs the corpus, and tries everything else with tiny counts.
-// The targets diff-edge, bench-edge, h2spec and soak of the Makefile set the flags
+// The targets diff-edge, bench-edge, spec-edge and soak of the Makefile set the flags
 // that do it in earnest. Nothing here fails because a machine is slow: a goal that
 // is missed is printed as missed.
 package edge_test

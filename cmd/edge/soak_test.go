@@ -274,10 +274,11 @@ func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
 	return next
 }
 
-// keepAsking sends requests at a pace, on one connection for as long as that lasts.
+// keepAsking sends requests at a pace, on one connection for as long as that lasts,
+// or each on a new one.
 // A connection may end between two requests; a request whose connection ended before
 // a byte of an answer came is asked again once, on a new one (RFC 9110, 9.2.2).
-func keepAsking(ctx context.Context, address string, pace time.Duration, requests, retried *atomic.Int64) error {
+func keepAsking(ctx context.Context, address string, once bool, pace time.Duration, requests, retried *atomic.Int64) error {
 	var conn net.Conn
 	var r *bufio.Reader
 	defer func() {
@@ -303,7 +304,7 @@ func keepAsking(ctx context.Context, address string, pace time.Duration, request
 			}
 			if err == nil && res.status == 200 && len(res.body) == 100 && !res.broken {
 				requests.Add(1)
-				if v := valuesOf(res.fields, "Connection"); len(v) > 0 && v[0] == "close" {
+				if v := valuesOf(res.fields, "Connection"); once || len(v) > 0 && v[0] == "close" {
 					_ = conn.Close()
 					conn = nil
 				}
