@@ -214,9 +214,9 @@ func TestRestart(t *testing.T) {
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	var requests, retried atomic.Int64
-	for range 16 {
+	for i := range 16 {
 		g.Go(func() error {
-			return keepAsking(ctx, a.http, 16*time.Second/time.Duration(h.rate), &requests, &retried)
+			return keepAsking(ctx, a.http, i%2 == 0, 16*time.Second/time.Duration(h.rate), &requests, &retried)
 		})
 	}
 	at := a
