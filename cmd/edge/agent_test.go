@@ -11,15 +11,16 @@ import (
 type agent struct {
 	*process
 	http, admin string
+	dir         string // of its last good table
 }
 
 // startAgent starts an agent of an own process, behind a command such as taskset if
 // one is given, and returns once it routes by what the control plane has.
 func startAgent(t *testing.T, id string, c *controlPlane, behind []string, flags ...string) *agent {
 	t.Helper()
-	a := &agent{http: freePort(t), admin: freePort(t)}
+	a := &agent{http: freePort(t), admin: freePort(t), dir: t.TempDir()}
 	command := append(append([]string{}, behind...), *agentBinary, "--id", id, "--control-plane", c.address,
-		"--state-dir", t.TempDir(), "--http-listen", a.http, "--admin-listen", a.admin)
+		"--state-dir", a.dir, "--http-listen", a.http, "--admin-listen", a.admin)
 	a.process = start(t, id, append(command, flags...)...)
 	awaitPort(t, a.http, a.process)
 	a.awaitTable(t.Context(), t, id, c)

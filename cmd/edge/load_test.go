@@ -50,7 +50,6 @@ type loadResult struct {
 type loader struct {
 	spec     loadSpec
 	epoll    int
-	conns    []*loadConn
 	byFD     map[int32]*loadConn
 	free     []*loadConn // with room for a request; a connection is in it once per stream
 	due      int64       // when the next request is due, in ns since start

@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -253,9 +255,13 @@ func TestRestart(t *testing.T) {
 func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
 	t.Helper()
 	id := fmt.Sprintf("edge-%d", turn)
-	next := &agent{http: old.http, admin: freePort(t)}
+	next := &agent{http: old.http, admin: freePort(t), dir: filepath.Join(t.TempDir(), "state")}
+	// It begins with the table of the first, as it would after an ordinary restart.
+	if err := os.CopyFS(next.dir, os.DirFS(old.dir)); err != nil {
+		t.Fatal(err)
+	}
 	next.process = start(t, id, *agentBinary, "--id", id, "--control-plane", plane.address,
-		"--state-dir", t.TempDir(), "--http-listen", next.http, "--admin-listen", next.admin, "--access-log", "")
+		"--state-dir", next.dir, "--http-listen", next.http, "--admin-listen", next.admin, "--access-log", "")
 	err := await(t.Context(), "take over "+old.http, func() error {
 		resp, err := http.Get("http://" + next.admin + "/readyz")
 		if err != nil {
@@ -271,6 +277,7 @@ func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
 		t.Error(err)
 		return nil
 	}
+	next.awaitTable(t.Context(), t, id, plane)
 	return next
 }
 
@@ -313,7 +320,7 @@ func keepAsking(ctx context.Context, address string, once bool, pace time.Durati
 			_ = conn.Close()
 			conn = nil
 			if fresh || !isEnd(err) {
-				return fmt.Errorf("after %d requests: status %d, broken off: %v, %w", requests.Load(), res.status, res.broken, errors.Join(err))
+				return fmt.Errorf("after %d requests: status %d, broken off: %v, %v", requests.Load(), res.status, res.broken, err) //nolint:errorlint // it may be nil
 			}
 			retried.Add(1)
 		}
@@ -388,7 +395,7 @@ func holdWebSocket(ctx context.Context, address string, messages *atomic.Int64) 
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	r := bufio.NewReader(conn)
 	if res, err := readResponse(r, false); err != nil || res.status != 101 {
-		return fmt.Errorf("open a WebSocket: status %d, %w", res.status, errors.Join(err))
+		return fmt.Errorf("open a WebSocket: status %d, %v", res.status, err) //nolint:errorlint // it may be nil
 	}
 	buf := make([]byte, 64)
 	for n := 0; ; n++ {
@@ -398,7 +405,7 @@ func holdWebSocket(ctx context.Context, address string, messages *atomic.Int64) 
 			return fmt.Errorf("send message %d: %w", n, err)
 		}
 		if _, err := io.ReadFull(r, buf); err != nil || string(buf) != text {
-			return fmt.Errorf("message %d came back as %q: %w", n, buf, errors.Join(err))
+			return fmt.Errorf("message %d came back as %q: %v", n, buf, err) //nolint:errorlint // it may be nil
 		}
 		messages.Add(1)
 		select {
@@ -426,7 +433,7 @@ func upload(ctx context.Context, address string, kind int, uploads *atomic.Int64
 		text, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		if err != nil || resp.StatusCode != http.StatusOK || string(text) != strconv.Itoa(len(body)) {
-			return fmt.Errorf("an upload was answered %s %q: %w", resp.Status, text, errors.Join(err))
+			return fmt.Errorf("an upload was answered %s %q: %v", resp.Status, text, err) //nolint:errorlint // it may be nil
 		}
 		uploads.Add(1)
 		select {

@@ -91,7 +91,7 @@ func (u *rawUpstream) serve(c net.Conn) {
 	for {
 		for len(buf) > 0 && !isLongWay(buf) {
 			m, n, faults := readRequest(buf)
-			head := bytes.Index(buf, []byte("\r\n\r\n")) >= 0
+			head := bytes.Contains(buf, []byte("\r\n\r\n"))
 			if n == 0 && head && !answered {
 				u.mu.Lock()
 				early := u.play.early
