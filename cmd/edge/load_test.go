@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -51,7 +52,7 @@ type loader struct {
 	spec     loadSpec
 	epoll    int
 	byFD     map[int32]*loadConn
-	free     []*loadConn // with room for a request; a connection is in it once per stream
+	free     []*loadConn // with room for a request, longest unused first; a connection is in it once per stream
 	due      int64       // when the next request is due, in ns since start
 	start    time.Time
 	counting bool
@@ -133,8 +134,8 @@ func (l *loader) run() (loadResult, error) {
 				at = l.due
 				l.due += interval
 			}
-			c := l.free[len(l.free)-1]
-			l.free = l.free[:len(l.free)-1]
+			c := l.free[0]
+			l.free = l.free[:copy(l.free, l.free[1:])]
 			if err := l.send(c, at); err != nil {
 				return loadResult{}, err
 			}
@@ -246,7 +247,7 @@ func (l *loader) receive(c *loadConn) error {
 	}
 	n, err := rawIO(syscall.SYS_READ, c.fd, c.buf[c.w:])
 	if err != nil || n == 0 {
-		return fmt.Errorf("the connection ended: %w", err)
+		return fmt.Errorf("the connection ended: %w", errors.Join(err, io.EOF))
 	}
 	c.w += n
 	if c.open != nil {
