@@ -319,6 +319,7 @@ const (
 	framePing         = 6
 	frameGoAway       = 7
 	frameWindowUpdate = 8
+	frameContinuation = 9
 	flagEndStream     = 1
 	flagAck           = 1
 	flagEndHeaders    = 4
