@@ -80,6 +80,9 @@ func TestSlowClients(t *testing.T) {
 		fmt.Fprintf(t.Output(), "p50 %s alone, %s beside them; p99 %s and %s: %.2f times (goal: 2 at most: %s)\n",
 			format(p50, alone[p50]), format(p50, beside[p50]), format(p99, alone[p99]), format(p99, beside[p99]), ratio, met(ratio <= 2))
 		fmt.Fprintf(t.Output(), "%v before, %v during: %.1f KiB per slow connection\n", before, during, perConn)
+		if h.length > 15*time.Second && closed.Load() == 0 {
+			t.Error("the agent has ended no slow connection")
+		}
 		if perConn > 64 {
 			t.Errorf("a slow connection takes %.1f KiB", perConn)
 		}
