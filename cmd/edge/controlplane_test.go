@@ -69,31 +69,52 @@ func (c *controlPlane) publish(resources ...*discoveryv1.Resource) uint64 {
 	return c.index
 }
 
-// Stream serves one agent until its stream ends.
+// Stream serves one agent until its stream ends. It grants no leases: agents then
+// route on.
 func (c *controlPlane) Stream(stream discoveryv1.DiscoveryService_StreamServer) error {
 	first, err := stream.Recv()
 	if err != nil {
 		return err
 	}
 	agent := first.GetHello().GetAgentId()
-	for from := uint64(0); ; {
-		frame, changed := c.step(from)
-		if frame != nil {
+	said := make(chan *discoveryv1.StreamRequest)
+	go func() {
+		defer close(said)
+		for {
+			request, err := stream.Recv()
+			if err != nil {
+				return
+			}
+			select {
+			case said <- request:
+			case <-stream.Context().Done():
+				return
+			}
+		}
+	}()
+	for sent, acked := uint64(0), uint64(0); ; {
+		frame, changed := c.step(acked)
+		if sent == acked && frame != nil {
+			sent = frame.GetTo().GetIndex()
 			if err := stream.Send(&discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Frame{Frame: frame}}); err != nil {
 				return err
 			}
-			response, err := stream.Recv()
-			if err != nil {
-				return err
-			}
-			from = frame.GetTo().GetIndex()
-			c.note(agent, from, response.GetNack())
-			continue
 		}
 		select {
 		case <-changed:
-		case <-stream.Context().Done():
-			return nil
+		case request, ok := <-said:
+			switch {
+			case !ok:
+				return nil
+			case request.GetRenew() != nil:
+				lease := &discoveryv1.Lease{Sequence: request.GetRenew().GetSequence(), Reason: "there are none here"}
+				if err := stream.Send(&discoveryv1.StreamResponse{Message: &discoveryv1.StreamResponse_Lease{Lease: lease}}); err != nil {
+					return err
+				}
+			default:
+				acked = sent
+				c.note(agent, sent, request.GetNack())
+			}
 		}
 	}
 }
