@@ -13,6 +13,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
 
 // http2Client speaks raw frames.
@@ -181,4 +183,16 @@ func TestHTTP2Streams(t *testing.T) {
 	if code := binary.BigEndian.Uint32(f.payload); f.stream != 201 || code != protocolError && code != refusedStream {
 		t.Errorf("stream %d was reset with %d, want 201 to be refused", f.stream, code)
 	}
+}
+
+// TestHTTP2Load: many streams at a time, over several connections, are answered
+// rightly and leave the agent as it was.
+func TestHTTP2Load(t *testing.T) {
+	base := startBenchUpstream(t, nil)
+	plane := startControlPlane(t, apiResource(), deploymentResource(1, httpRoute("ANY", "/{proxy+}", "http://"+base+"/b/{proxy}")),
+		stageResource("b", &discoveryv1.Stage{Deployment: 1}))
+	a := startAgent(t, "streams", plane, nil)
+	c := &contestant{name: agentName, process: a.process, http2: a.http}
+	measure(t, c, loadSpec{Path: "/b/x", Length: 100, HTTP2: true, Conns: 8, Streams: 8, Phase: time.Second}, nil)
+	vitals(t, a)
 }
