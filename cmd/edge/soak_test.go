@@ -265,7 +265,7 @@ func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
 		t.Fatal(err)
 	}
 	next.process = start(t, id, *agentBinary, "--id", id, "--control-plane", plane.address,
-		"--state-dir", next.dir, "--http-listen", next.http, "--admin-listen", next.admin, "--access-log", "")
+		"--state-dir", next.dir, "--http-listen", next.http, "--admin-listen", next.admin, "--access-log", "", "--reuse-port")
 	err := await(t.Context(), "take over "+old.http, func() error {
 		resp, err := http.Get("http://" + next.admin + "/readyz")
 		if err != nil {
@@ -350,7 +350,7 @@ func soakAgent(t *testing.T) (*agent, *controlPlane) {
 		}
 	}
 	plane := startControlPlane(t, apiResource(), deploymentResource(1, routes()...), deploymentResource(2, routes()...), soakStage(500_000))
-	return startAgent(t, agentName, plane, nil), plane
+	return startAgent(t, agentName, plane, nil, "--reuse-port"), plane
 }
 
 func soakStage(ppm uint32) *discoveryv1.Resource {
