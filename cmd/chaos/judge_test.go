@@ -55,7 +55,7 @@ func judge(e evidenceOfStep) *verdict {
 			case r.status == 0 && e.isOut(what.edge, r):
 				v.down++
 			default:
-				v.violate("%s failed: %s", describeReply(what, r), cmp.Or(r.failure, http.StatusText(r.status)))
+				v.violate("%s failed: %s; %s", describeReply(what, r), cmp.Or(r.failure, http.StatusText(r.status)), e.around(what.edge, r))
 			}
 		}
 		v.judgeOrder(what, replies)
@@ -92,7 +92,7 @@ func (v *verdict) judgeAnswer(e evidenceOfStep, what asked, r reply) {
 		report := p.last.GetReport()
 		named := slices.Concat(report.GetStale(), report.GetFenced(), report.GetRefused())
 		if what.stage == closing || !slices.Contains(named, what.edge) {
-			v.violate("%s after %v was complete at %s; named were %v", describeReply(what, r), p, clock(p.completed), named)
+			v.violate("%s after %v was complete at %s; named were %v; %s", describeReply(what, r), p, clock(p.completed), named, e.around(what.edge, r))
 		}
 	}
 	if old {
@@ -145,8 +145,19 @@ func (r reply) index() uint64 {
 // isOut reports whether an agent may have left a request without an answer.
 func (e evidenceOfStep) isOut(edge string, r reply) bool {
 	return slices.ContainsFunc(e.outages, func(o outage) bool {
-		return o.edge == edge && o.from.Before(r.received) && o.to.After(r.sent)
+		return o.edge == edge && o.mute && o.from.Before(r.received) && o.to.After(r.sent)
 	})
+}
+
+// around describes what broke around a reply, and the agent.
+func (e evidenceOfStep) around(edge string, r reply) string {
+	text := "faults around:"
+	for _, o := range e.outages {
+		if (o.edge == edge || o.edge == "") && o.from.Before(r.received.Add(time.Second)) && o.to.After(r.sent.Add(-20*time.Second)) {
+			text += fmt.Sprintf(" %s %s to %s,", o.fault, clock(o.from), clock(o.to))
+		}
+	}
+	return strings.TrimSuffix(text, ",")
 }
 
 // window returns for how long both configurations were in use: from the first answer

@@ -13,9 +13,11 @@ import (
 	"time"
 )
 
-// outage is a time in which an agent may leave requests without an answer.
+// outage is a time in which something was broken.
 type outage struct {
-	edge     string
+	fault    string
+	edge     string // empty: nodes
+	mute     bool   // the agent may leave requests without an answer
 	from, to time.Time
 }
 
@@ -91,7 +93,7 @@ func (b *breaker) run(ctx context.Context, r *rand.Rand) error {
 	breaking.Go(func() {
 		for i := nodes.IntN(len(nodeFaults)); pause(ctx, between(nodes, time.Second, 6*time.Second)); i++ {
 			f := nodeFaults[i%len(nodeFaults)]
-			b.note(f.name, f.strike(ctx, b.cluster, nodes))
+			b.note(f.name, b.during(outage{fault: f.name}, func() error { return f.strike(ctx, b.cluster, nodes) }))
 		}
 	})
 	breaking.Wait()
@@ -107,9 +109,9 @@ func (b *breaker) note(fault string, err error) {
 	}
 }
 
-// during notes that an agent may not answer while f goes on.
-func (b *breaker) during(e *edge, f func() error) error {
-	o := outage{edge: e.name, from: time.Now()}
+// during notes what is broken while f goes on.
+func (b *breaker) during(o outage, f func() error) error {
+	o.from = time.Now()
 	err := f()
 	o.to = time.Now()
 	b.mu.Lock()
@@ -121,7 +123,7 @@ func (b *breaker) during(e *edge, f func() error) error {
 // cutAgent cuts an agent off from nodes for a while. Which of them leads is what the
 // first says that answers; without an answer it is one of them.
 func cutAgent(which choose) func(context.Context, *breaker, *edge, *rand.Rand) error {
-	return func(ctx context.Context, b *breaker, e *edge, r *rand.Rand) (err error) {
+	return func(ctx context.Context, b *breaker, e *edge, r *rand.Rand) error {
 		nodes := slices.Clone(b.cluster.nodes)
 		r.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
 		leader := nodes[0]
@@ -129,16 +131,22 @@ func cutAgent(which choose) func(context.Context, *breaker, *edge, *rand.Rand) e
 			leader = l
 		}
 		followers := slices.DeleteFunc(nodes, func(n *node) bool { return n == leader })
-		defer func() { err = errors.Join(err, e.heal()) }()
-		err = e.cutOff(which(leader, followers))
-		pause(ctx, between(r, 300*time.Millisecond, longest))
-		return err
+		from := which(leader, followers)
+		var names []string
+		for _, n := range from {
+			names = append(names, n.name)
+		}
+		return b.during(outage{fault: fmt.Sprint("cut off from ", names), edge: e.name}, func() error {
+			err := e.cutOff(from)
+			pause(ctx, between(r, 300*time.Millisecond, longest))
+			return errors.Join(err, e.heal())
+		})
 	}
 }
 
 // stopAgent suspends an agent's process, and lets it go on as if nothing had been.
 func stopAgent(ctx context.Context, b *breaker, e *edge, r *rand.Rand) error {
-	return b.during(e, func() error {
+	return b.during(outage{fault: "stopped", edge: e.name, mute: true}, func() error {
 		e.signal(syscall.SIGSTOP)
 		pause(ctx, between(r, 100*time.Millisecond, longest))
 		e.signal(syscall.SIGCONT)
@@ -149,7 +157,7 @@ func stopAgent(ctx context.Context, b *breaker, e *edge, r *rand.Rand) error {
 // killAgent ends an agent's process as a crash does, starts it again and waits until
 // it answers.
 func killAgent(ctx context.Context, b *breaker, e *edge, r *rand.Rand) error {
-	return b.during(e, func() error {
+	return b.during(outage{fault: "killed", edge: e.name, mute: true}, func() error {
 		if err := e.kill(); err != nil {
 			return err
 		}
