@@ -83,6 +83,13 @@ HOURS ?= 2000
 sim: ## Simulate clusters under faults for HOURS hours of their time
 	go test ./controlplane -run '^TestSimulation$$' -count=1 -v -timeout 120m -sim.hours=$(HOURS)
 
+PROMOTIONS ?= 30
+AGENTS ?= 20
+
+.PHONY: instep
+instep: ## Promote in step on real processes while agents and nodes fail (root)
+	go test ./cmd/chaos -count=1 -v -timeout 30m -run 'TestInStep$$' -chaos.promotions=$(PROMOTIONS) -chaos.agents=$(AGENTS)
+
 .PHONY: bench-commit
 bench-commit: ## Measure commits beside etcd, in multiples of fdatasync
 	go test ./cmd/bench -count=1 -v -timeout 30m -skip FanOut -bench.run

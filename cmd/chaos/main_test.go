@@ -4,9 +4,10 @@
 // that they keep their word: histories of concurrent calls are linearizable, and
 // what was acknowledged is never lost.
 //
-// Plain `go test` kills and stops processes on loopback addresses. With
-// -chaos.faults, and as root, networks and disks break too, inside namespaces
-// that end with the test.
+// Plain `go test` kills and stops processes on loopback addresses, and as root takes
+// agents through some promotions while the network breaks. With -chaos.faults, and
+// as root, networks and disks break in all other ways too. All that needs root is
+// inside namespaces that end with the test.
 package chaos_test
 
 import (
@@ -20,12 +21,15 @@ import (
 )
 
 var (
-	histories = flag.Int("chaos.histories", 2, "histories to record and check, by each test that does so")
-	length    = flag.Int("chaos.seconds", 8, "length of one history in seconds")
-	cycles    = flag.Int("chaos.cycles", 5, "how often each fault of a disk is repeated")
-	faults    = flag.Bool("chaos.faults", false, "run all faults; those of networks and disks need root")
-	binary    = flag.String("chaos.binary", "", "fife-controlplane to break; empty builds it")
-	seed      = flag.Uint64("chaos.seed", uint64(time.Now().UnixNano()), "seed of what is broken and called when")
+	histories  = flag.Int("chaos.histories", 2, "histories to record and check, by each test that does so")
+	length     = flag.Int("chaos.seconds", 8, "length of one history in seconds")
+	cycles     = flag.Int("chaos.cycles", 5, "how often each fault of a disk is repeated")
+	faults     = flag.Bool("chaos.faults", false, "run all faults; those of networks and disks need root")
+	binary     = flag.String("chaos.binary", "", "fife-controlplane to break; empty builds it")
+	agent      = flag.String("chaos.agent", "", "fife-agent to break; empty builds it")
+	agents     = flag.Int("chaos.agents", 4, "agents that promotions have to reach")
+	promotions = flag.Int("chaos.promotions", 0, "canaries to open and promote while agents and nodes fail; 0 means for 25 s")
+	seed       = flag.Uint64("chaos.seed", uint64(time.Now().UnixNano()), "seed of what is broken and called when")
 )
 
 func TestMain(m *testing.M) {
@@ -52,14 +56,17 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
-	if *binary == "" {
-		*binary = filepath.Join(dir, "fife-controlplane")
-		build := exec.Command("go", "build", "-o", *binary, "github.com/fifegateway/fife/cmd/fife-controlplane")
+	for name, path := range map[string]*string{"fife-controlplane": binary, "fife-agent": agent} {
+		if *path != "" {
+			continue
+		}
+		*path = filepath.Join(dir, name)
+		build := exec.Command("go", "build", "-o", *path, "github.com/fifegateway/fife/cmd/"+name)
 		if out, err := build.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("build fife-controlplane: %w\n%s", err, out)
+			return 0, fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
 	}
-	if *faults && os.Geteuid() == 0 {
+	if *faults && os.Geteuid() == 0 || canSandbox() {
 		return runInSandbox(dir)
 	}
 	return m.Run(), nil
@@ -77,8 +84,14 @@ func needTime(t *testing.T) {
 func need(t *testing.T, tools ...string) {
 	t.Helper()
 	needTime(t)
+	needSandbox(t, tools...)
+}
+
+// needSandbox skips a test unless namespaces and tools are to be had.
+func needSandbox(t *testing.T, tools ...string) {
+	t.Helper()
 	if !inSandbox() {
-		t.Skip("breaks networks or disks: run as root")
+		t.Skip("breaks networks or disks: run as root, where namespaces can be made")
 	}
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil {

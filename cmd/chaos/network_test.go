@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// newNetwork makes three hosts in network namespaces, on one bridge with the test,
-// which always reaches all of them. Their addresses are of the block that is set
+// newNetwork makes hosts in network namespaces, on one bridge with the test, which
+// always reaches all of them. Their addresses are of the block that is set
 // aside for tests of network devices (RFC 2544). It must be called in the sandbox.
-func newNetwork(t *testing.T) []site {
+func newNetwork(t *testing.T, hosts int) []site {
 	t.Helper()
 	must := func(line string, args ...any) {
 		t.Helper()
@@ -31,7 +31,7 @@ func newNetwork(t *testing.T) []site {
 	must("ip link set fife up")
 	dir := t.TempDir()
 	var sites []site
-	for i := range 3 {
+	for i := range hosts {
 		host, ip := fmt.Sprint("host", i), fmt.Sprint("198.18.0.", i+1)
 		must("ip netns add %s", host)
 		t.Cleanup(func() { must("ip netns delete %s", host) })
@@ -66,9 +66,9 @@ table ip fife {
 }
 `
 
-// set changes a set of the packet filter of a node's host.
-func set(n *node, line string, args ...any) error {
-	words := append(append([]string{}, n.prefix...), "nft")
+// set changes a set of the packet filter of a process's host.
+func set(p *process, line string, args ...any) error {
+	words := append(append([]string{}, p.prefix...), "nft")
 	words = append(words, strings.Fields(fmt.Sprintf(line, args...))...)
 	return command(words[0], words[1:]...)
 }
@@ -76,8 +76,8 @@ func set(n *node, line string, args ...any) error {
 // silence lets no packets of one node reach the other.
 func silence(from, to *node) error {
 	return errors.Join(
-		set(from, "add element ip fife mute { %s }", to.ip),
-		set(to, "add element ip fife deaf { %s }", from.ip))
+		set(&from.process, "add element ip fife mute { %s }", to.ip),
+		set(&to.process, "add element ip fife deaf { %s }", from.ip))
 }
 
 // cut lets no packets pass between two nodes.
@@ -87,7 +87,7 @@ func cut(a, b *node) error { return errors.Join(silence(a, b), silence(b, a)) }
 func heal(c *cluster) error {
 	var errs []error
 	for _, n := range c.nodes {
-		errs = append(errs, set(n, "flush set ip fife mute"), set(n, "flush set ip fife deaf"))
+		errs = append(errs, set(&n.process, "flush set ip fife mute"), set(&n.process, "flush set ip fife deaf"))
 	}
 	return errors.Join(errs...)
 }
@@ -117,6 +117,13 @@ var networkFaults = []fault{
 
 // partition cuts a network for a while.
 func partition(apart func(leader *node, followers []*node) error) func(context.Context, *cluster, *rand.Rand) error {
+	return partitionFor(5*time.Second, apart)
+}
+
+// partitionFor cuts a network for so long at most.
+func partitionFor(
+	most time.Duration, apart func(leader *node, followers []*node) error,
+) func(context.Context, *cluster, *rand.Rand) error {
 	return func(ctx context.Context, c *cluster, r *rand.Rand) (err error) {
 		hit := victims(ctx, c, r, all)
 		if hit == nil {
@@ -124,7 +131,7 @@ func partition(apart func(leader *node, followers []*node) error) func(context.C
 		}
 		defer func() { err = errors.Join(err, heal(c)) }()
 		err = apart(hit[len(hit)-1], hit[:len(hit)-1])
-		pause(ctx, between(r, time.Second, 5*time.Second))
+		pause(ctx, between(r, time.Second, most))
 		return err
 	}
 }
@@ -132,7 +139,7 @@ func partition(apart func(leader *node, followers []*node) error) func(context.C
 // TestLinearizableWhileNetworkFails mixes partitions with crashes and stops.
 func TestLinearizableWhileNetworkFails(t *testing.T) {
 	need(t, "ip", "nft")
-	c := startCluster(t, newNetwork(t))
+	c := startCluster(t, newNetwork(t, 3))
 	var mixed []fault
 	for i := range max(len(networkFaults), len(processFaults)) {
 		mixed = append(mixed, networkFaults[i%len(networkFaults)], processFaults[i%len(processFaults)])

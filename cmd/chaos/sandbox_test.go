@@ -16,6 +16,20 @@ const sandboxVariable = "FIFE_CHAOS_SANDBOX"
 
 func inSandbox() bool { return os.Getenv(sandboxVariable) != "" }
 
+// canSandbox reports whether this process may make the namespaces, and has the tool
+// that furnishes them.
+func canSandbox() bool {
+	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
+		return false
+	}
+	try := exec.Command("ip", "link", "set", "lo", "up")
+	try.SysProcAttr = &syscall.SysProcAttr{Cloneflags: cloneFlags}
+	return try.Run() == nil
+}
+
+// cloneFlags are the namespaces of the sandbox.
+const cloneFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID
+
 // runInSandbox runs this test binary again as the first process of new
 // namespaces. When it ends, however it ends, the kernel ends all processes that
 // it has started and takes away their mounts and networks.
@@ -23,11 +37,11 @@ func runInSandbox(dir string) (int, error) {
 	// The child dies with the thread that starts it, so this one has to stay.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	self := exec.Command("/proc/self/exe", append(os.Args[1:], "-chaos.binary="+*binary)...)
+	self := exec.Command("/proc/self/exe", append(os.Args[1:], "-chaos.binary="+*binary, "-chaos.agent="+*agent)...)
 	self.Env = append(os.Environ(), sandboxVariable+"=1", "TMPDIR="+dir)
 	self.Stdout, self.Stderr = os.Stdout, os.Stderr
 	self.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
+		Cloneflags: cloneFlags,
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	err := self.Run()
