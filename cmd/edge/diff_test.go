@@ -42,6 +42,9 @@ func TestDifferences(t *testing.T) {
 				_, http1, _ := startPeer(t, p, address, address, nil)
 				for _, c := range cases {
 					o := play(http1, upstream, c, atOnce, 500*time.Millisecond)
+					if o.problem != "" { // the machine may have been slow
+						o = play(http1, upstream, c, atOnce, slowest)
+					}
 					mu.Lock()
 					if outcomes[c.name] == nil {
 						outcomes[c.name] = map[string]string{}
@@ -92,10 +95,11 @@ func TestDifferences(t *testing.T) {
 
 const same = "same"
 
-// own reports whether a case is about what only Fife has or promises.
+// own reports whether a case is about what only Fife has or promises, or one whose
+// outcome at a peer depends on who is faster.
 func (c *testCase) own() bool {
 	for _, prefix := range []string{"trusted-", "variable-", "exposed", "mock", "upstream-slow", "upstream-refused",
-		"upstream-metadata", "spoof-x-fife", "answer-fife", "path-literal", "path-slash-encoded-in-id", "query-added"} {
+		"upstream-metadata", "spoof-x-fife", "answer-fife", "path-literal", "path-slash-encoded-in-id", "query-added", "pipeline-half-closed"} {
 		if strings.HasPrefix(c.name, prefix) {
 			return true
 		}
