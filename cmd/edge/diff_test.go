@@ -284,6 +284,11 @@ func checkDocument(t *testing.T, table string) {
 		return
 	}
 	if old != table {
-		t.Errorf("%s is out of date: run make diff-edge UPDATE=1; the table is\n%s", documentPath, table)
+		for line := range strings.SplitSeq(table, "\n") {
+			if !strings.Contains(old, line+"\n") {
+				t.Logf("new: %s", line)
+			}
+		}
+		t.Errorf("%s is out of date: run make diff-edge UPDATE=1", documentPath)
 	}
 }
