@@ -208,7 +208,7 @@ func summarise(t *testing.T, e evidenceOfStep, v *verdict, b *breaker, broken ti
 			t.Logf("%v: both configurations were in use for %v, reported %v", p, w, reported)
 		}
 	}
-	t.Logf("%d agents, %d promotions in %v: %v", len(b.edges), len(e.promotions), broken, ends)
+	t.Logf("seed %d: %d agents, %d promotions in %v: %v", *seed, len(b.edges), len(e.promotions), broken, ends)
 	for _, fault := range slices.Sorted(maps.Keys(b.struck)) {
 		t.Logf("%3d times: %s", b.struck[fault], fault)
 	}
