@@ -59,6 +59,7 @@ type exchange struct {
 	head
 	id     string
 	start  time.Time
+	leased time.Time // until when the agent has a lease
 	table  *route.Table
 	expose bool // say on the response what routed it
 
@@ -111,7 +112,7 @@ func (p *Proxy) decide(x *exchange) error {
 	x.stage, x.rest = stage, rest
 	x.expose = x.expose || stage.ExposeHeaders
 	x.variant = p.choose(stage, &x.head, x.start)
-	if stage.FailClosed && !x.start.Before(p.lease()) {
+	if stage.FailClosed && !x.start.Before(x.leased) {
 		p.metrics.noLease.Inc()
 		return unavailable.because(nil)
 	}

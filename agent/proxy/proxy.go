@@ -252,6 +252,7 @@ func (p *Proxy) begin(x *exchange) {
 	x.scratch = scratches.Get().(*scratch)
 	x.id = newRequestID(&x.scratch.id)
 	x.start = time.Now()
+	x.leased = p.lease() // before the table: a lease of later says nothing of an older one
 	x.table = p.table()
 	x.expose = p.expose
 	if x.trusted {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,7 @@ func newHTTP2Server(s *server) *http2Server {
 	h.server = &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.proxy.serveStream(w, r, s.tls != nil) }),
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: maxWindow, MaxReceiveBufferPerStream: maxWindow / 4, WriteByteTimeout: stall, SendPingTimeout: idleTimeout},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxWindow / 4, MaxReceiveBufferPerConnection: maxWindow, MaxReceiveBufferPerStream: maxWindow / 4, WriteByteTimeout: stall, SendPingTimeout: idleTimeout},
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    http1.MaxHead,
@@ -203,13 +204,15 @@ func (c *stream) begin(x *exchange, res *response, first []byte) error {
 	x.received = c.received.Load()
 	c.sent = &x.sent
 	h := c.w.Header()
+	// What is set here outlives the request, in the tables by which HTTP/2 compresses
+	// later heads: so it must not stand in memory that another request gets next.
 	for i := range res.fields {
 		if f := &res.fields[i]; res.passesBack(f) {
-			name := textproto.CanonicalMIMEHeaderKey(f.Name)
-			h[name] = append(h[name], f.Value)
+			name := textproto.CanonicalMIMEHeaderKey(strings.Clone(f.Name))
+			h[name] = append(h[name], strings.Clone(f.Value))
 		}
 	}
-	x.stamp(func(name, value string) { h.Set(name, value) })
+	x.stamp(func(name, value string) { h.Set(name, strings.Clone(value)) })
 	if res.length >= 0 && res.status != http.StatusNoContent {
 		h["Content-Length"] = []string{strconv.FormatInt(res.length, 10)}
 	}
@@ -241,7 +244,7 @@ func (c *stream) push() error {
 
 func (c *stream) end(trailer []http1.Field) error {
 	for _, f := range trailer {
-		c.w.Header().Add(http.TrailerPrefix+f.Name, f.Value)
+		c.w.Header().Add(http.TrailerPrefix+f.Name, strings.Clone(f.Value))
 	}
 	return nil
 }
