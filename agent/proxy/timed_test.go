@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,22 +19,37 @@ import (
 // Proxy is stopped at the end.
 func held(t *testing.T, table *route.Table) (*memoryConn, *bufio.Reader) {
 	t.Helper()
+	dial, _ := holding(t, table)
+	c := dial()
+	return c, bufio.NewReader(c)
+}
+
+// holding serves in a bubble what dial connects. The Proxy drains with drain, which
+// does not wait for that, or else at the end.
+func holding(t *testing.T, table *route.Table) (dial func() *memoryConn, drain func()) {
+	t.Helper()
 	l := &memory{handover{conns: make(chan net.Conn), closed: make(chan struct{}), addr: new(net.TCPAddr)}}
 	p := newProxy(t, table, nil)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx, l, nil) }()
-	here, there := net.Pipe()
-	c := &memoryConn{Conn: here, ended: make(chan struct{})}
-	l.conns <- &memoryEnd{Conn: there, remote: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, ended: c.ended}
+	var opened []*memoryConn
 	t.Cleanup(func() {
-		_ = c.Close()
+		for _, c := range opened {
+			_ = c.Close()
+		}
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return c, bufio.NewReader(c)
+	return func() *memoryConn {
+		here, there := net.Pipe()
+		c := &memoryConn{Conn: here, ended: make(chan struct{})}
+		l.conns <- &memoryEnd{Conn: there, remote: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, ended: c.ended}
+		opened = append(opened, c)
+		return c
+	}, stop
 }
 
 // TestDeadlines: a client that is slow at any step is not waited for much longer than
@@ -64,7 +80,8 @@ func TestDeadlines(t *testing.T) {
 				})
 				conn, in := held(t, table)
 				begin := time.Now()
-				go func() {
+				var sender sync.WaitGroup
+				sender.Go(func() {
 					for i, piece := range c.sent {
 						if i > 0 {
 							time.Sleep(time.Second)
@@ -73,13 +90,15 @@ func TestDeadlines(t *testing.T) {
 							return // it was given up
 						}
 					}
-				}()
+				})
+				defer sender.Wait()
 				for _, want := range c.status {
 					res, err := http.ReadResponse(in, nil)
 					if err != nil {
 						t.Fatalf("want an answer with status %d: %v", want, err)
 					}
 					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
 					if res.StatusCode != want {
 						t.Errorf("status %d, want %d", res.StatusCode, want)
 					}
@@ -129,6 +148,49 @@ func TestPromptBody(t *testing.T) {
 		_ = res.Body.Close()
 		if res.StatusCode != http.StatusBadRequest { // 500 if the integration was dialled
 			t.Errorf("status %d, want 400", res.StatusCode)
+		}
+	})
+}
+
+// TestDrain: a server that ends answers whoever has asked or may be asking for the first
+// time, and waits for nobody else.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial, drain := holding(t, compile(t, stage(nil), route.MockSpec{Body: "mock"}))
+		const get = "GET /prod/x HTTP/1.1\r\nHost: a\r\n\r\n"
+		answer := func(c *memoryConn) (status int, last bool) {
+			t.Helper()
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			return res.StatusCode, res.Close
+		}
+		kept, half, silent, late := dial(), dial(), dial(), dial()
+		_, _ = io.WriteString(kept, get)
+		if _, last := answer(kept); last {
+			t.Error("an answer before the end closes its connection")
+		}
+		_, _ = io.WriteString(half, get[:10])
+		synctest.Wait()
+		begin := time.Now()
+		drain()
+		<-kept.ended
+		if took := time.Since(begin); took > 2*tick {
+			t.Errorf("an idle connection ended after %v", took)
+		}
+		_, _ = io.WriteString(half, get[10:])
+		_, _ = io.WriteString(late, get)
+		for _, c := range []*memoryConn{half, late} {
+			if status, last := answer(c); status != http.StatusOK || !last {
+				t.Errorf("status %d, the last: %v, want a last 200", status, last)
+			}
+		}
+		<-silent.ended
+		if took := time.Since(begin); took < onItsWay || took > onItsWay+2*tick {
+			t.Errorf("a connection that was silent ended after %v, want %v", took, onItsWay)
 		}
 	})
 }
