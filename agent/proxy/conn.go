@@ -39,8 +39,10 @@ type conn struct {
 	x    exchange
 
 	served   int
-	closing  bool // no request follows the one that is served
-	chunked  bool // the response's body
+	opened   time.Time
+	known    atomic.Bool // it has sent a request
+	closing  bool        // no request follows the one that is served
+	chunked  bool        // the response's body
 	bodiless bool
 	begun    bool // a head was sent
 	hijacked bool
@@ -69,7 +71,9 @@ func (c *conn) serve() (ours bool) {
 		if err != nil {
 			break // it ended, or took too long: there is nobody to tell
 		}
-		c.served++
+		if c.served++; c.served == 1 {
+			c.known.Store(true)
+		}
 		c.body.begin(&c.req, c.server.proxy.maxBody)
 		c.closing = c.req.Close
 		c.begun = false
@@ -142,6 +146,12 @@ func (c *conn) readHead() error {
 		}
 		c.w += n
 	}
+}
+
+// endable reports whether the client may find the connection ended before it has sent
+// a request.
+func (c *conn) endable() bool {
+	return c.known.Load() || c.clock.now().Sub(c.opened) > onItsWay
 }
 
 // idleUntil returns until when the connection may be idle: longer once it has served.

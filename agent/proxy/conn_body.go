@@ -13,6 +13,11 @@ const (
 	// connection can go on.
 	maxDrain   = 64 << 10
 	drainStall = 5 * time.Second
+	// prompt is how long the beginning of a body may take to go to the integration
+	// together with its head. So a body that is malformed from the beginning is refused
+	// before anybody hears of it, and one in a packet of its own needs no second
+	// goroutine. Who waits for an answer before it sends a body is held up no longer.
+	prompt = 100 * time.Millisecond
 )
 
 // body is where a request's body stands on its connection.
@@ -64,23 +69,50 @@ func (c *conn) take(buf []byte) (n int, data []byte, err error) {
 }
 
 func (c *conn) arrived() (data []byte, whole bool, err error) {
-	c.body.taken = true
-	if !c.body.done {
-		var n int
-		n, data, err = c.take(c.buf[c.r:c.w])
-		c.r += n
-		if err != nil {
-			c.closing = true
-			return nil, false, err
-		}
+	asks := !c.body.asked
+	c.body.taken, c.body.asked = true, true
+	data, err = c.takeRead()
+	if err == nil && len(data) == 0 && !c.body.done {
+		data, err = c.awaitBody(asks)
 	}
-	if !c.body.done && !c.body.asked {
-		c.body.asked = true
-		if c.r == c.w && len(data) == 0 && c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {
-			return nil, false, errClientGone
-		}
+	if err != nil {
+		c.closing = true
+		return nil, false, err
 	}
 	return data, c.body.done, nil
+}
+
+// takeRead takes what of the body is in the connection's buffer.
+func (c *conn) takeRead() ([]byte, error) {
+	if c.body.done {
+		return nil, nil
+	}
+	n, data, err := c.take(c.buf[c.r:c.w])
+	c.r += n
+	return data, err
+}
+
+// awaitBody waits a moment for the beginning of the body, and asks for it first if the
+// client waits for that. The buffer cannot grow, for the request's head is in it.
+func (c *conn) awaitBody(asks bool) ([]byte, error) {
+	if asks && c.r == c.w && c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {
+		return nil, errClientGone
+	}
+	by := time.Now().Add(prompt)
+	for c.w < len(c.buf) {
+		n, err := c.readBy(c.buf[c.w:], by)
+		if n == 0 {
+			if isTimeout(err) {
+				return nil, nil
+			}
+			return nil, c.bodyFailure(err)
+		}
+		c.w += n
+		if data, err := c.takeRead(); err != nil || len(data) > 0 || c.body.done {
+			return data, err
+		}
+	}
+	return nil, nil
 }
 
 func (c *conn) readBody(p []byte) (int, error) {

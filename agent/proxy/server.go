@@ -12,8 +12,14 @@ import (
 	"time"
 )
 
-// tick is how often the sweeper looks around.
-const tick = 100 * time.Millisecond
+const (
+	// tick is how often the sweeper looks around.
+	tick = 100 * time.Millisecond
+	// onItsWay is how long the first request of a connection may take to arrive while
+	// the server drains. A client expects that a kept connection may end, and tries
+	// again; not that a new one does.
+	onItsWay = time.Second
+)
 
 // server serves the connections of one listener.
 type server struct {
@@ -146,7 +152,7 @@ func (s *server) serve(raw net.Conn, peer netip.Addr) (ended bool) {
 	c := &conn{
 		timedConn: timedConn{Conn: transport, clock: &s.proxy.clock}, server: s,
 		scheme: scheme, port: portOf(raw.LocalAddr()),
-		peer: peer, trusted: s.proxy.isTrusted(peer), buf: make([]byte, firstBuffer),
+		peer: peer, trusted: s.proxy.isTrusted(peer), opened: s.proxy.clock.now(), buf: make([]byte, firstBuffer),
 	}
 	if peer.IsValid() {
 		c.peerText = peer.String()
@@ -198,7 +204,7 @@ func (s *server) look(before int64) {
 			continue
 		}
 		c.look(before)
-		if s.draining.Load() && c.idle.Load() && isQuiet(c.Conn) {
+		if s.draining.Load() && c.idle.Load() && c.endable() && isQuiet(c.Conn) {
 			c.abortRead()
 		}
 	}

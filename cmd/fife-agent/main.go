@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 
@@ -54,6 +55,9 @@ func newCommand() *cobra.Command {
 			if c.StateDir == "" {
 				return daemon.Usage(errors.New("--state-dir is required"))
 			}
+			if c.Listen, err = listen(c.AdminListen != ""); err != nil {
+				return err
+			}
 			a, err := agent.New(c)
 			if err != nil {
 				return err
@@ -86,6 +90,27 @@ func newCommand() *cobra.Command {
 	f.StringVar(&accessLog, "access-log", "-", "file that gets a line of JSON for requests; - for standard output, empty for none")
 	f.Float64Var(&c.AccessLogShare, "access-log-share", 0.01, "share of the requests that get a line, 0 to 1; answers of 500 and above always do")
 	return cmd
+}
+
+// listen returns how the agent gets its listeners: from whoever started it, if sockets
+// were passed, the one for requests first and then that for the admin address; and for
+// what was not passed from the system.
+func listen(admin bool) (func(string) (net.Listener, error), error) {
+	passed, err := daemon.Sockets(os.Getenv, os.Getpid())
+	if err != nil {
+		return nil, err
+	}
+	if len(passed) > 2 || len(passed) > 1 && !admin {
+		return nil, fmt.Errorf("%d sockets were passed: want one for requests and one for --admin-listen, if that is set", len(passed))
+	}
+	return func(address string) (net.Listener, error) {
+		if len(passed) == 0 {
+			return net.Listen("tcp", address)
+		}
+		l := passed[0]
+		passed = passed[1:]
+		return l, nil
+	}, nil
 }
 
 // openAccessLog opens the file for appending. It stays open until the process ends.
