@@ -44,10 +44,7 @@ func decide(s *release.Stage, v view, now, begun time.Time) *storev1.MovePromoti
 		}
 		found := v.report(false)
 		report := p.Report
-		report.Stale, report.Refused, report.Window = found.Stale, found.Refused, v.window()
-		if !p.FlipTime.IsZero() {
-			report.Window = 2 * max(report.ClockError, found.ClockError)
-		}
+		report.Stale, report.Refused, report.Window = found.Stale, found.Refused, v.window(p, now)
 		return &storev1.MovePromotion{Step: store.StepComplete, Report: store.EncodeReport(report)}
 	}
 	return nil

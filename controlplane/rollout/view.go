@@ -157,19 +157,34 @@ func (v view) report(fenced bool) release.PromotionReport {
 	return r
 }
 
-// window returns the time from the first agent's change to the last one's.
-func (v view) window() time.Duration {
-	var first, last time.Time
+// window returns for how long both configurations were in use, as far as is known now:
+// from when the first agent changed over until the last did. One that has not, and was
+// not left behind by the commit already, may use the former one until now. In a timed
+// promotion all change over at one time, to within what they know of the leader's
+// clock, but for those that learn of it later.
+func (v view) window(p *release.Promotion, now time.Time) time.Duration {
+	behind := slices.Concat(p.Report.Stale, p.Report.Fenced, p.Report.Refused)
+	first, last := p.FlipTime, p.FlipTime
 	for _, a := range v.agents {
-		if a.at.IsZero() {
+		at := a.at
+		switch {
+		case !a.applied && slices.Contains(behind, a.id):
+			continue
+		case !a.applied:
+			at = now
+		case at.IsZero():
 			continue
 		}
-		if first.IsZero() || a.at.Before(first) {
-			first = a.at
+		if first.IsZero() || (p.FlipTime.IsZero() && at.Before(first)) {
+			first = at
 		}
-		if a.at.After(last) {
-			last = a.at
+		if at.After(last) {
+			last = at
 		}
 	}
-	return last.Sub(first)
+	if p.FlipTime.IsZero() {
+		return last.Sub(first)
+	}
+	clock := max(p.Report.ClockError, v.report(false).ClockError)
+	return max(2*clock, last.Sub(first)+clock)
 }
