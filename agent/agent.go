@@ -45,7 +45,6 @@ type Config struct {
 	StateDir     string            // where the last good table is kept
 
 	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2
-	ReusePort   bool   // share HTTPListen with other agents, for a restart without a gap; Linux
 	TLSCert     string // PEM file of the certificate chain for HTTPListen, or a directory; empty for no TLS
 	TLSKey      string // PEM file of its key; empty if TLSCert is a directory of NAME.crt and NAME.key
 	AdminListen string // host:port for metrics and health; empty for none
@@ -138,11 +137,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		secure = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get}
 	}
-	listen := a.config.Listen
-	if a.config.ReusePort {
-		listen = listenShared
-	}
-	listener, err := listen(a.config.HTTPListen)
+	listener, err := a.config.Listen(a.config.HTTPListen)
 	if err != nil {
 		return fmt.Errorf("listen for requests: %w", err)
 	}

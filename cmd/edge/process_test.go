@@ -31,6 +31,16 @@ type process struct {
 // is shown if the test fails.
 func start(t *testing.T, name string, command ...string) *process {
 	t.Helper()
+	return startWith(t, name, nil, command...)
+}
+
+// startWith starts a process that gets a listening socket, unless that is nil.
+func startWith(t *testing.T, name string, socket *os.File, command ...string) *process {
+	t.Helper()
+	if socket != nil {
+		// Its own process id is a thing that only the process itself knows.
+		command = append([]string{"sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@"`}, command...)
+	}
 	p := &process{name: name, logFile: filepath.Join(t.TempDir(), name+".log"), ended: make(chan struct{})}
 	log, err := os.Create(p.logFile)
 	if err != nil {
@@ -39,6 +49,9 @@ func start(t *testing.T, name string, command ...string) *process {
 	defer log.Close() //nolint:errcheck // the process has its own copy
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
+	if socket != nil {
+		cmd.ExtraFiles = []*os.File{socket}
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)

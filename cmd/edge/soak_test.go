@@ -211,11 +211,28 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// TestRestart: a second agent takes over the address, and the first is ended, while
+// TestRestart: a second agent takes over the socket, and the first is ended, while
 // there is load: not one request fails.
 func TestRestart(t *testing.T) {
 	h := holding()
-	a, plane := soakAgent(t)
+	first, plane := soakAgent(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close() //nolint:errcheck // the test is over
+	first.http = l.Addr().String()
+	if err := l.Close(); err != nil { // from now on the socket lives by its other descriptor
+		t.Fatal(err)
+	}
+	a := takeOver(t, first, plane, socket, 0)
+	if a == nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
@@ -228,7 +245,7 @@ func TestRestart(t *testing.T) {
 	at := a
 	for turn := range max(1, int(h.length/(20*time.Second))) {
 		asked := requests.Load()
-		next := takeOver(t, at, plane, turn)
+		next := takeOver(t, at, plane, socket, turn+1)
 		if next == nil {
 			break
 		}
@@ -255,8 +272,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// takeOver starts an agent on the address of another that runs.
-func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
+// takeOver starts an agent on the socket of another that runs.
+func takeOver(t *testing.T, old *agent, plane *controlPlane, socket *os.File, turn int) *agent {
 	t.Helper()
 	id := fmt.Sprintf("edge-%d", turn)
 	next := &agent{http: old.http, admin: freePort(t), dir: filepath.Join(t.TempDir(), "state")}
@@ -264,8 +281,8 @@ func takeOver(t *testing.T, old *agent, plane *controlPlane, turn int) *agent {
 	if err := os.CopyFS(next.dir, os.DirFS(old.dir)); err != nil {
 		t.Fatal(err)
 	}
-	next.process = start(t, id, *agentBinary, "--id", id, "--control-plane", plane.address,
-		"--state-dir", next.dir, "--http-listen", next.http, "--admin-listen", next.admin, "--access-log", "", "--reuse-port")
+	next.process = startWith(t, id, socket, *agentBinary, "--id", id, "--control-plane", plane.address,
+		"--state-dir", next.dir, "--admin-listen", next.admin, "--access-log", "")
 	err := await(t.Context(), "take over "+old.http, func() error {
 		resp, err := http.Get("http://" + next.admin + "/readyz")
 		if err != nil {
@@ -350,7 +367,7 @@ func soakAgent(t *testing.T) (*agent, *controlPlane) {
 		}
 	}
 	plane := startControlPlane(t, apiResource(), deploymentResource(1, routes()...), deploymentResource(2, routes()...), soakStage(500_000))
-	return startAgent(t, agentName, plane, nil, "--reuse-port"), plane
+	return startAgent(t, agentName, plane, nil), plane
 }
 
 func soakStage(ppm uint32) *discoveryv1.Resource {

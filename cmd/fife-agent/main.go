@@ -71,7 +71,6 @@ func newCommand() *cobra.Command {
 	f.StringSliceVar(&c.ControlPlane, "control-plane", []string{"127.0.0.1:7400"}, "gRPC addresses of control-plane nodes")
 	f.StringSliceVar(&c.APIs, "api", nil, "ids of the APIs to serve; none means all")
 	f.StringVar(&c.HTTPListen, "http-listen", "127.0.0.1:8080", "address for requests, HTTP/1.1 and HTTP/2 (h2c)")
-	f.BoolVar(&c.ReusePort, "reuse-port", false, "share --http-listen with another agent, which this one takes over from")
 	f.StringVar(&c.TLSCert, "tls-cert", "", "PEM file of a certificate chain, or directory of NAME.crt and NAME.key: --http-listen then takes TLS only")
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file of the key of --tls-cert")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:8081", "address for /metrics, /healthz and /readyz; empty for none")
