@@ -15,7 +15,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: ci
-ci: checkgenerate lint build test walkthrough ## All that CI runs
+ci: checkgenerate lint build test model walkthrough ## All that CI runs
 
 .PHONY: build
 build: ## Build the three binaries into .bin
@@ -24,6 +24,10 @@ build: ## Build the three binaries into .bin
 .PHONY: test
 test: ## Run all tests with the race detector
 	go test -race ./...
+
+.PHONY: model
+model: ## Check the model of leases and promotions, and that each rule is needed (spin)
+	./model/check
 
 .PHONY: walkthrough
 walkthrough: ## Play the whole story on a cluster and an agent in one process
