@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	histories  = flag.Int("chaos.histories", 2, "histories to record and check, by each test that does so")
+	histories  = flag.Int("chaos.histories", 5, "histories to record and check, by each test that does so")
 	length     = flag.Int("chaos.seconds", 8, "length of one history in seconds")
 	cycles     = flag.Int("chaos.cycles", 5, "how often each fault of a disk is repeated")
 	faults     = flag.Bool("chaos.faults", false, "run all faults; those of networks and disks need root")
