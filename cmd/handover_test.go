@@ -117,6 +117,7 @@ func askOnce(address string) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = res.Body.Close() }()
 	if _, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusForbidden {
 		return fmt.Errorf("%s, %w", res.Status, err)
 	}
