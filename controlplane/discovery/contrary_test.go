@@ -1,13 +1,20 @@
 package discovery_test
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 // TestEndlessRefusals: an agent that refuses everything, and asks for all of it
@@ -50,6 +57,69 @@ func TestLiars(t *testing.T) {
 			liar.ack(lie(liar.next().GetTo()))
 			wantEnd(t, what, liar.ended(), codes.InvalidArgument)
 			good.takeUntil(b.setHosts("demo", what))
+		}
+	})
+}
+
+// dribble reads a byte a second once a connection stands.
+type dribble struct {
+	net.Conn
+	fast int // bytes that are still read at once
+}
+
+func (d *dribble) Read(p []byte) (int, error) {
+	if d.fast <= 0 {
+		<-time.After(time.Second)
+		return d.Conn.Read(p[:1])
+	}
+	n, err := d.Conn.Read(p[:min(len(p), d.fast)])
+	d.fast -= n
+	return n, err
+}
+
+// TestDribblingReader: an agent that reads a byte a second is let go before long, and
+// until then holds up nobody.
+func TestDribblingReader(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.createAPI("big")
+		for i := range 30 {
+			b.putRoute("big", fmt.Sprintf("/%02d", i), strings.Repeat("b", 60_000))
+		}
+		b.deploy("big")
+		conn, err := grpc.NewClient("passthrough:///"+controlplanetest.GRPC("n1"),
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				raw, err := b.Network.Host("slow").Dial(ctx, address)
+				return &dribble{Conn: raw, fast: 256}, err
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // the test is over
+		slow := must(discoveryv1.NewDiscoveryServiceClient(conn).Stream(t.Context()))(t)
+		if err := slow.Send(&discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Hello{
+			Hello: &discoveryv1.Hello{AgentId: "slow"},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		fleet, begin := fifev1.NewFleetServiceClient(b.conns["n1"]), time.Now()
+		there := func() bool {
+			resp, err := fleet.ListAgents(t.Context(), &fifev1.ListAgentsRequest{Node: "n1"})
+			return err == nil && strings.Contains(fmt.Sprint(resp), "agents/slow")
+		}
+		b.until("it is served", there)
+		other := b.greet("n1", &discoveryv1.Hello{AgentId: "other", Apis: []string{"small"}})
+		other.take()
+		for i := range 5 {
+			asked := time.Now()
+			other.takeUntil(b.setHosts("big", fmt.Sprint("h", i)))
+			if took := time.Since(asked); took > time.Second {
+				t.Errorf("another agent waited %v", took)
+			}
+		}
+		b.until("it is let go", func() bool { return !there() })
+		if took := time.Since(begin); took > 20*time.Second {
+			t.Errorf("it was let go after %v", took)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ type agent struct {
 	refuse bool // refuses every frame
 	sloth  time.Duration
 	drift  time.Duration // how much longer its clock takes over a lease
+	crash  int           // its stream breaks at this message from now; 0 for none
+	after  bool          // then it has applied the message and not answered it
 
 	have    *discoveryv1.Version
 	stage   *discoveryv1.Stage
@@ -125,6 +128,10 @@ func (a *agent) follow(ctx context.Context, node string) error {
 		if err != nil {
 			return err
 		}
+		crashes, after := a.crashes()
+		if crashes && !after {
+			return errCrash
+		}
 		switch m := m.GetMessage().(type) {
 		case *discoveryv1.StreamResponse_Lease:
 			a.fleet.mu.Lock()
@@ -133,13 +140,29 @@ func (a *agent) follow(ctx context.Context, node string) error {
 			}
 			a.fleet.mu.Unlock()
 		case *discoveryv1.StreamResponse_Frame:
-			if answer := a.take(ctx, m.Frame); answer != nil {
+			if answer := a.take(ctx, m.Frame); answer != nil && !crashes {
 				if err := send(answer); err != nil {
 					return err
 				}
 			}
 		}
+		if crashes {
+			return errCrash
+		}
 	}
+}
+
+var errCrash = errors.New("the stream has broken")
+
+// crashes counts a message, and reports whether the stream breaks at it.
+func (a *agent) crashes() (now, after bool) {
+	a.fleet.mu.Lock()
+	defer a.fleet.mu.Unlock()
+	if a.crash == 0 {
+		return false, false
+	}
+	a.crash--
+	return a.crash == 0, a.after
 }
 
 // take applies a frame as an agent does, or does with it what it is told to.

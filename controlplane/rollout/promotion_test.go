@@ -344,3 +344,38 @@ func TestNodeRestart(t *testing.T) {
 		}
 	})
 }
+
+// TestBreakAtEveryMessage: a stream that breaks at any message, before or after what it
+// brings is applied, costs a promotion a moment and nothing else: in the end every
+// agent has changed over to each promotion, in order.
+func TestBreakAtEveryMessage(t *testing.T) {
+	play(t, func(t *testing.T, s *scene) {
+		s.fleet.join("edge-1", nil, "n1")
+		shaky := s.fleet.join("edge-2", nil, "n2", "n3", "n1")
+		s.settle()
+		var numbers []uint64
+		for i := range 16 {
+			s.fleet.set(func() { shaky.crash, shaky.after = 1+i/2, i%2 == 1 })
+			s.promote(&fifev1.SyncOptions{})
+			if p, took := s.ends("n1", complete); p.GetReport().GetPrepared() != 2 || took > 5*time.Second {
+				t.Errorf("broken at message %d: after %v: %v", 1+i/2, took, p)
+			}
+			numbers = append(numbers, s.number)
+			s.canary()
+			s.settle()
+		}
+		s.fleet.set(func() {
+			var last time.Time
+			for _, number := range numbers {
+				at := shaky.flipped[number]
+				if at.IsZero() || at.Before(last) {
+					t.Errorf("promotion %d: changed over at %v, the one before at %v", number, at, last)
+				}
+				last = at
+			}
+			if len(shaky.flipped) != len(numbers) {
+				t.Errorf("changed over %d times to %d promotions", len(shaky.flipped), len(numbers))
+			}
+		})
+	})
+}
