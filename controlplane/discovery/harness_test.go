@@ -131,12 +131,15 @@ type agent struct {
 	id     string
 	stream discoveryv1.DiscoveryService_StreamClient
 	frames chan *discoveryv1.Frame // as they come
+	leases chan *discoveryv1.Lease // as they come
 	end    chan error              // why the stream ended
 	leave  context.CancelFunc
 
 	version *discoveryv1.Version             // of the last frame that was applied
 	holds   map[string]*discoveryv1.Resource // by name
 	cluster string
+
+	renewals uint64 // asked for on this stream
 }
 
 // connect opens a stream to a node, and goes on from what old held, if that is
@@ -180,7 +183,7 @@ func (b *bench) open(node string) *agent {
 	stream := must(discoveryv1.NewDiscoveryServiceClient(b.conns[node]).Stream(ctx))(b.t)
 	a := &agent{
 		t: b.t, stream: stream, leave: leave, frames: make(chan *discoveryv1.Frame, 100), end: make(chan error, 1),
-		holds: map[string]*discoveryv1.Resource{},
+		leases: make(chan *discoveryv1.Lease, 100), holds: map[string]*discoveryv1.Resource{},
 	}
 	go a.read()
 	return a
@@ -197,6 +200,10 @@ func (a *agent) read() {
 			}
 			a.end <- err
 			return
+		}
+		if l := m.GetLease(); l != nil {
+			a.leases <- l
+			continue
 		}
 		frame := m.GetFrame()
 		if c := m.GetChunk(); c != nil {

@@ -87,7 +87,7 @@ func (l *leases) renewGrant(ctx context.Context, applied store.Version) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.gone, func(_ string, g gone) bool { return now.After(g.until) })
+	maps.DeleteFunc(l.gone, func(_ string, g gone) bool { return now.After(g.until.Add(slack)) })
 	if err != nil {
 		l.why = "this node holds no grant of the leader: " + err.Error()
 		return
@@ -157,7 +157,7 @@ func (l *leases) decide(agent release.Agent, applied store.Version, until time.T
 
 // leave notes an agent whose stream has ended, if it has a lease.
 func (l *leases) leave(agent string, until time.Time, applied store.Version) {
-	if time.Now().Before(until) {
+	if time.Now().Before(until.Add(slack)) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.gone[agent] = gone{until, applied}
@@ -174,7 +174,7 @@ func (l *leases) back(agent string) time.Time {
 // unsure returns for how much longer leases may last that this node granted before it
 // was started, to agents that it does not know.
 func (l *leases) unsure() time.Duration {
-	return max(0, time.Until(l.began.Add(LeaseTTL+LeaseTTL/clockDrift)))
+	return max(0, time.Until(l.began.Add(LeaseTTL+slack)))
 }
 
 // missing returns the agents with a lease whose streams have ended.

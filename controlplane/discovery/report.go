@@ -54,8 +54,8 @@ func (s *Server) report(version store.Version) (reports []*fifev1.AgentReport, s
 		if applied != (store.Version{}) {
 			r.Applied = &fifev1.Version{Epoch: applied.Epoch, Index: applied.Index}
 		}
-		if now.Before(until) {
-			r.Lease = durationpb.New(until.Sub(now))
+		if left := until.Add(slack).Sub(now); left > 0 {
+			r.Lease = durationpb.New(left)
 		}
 		all = all && applied.Compare(version) >= 0
 		refused = refused || (r.GetRefused().GetEpoch() == version.Epoch && r.GetRefused().GetIndex() >= version.Index)
@@ -66,7 +66,7 @@ func (s *Server) report(version store.Version) (reports []*fifev1.AgentReport, s
 		add(session.report(now))
 	}
 	for id, g := range s.leases.missing() {
-		if now.Before(g.until) {
+		if now.Before(g.until.Add(slack)) {
 			add(&fifev1.AgentReport{AgentId: id}, g.applied, g.until)
 		}
 	}

@@ -226,6 +226,10 @@ func (s *session) renew(r *discoveryv1.Renew) error {
 // clockDrift says how far two clocks may drift apart: one part in this many.
 const clockDrift = 100
 
+// slack is by how much an agent with a slow clock may hold a lease for longer than its
+// node counts.
+const slack = LeaseTTL / clockDrift
+
 // answered takes the frame in flight as answered; s.mu must be held.
 func (s *session) answered(version store.Version) error {
 	if s.inFlight == (store.Version{}) || version != s.inFlight {
