@@ -53,6 +53,7 @@ type Client struct {
 	began      time.Time
 	lease      atomic.Int64 // until when, in nanoseconds since began; 0 for never
 	clockMoved chan struct{}
+	spread     atomic.Int64 // of the next first attempt, in nanoseconds
 
 	mu     sync.Mutex
 	status Status   // Applied and Lease are left unset
@@ -172,7 +173,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if time.Since(began) >= maxDelay {
 			attempt = 0
 		}
-		delay := c.jitter(delayLimit(attempt))
+		delay := c.jitter(delayLimit(attempt, time.Duration(c.spread.Load())))
 		c.log.Warn("no stream to the control plane", "address", address, "error", err, "retry_in", delay)
 		c.metrics.reconnects.Inc()
 		select {

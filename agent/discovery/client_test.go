@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
@@ -277,6 +278,36 @@ func TestClientBacksOff(t *testing.T) {
 		}
 		if !c.Connected() {
 			t.Error("is not connected")
+		}
+	})
+}
+
+// TestClientSpreads: the first attempt after a stream is spread over the time that its
+// node asked for.
+func TestClientSpreads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		n.node("n1:1", func(s *stream) error {
+			asked := make(chan struct{})
+			s.renew = func(r *discoveryv1.Renew) {
+				s.lease(&discoveryv1.Lease{Sequence: r.GetSequence(), ReconnectWithin: durationpb.New(3 * time.Second)})
+				close(asked)
+			}
+			s.hello()
+			go func() { _ = s.hold() }()
+			<-asked
+			return nil
+		}, func(s *stream) error {
+			s.hello()
+			return s.hold()
+		})
+		c := n.client(n.config("n1:1"))
+		c.jitter = func(limit time.Duration) time.Duration { return limit }
+		n.start(c)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if d := n.dialled(); len(d) != 2 || d[1].after != 3*time.Second {
+			t.Errorf("dialled %v, want a second time after 3 s", d)
 		}
 	})
 }

@@ -108,6 +108,7 @@ func (c *Client) Lease() time.Time { return c.began.Add(time.Duration(c.lease.Lo
 // takeLease takes an answer to a Renew. Whatever it says, an earlier lease runs on.
 func (c *Client) takeLease(l *discoveryv1.Lease, sent, received time.Time) {
 	ttl := l.GetTtl().AsDuration()
+	c.spread.Store(int64(l.GetReconnectWithin().AsDuration()))
 	if ttl > 0 {
 		c.lease.Store(max(c.lease.Load(), int64(sent.Add(ttl).Sub(c.began))))
 	} else {

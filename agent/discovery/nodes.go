@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// The schedule of attempts: the first after a stream waits up to minDelay, each
-// further one up to twice as long, and none longer than maxDelay.
+// The schedule of attempts: the first after a stream waits up to minDelay, or as long
+// as the node has asked for, each further one up to twice as long as minDelay, and so
+// on; none waits longer than maxDelay.
 const (
 	minDelay = 100 * time.Millisecond
 	maxDelay = 15 * time.Second
@@ -16,14 +17,15 @@ const (
 // maxRedirects bounds what a node can put before the configured addresses.
 const maxRedirects = 16
 
-// delayLimit returns the longest delay before an attempt, counted from 0. The
-// delay itself is drawn evenly from below it (full jitter), so that the agents
-// of a node that went away do not come to the next one all at once.
-func delayLimit(attempt int) time.Duration {
+// delayLimit returns the longest delay before an attempt, counted from 0, of agents
+// that are to spread over a time. The delay itself is drawn evenly from below it
+// (full jitter), so that the agents of a node that went away do not come to the next
+// one all at once.
+func delayLimit(attempt int, spread time.Duration) time.Duration {
 	if attempt > 8 { // 100 ms << 8 is past the maximum
 		return maxDelay
 	}
-	return min(minDelay<<attempt, maxDelay)
+	return min(max(minDelay<<attempt, spread), maxDelay)
 }
 
 // nodes says which node to ask next.

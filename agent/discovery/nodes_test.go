@@ -13,12 +13,20 @@ func TestDelayLimit(t *testing.T) {
 		15 * time.Second, 15 * time.Second,
 	}
 	for attempt, want := range want {
-		if got := delayLimit(attempt); got != want {
+		if got := delayLimit(attempt, 0); got != want {
 			t.Errorf("attempt %d: %v, want %v", attempt, got, want)
 		}
 	}
-	if got := delayLimit(1 << 40); got != 15*time.Second {
+	if got := delayLimit(1<<40, 0); got != 15*time.Second {
 		t.Errorf("after a very long time: %v", got)
+	}
+	for attempt, want := range []time.Duration{time.Second, time.Second, time.Second, time.Second, 1600 * time.Millisecond} {
+		if got := delayLimit(attempt, time.Second); got != want {
+			t.Errorf("attempt %d, spread over a second: %v, want %v", attempt, got, want)
+		}
+	}
+	if got := delayLimit(0, time.Hour); got != 15*time.Second {
+		t.Errorf("spread over an hour: %v", got)
 	}
 }
 

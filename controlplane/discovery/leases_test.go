@@ -1,6 +1,7 @@
 package discovery_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -41,9 +42,22 @@ func TestSlowClock(t *testing.T) {
 	})
 }
 
+// TestReconnectWithin: the more agents a node has, the longer they are to take to come
+// to another one.
+func TestReconnectWithin(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		for n := range 3 {
+			a := b.settle("n1", fmt.Sprint("a", n))
+			if got, want := a.obtainLease().GetReconnectWithin().AsDuration(), time.Duration(n+1)*100*time.Microsecond; got != want {
+				t.Errorf("with %d agents: within %v, want %v", n+1, got, want)
+			}
+		}
+	})
+}
+
 // obtainLease asks for leases until one is granted: the first wishes come before the
 // agent is on the record.
-func (a *agent) obtainLease() {
+func (a *agent) obtainLease() *discoveryv1.Lease {
 	a.t.Helper()
 	for range 100 {
 		a.renewals++
@@ -51,7 +65,7 @@ func (a *agent) obtainLease() {
 		select {
 		case l := <-a.leases:
 			if l.GetTtl() != nil {
-				return
+				return l
 			}
 		case err := <-a.end:
 			a.t.Fatalf("agent %s: the stream ended: %v", a.id, err)
@@ -59,4 +73,5 @@ func (a *agent) obtainLease() {
 		time.Sleep(100 * time.Millisecond)
 	}
 	a.t.Fatalf("agent %s: no lease", a.id)
+	return nil
 }

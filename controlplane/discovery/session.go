@@ -204,7 +204,10 @@ func (s *session) renew(r *discoveryv1.Renew) error {
 	defer s.mu.Unlock()
 	agent := release.Agent{ID: s.agent, Labels: s.listing.GetLabels()}
 	l := s.server.leases.decide(agent, s.applied, s.leased, s.server.config.Store.State)
-	answer := &discoveryv1.Lease{Sequence: r.GetSequence(), Reason: l.denied}
+	answer := &discoveryv1.Lease{
+		Sequence: r.GetSequence(), Reason: l.denied,
+		ReconnectWithin: durationpb.New(time.Duration(s.server.fleet.Len()) * reconnectCost),
+	}
 	if !l.until.IsZero() {
 		s.leased = l.until
 		answer.Ttl = durationpb.New(LeaseTTL)
@@ -222,6 +225,12 @@ func (s *session) renew(r *discoveryv1.Renew) error {
 	s.answer = newMessage(data)
 	return nil
 }
+
+// reconnectCost is what another node is given for each agent that comes to it from a
+// node that has gone: about what a new stream costs a core. Agents that come faster
+// than they are served overflow the system's queue of connections, and then wait for
+// a second or more.
+const reconnectCost = 100 * time.Microsecond
 
 // clockDrift says how far two clocks may drift apart: one part in this many.
 const clockDrift = 100

@@ -649,6 +649,9 @@ type Lease struct {
 	LeaderTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=leader_time,json=leaderTime,proto3" json:"leader_time,omitempty"`
 	// How far leader_time may be wrong.
 	LeaderTimeError *durationpb.Duration `protobuf:"bytes,5,opt,name=leader_time_error,json=leaderTimeError,proto3" json:"leader_time_error,omitempty"`
+	// Over how long agents should spread their first attempts elsewhere when this node
+	// goes away: it grows with the number of its agents, which all leave at once.
+	ReconnectWithin *durationpb.Duration `protobuf:"bytes,6,opt,name=reconnect_within,json=reconnectWithin,proto3" json:"reconnect_within,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -714,6 +717,13 @@ func (x *Lease) GetLeaderTime() *timestamppb.Timestamp {
 func (x *Lease) GetLeaderTimeError() *durationpb.Duration {
 	if x != nil {
 		return x.LeaderTimeError
+	}
+	return nil
+}
+
+func (x *Lease) GetReconnectWithin() *durationpb.Duration {
+	if x != nil {
+		return x.ReconnectWithin
 	}
 	return nil
 }
@@ -1984,14 +1994,15 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12:\n" +
 	"\vclock_error\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"clockError\"\xec\x01\n" +
+	"clockError\"\xb2\x02\n" +
 	"\x05Lease\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12;\n" +
 	"\vleader_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"leaderTime\x12E\n" +
-	"\x11leader_time_error\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0fleaderTimeError\"\xeb\x01\n" +
+	"\x11leader_time_error\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0fleaderTimeError\x12D\n" +
+	"\x10reconnect_within\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0freconnectWithin\"\xeb\x01\n" +
 	"\x05Frame\x12.\n" +
 	"\x04from\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\x04from\x12*\n" +
 	"\x02to\x18\x02 \x01(\v2\x1a.fife.discovery.v1.VersionR\x02to\x125\n" +
@@ -2164,37 +2175,38 @@ var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	29, // 13: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
 	30, // 14: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
 	29, // 15: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
-	2,  // 16: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
-	2,  // 17: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
-	10, // 18: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
-	11, // 19: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
-	12, // 20: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
-	17, // 21: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
-	13, // 22: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
-	29, // 23: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	29, // 24: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
-	14, // 25: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
-	15, // 26: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
-	16, // 27: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
-	24, // 28: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
-	25, // 29: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
-	20, // 30: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
-	21, // 31: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
-	18, // 32: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
-	19, // 33: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
-	18, // 34: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
-	30, // 35: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
-	26, // 36: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
-	20, // 37: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
-	27, // 38: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
-	28, // 39: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
-	0,  // 40: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
-	1,  // 41: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
-	41, // [41:42] is the sub-list for method output_type
-	40, // [40:41] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	29, // 16: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
+	2,  // 17: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
+	2,  // 18: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
+	10, // 19: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
+	11, // 20: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
+	12, // 21: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
+	17, // 22: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
+	13, // 23: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
+	29, // 24: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	29, // 25: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
+	14, // 26: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
+	15, // 27: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
+	16, // 28: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
+	24, // 29: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
+	25, // 30: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
+	20, // 31: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
+	21, // 32: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
+	18, // 33: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
+	19, // 34: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
+	18, // 35: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
+	30, // 36: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
+	26, // 37: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
+	20, // 38: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
+	27, // 39: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
+	28, // 40: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
+	0,  // 41: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
+	1,  // 42: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
+	42, // [42:43] is the sub-list for method output_type
+	41, // [41:42] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_fife_discovery_v1_discovery_proto_init() }
