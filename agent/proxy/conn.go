@@ -41,7 +41,7 @@ type conn struct {
 	served   int
 	opened   time.Time
 	known    atomic.Bool // it has sent a request
-	closing  bool        // no request follows the one that is served
+	closing  atomic.Bool // no request follows the one that is served
 	chunked  bool        // the response's body
 	bodiless bool
 	begun    bool // a head was sent
@@ -58,7 +58,7 @@ type conn struct {
 // has turned out to speak HTTP/2: it is then as it was at the beginning, if what is
 // in c.buf is read before it.
 func (c *conn) serve() (ours bool) {
-	for !c.closing {
+	for !c.closing.Load() {
 		err := c.readHead()
 		var violation *http1.Error
 		if errors.As(err, &violation) {
@@ -75,7 +75,7 @@ func (c *conn) serve() (ours bool) {
 			c.known.Store(true)
 		}
 		c.body.begin(&c.req, c.server.proxy.maxBody)
-		c.closing = c.req.Close
+		c.closing.Store(c.req.Close)
 		c.begun = false
 		x := c.newExchange()
 		broken := c.server.proxy.handle(c, x)
@@ -84,7 +84,7 @@ func (c *conn) serve() (ours bool) {
 			return true
 		}
 		if broken || !c.finishBody() {
-			c.closing = true
+			c.closing.Store(true)
 			if broken && c.begun {
 				break // no orderly end: the client must not take half a response for a whole
 			}
@@ -179,7 +179,7 @@ func (c *conn) reclaim() {
 
 // refuse answers what is no request.
 func (c *conn) refuse(violation *http1.Error) {
-	c.closing = true
+	c.closing.Store(true)
 	c.req.Minor = 1
 	x := &c.x
 	*x = exchange{head: head{proto: "HTTP/1.1", scheme: c.scheme, peer: c.peer, client: c.peer, peerText: c.peerText}}
@@ -191,10 +191,7 @@ func (c *conn) refuse(violation *http1.Error) {
 // finishBody reads the rest of a request's body, and reports whether another request
 // can follow.
 func (c *conn) finishBody() bool {
-	if c.closing {
-		return false
-	}
-	return c.body.done || c.drain()
+	return !c.closing.Load() && (c.body.done || c.drain())
 }
 
 // linger ends the connection so that the client gets to read the last response: with

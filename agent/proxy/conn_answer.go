@@ -14,11 +14,13 @@ const copied = 4 << 10
 
 func (c *conn) begin(x *exchange, res *response, first []byte) error {
 	c.begun = true
-	c.closing = c.closing || c.server.draining.Load() || !c.body.taken && !c.drainable()
+	if c.server.draining.Load() || !c.body.taken && !c.drainable() {
+		c.closing.Store(true)
+	}
 	c.bodiless = res.bodiless
 	c.chunked = res.length < 0 && !res.bodiless && c.req.Minor == 1
 	if res.length < 0 && !res.bodiless && !c.chunked {
-		c.closing = true // its end is the connection's
+		c.closing.Store(true) // its end is the connection's
 	}
 	out := appendStatusLine(x.scratch.out[:0], res.status, res.reason)
 	dated := false
@@ -48,7 +50,7 @@ func (c *conn) begin(x *exchange, res *response, first []byte) error {
 	switch {
 	case res.status == http.StatusSwitchingProtocols:
 		out = append(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
-	case c.closing:
+	case c.closing.Load():
 		out = append(out, "Connection: close\r\n"...)
 	}
 	out = append(out, "\r\n"...)

@@ -62,7 +62,7 @@ func (c *conn) take(buf []byte) (n int, data []byte, err error) {
 		err = c.server.proxy.tooLarge.because(nil)
 	}
 	if err != nil {
-		b.asked = false // whatever follows is not looked at
+		c.closing.Store(true) // whatever follows is not looked at
 		return n, nil, err
 	}
 	return n, data, nil
@@ -75,11 +75,7 @@ func (c *conn) arrived() (data []byte, whole bool, err error) {
 	if err == nil && len(data) == 0 && !c.body.done {
 		data, err = c.awaitBody(asks)
 	}
-	if err != nil {
-		c.closing = true
-		return nil, false, err
-	}
-	return data, c.body.done, nil
+	return data, err == nil && c.body.done, err
 }
 
 // takeRead takes what of the body is in the connection's buffer.
@@ -139,7 +135,9 @@ func (c *conn) readBody(p []byte) (int, error) {
 	}
 }
 
+// bodyFailure finds who is to blame for a body that ended too early.
 func (c *conn) bodyFailure(err error) error {
+	c.closing.Store(true)
 	switch {
 	case errors.Is(err, errAborted):
 		return errClientGone // or nobody wants the body any more
@@ -150,7 +148,7 @@ func (c *conn) bodyFailure(err error) error {
 }
 
 func (c *conn) stopBody() {
-	c.closing = true
+	c.closing.Store(true)
 	c.abortRead()
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,6 +42,11 @@ func talk(t *testing.T, address, sent string, n int) []string {
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	go func() { _, _ = io.WriteString(c, sent) }()
+	return hear(c, n)
+}
+
+// hear returns the bodies of n responses, each behind its status.
+func hear(c net.Conn, n int) []string {
 	in := bufio.NewReader(c)
 	var got []string
 	for range n {
@@ -179,5 +185,39 @@ func TestStaleConnections(t *testing.T) {
 		if len(got) != 2 || got[0] != "200 ok" || got[1][:3] != want {
 			t.Errorf("%s: got %q, want a %s for the second", method, got, want)
 		}
+	}
+}
+
+// TestTooLargeMeanwhile: a body that turns out to be too large, or malformed, while it
+// is passed on already ends the connection, also if it is there to its end.
+func TestTooLargeMeanwhile(t *testing.T) {
+	began := make(chan struct{}, 1)
+	up := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	table := compile(t, stage(nil), route.HTTPSpec{URI: up.URL})
+	front := edge(t, newProxy(t, table, func(c *Config) { c.MaxBody = 1000 }))
+	for _, test := range []struct{ name, rest, want string }{
+		{"too large", "400\r\n" + strings.Repeat("x", 1024) + "\r\n0\r\n\r\n", `413 close {"message":"HTTP content length exceeded 1000 bytes."}`},
+		{"malformed", "x\r\n", `400 close {"message":"Bad Request"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for range 20 {
+				c, err := net.Dial("tcp", front.Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_, _ = io.WriteString(c, "POST /prod/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+				await(t, "the request to reach the upstream", began)
+				_, _ = io.WriteString(c, test.rest+"GET /prod/x HTTP/1.1\r\nHost: a\r\n\r\n")
+				got := hear(c, 2)
+				_ = c.Close()
+				if want := []string{test.want, "unexpected EOF"}; !slices.Equal(got, want) {
+					t.Fatalf("got  %q\nwant %q", got, want)
+				}
+			}
+		})
 	}
 }

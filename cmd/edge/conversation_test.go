@@ -29,7 +29,8 @@ type outcome struct {
 	raw       []byte // behind a 101
 	end       string // open, close, or tunnel
 	seen      upstreamLog
-	problem   string // why the conversation could not be held
+	took      time.Duration // until the first response was there, or none
+	problem   string        // why the conversation could not be held
 }
 
 // The ways in which a client's bytes arrive.
@@ -37,9 +38,6 @@ const (
 	atOnce = "at once"
 	byByte = "byte by byte"
 )
-
-// slowest is how long a proxy may take for one conversation.
-const slowest = 2 * time.Second
 
 // converse plays a case's client against a proxy, for a limited time.
 func converse(address string, c *testCase, manner string, limit time.Duration) (o outcome) {
@@ -51,13 +49,14 @@ func converse(address string, c *testCase, manner string, limit time.Duration) (
 	defer conn.Close() //nolint:errcheck // all was said
 	_ = conn.SetDeadline(time.Now().Add(limit))
 	r := bufio.NewReader(conn)
-	writes := make(chan step, len(c.steps))
+	writes, written := make(chan step, len(c.steps)), make(chan struct{})
 	go func() {
+		defer close(written)
 		for s := range writes {
 			sendStep(conn, s, manner)
 		}
 	}()
-	defer close(writes)
+	begun := time.Now()
 	wants := c.wants
 	next := func() bool {
 		if len(wants) == 0 {
@@ -73,6 +72,9 @@ func converse(address string, c *testCase, manner string, limit time.Duration) (
 				o.responses = append(o.responses, res)
 			}
 		}
+		if o.took == 0 {
+			o.took = time.Since(begun)
+		}
 		wants = wants[1:]
 		return err == nil
 	}
@@ -83,6 +85,7 @@ func converse(address string, c *testCase, manner string, limit time.Duration) (
 			break
 		}
 	}
+	close(writes)
 	for err == nil && next() {
 	}
 	if err != nil && !isEnd(err) {
@@ -95,6 +98,8 @@ func converse(address string, c *testCase, manner string, limit time.Duration) (
 	case c.end == "close" || err != nil:
 		o.end = drain(r, &o)
 	default:
+		<-written // it may be answered before it was all sent
+		_ = conn.SetDeadline(time.Now().Add(limit))
 		o.end = probe(conn, r, &o)
 	}
 	return o
@@ -140,7 +145,6 @@ func drain(r *bufio.Reader, o *outcome) string {
 
 // probe sends one more request and looks whether it is answered.
 func probe(conn net.Conn, r *bufio.Reader, o *outcome) string {
-	_ = conn.SetDeadline(time.Now().Add(slowest))
 	if _, err := io.WriteString(conn, probeRequest); err != nil {
 		return "close"
 	}
@@ -163,12 +167,13 @@ const probeRequest = "GET /s/probe HTTP/1.1\r\nHost: probe.test\r\n\r\n"
 
 // probeFresh sends a request on a connection of its own. Its answer shows that the
 // conversation before has spoiled no connection to the upstream.
-func probeFresh(address string) error {
+func probeFresh(address string, limit time.Duration) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // all was said
+	_ = conn.SetDeadline(time.Now().Add(limit))
 	var o outcome
 	if end := probe(conn, bufio.NewReader(conn), &o); end != "open" {
 		return fmt.Errorf("another client's request: connection %s %s", end, o.problem)

@@ -75,12 +75,17 @@ func TestCorpus(t *testing.T) {
 					if c.trusted {
 						at = trusting
 					}
-					limit := slowest
-					if large {
-						limit = patience
+					o := play(at.http, upstream, c, manner, patience)
+					faults := c.judge(o, c.defaults(address, at.http))
+					for range 10 {
+						if !c.nothing || len(faults) == 0 || o.took < prompt {
+							break
+						}
+						// It took too long for the head to be held back.
+						o = play(at.http, upstream, c, manner, patience)
+						faults = c.judge(o, c.defaults(address, at.http))
 					}
-					o := play(at.http, upstream, c, manner, limit)
-					for _, wrong := range c.judge(o, c.defaults(address, at.http)) {
+					for _, wrong := range faults {
 						t.Errorf("%s: %s", c.file, wrong)
 					}
 					if *only != "" {
@@ -92,11 +97,16 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
+// prompt is how long the agent holds back the head of a request whose body may turn
+// out to be malformed from its beginning. A client that a busy machine holds up for
+// longer shows nothing of that.
+const prompt = 100 * time.Millisecond
+
 // play plays one case, and then sends another client's request.
 func play(proxy string, upstream *rawUpstream, c *testCase, manner string, limit time.Duration) outcome {
 	upstream.begin(c.answer)
 	o := converse(proxy, c, manner, limit)
-	if err := probeFresh(proxy); err != nil && o.problem == "" {
+	if err := probeFresh(proxy, limit); err != nil && o.problem == "" {
 		o.problem = err.Error()
 	}
 	o.seen = upstream.seen()

@@ -127,7 +127,7 @@ func TestHTTP2Floods(t *testing.T) {
 			if grown := during.rss - before.rss; grown > 64<<20 {
 				t.Errorf("the agent has grown by %d MiB", grown>>20)
 			}
-			if err := probeFresh(a.http); err != nil {
+			if err := probeFresh(a.http, patience); err != nil {
 				t.Error(err)
 			}
 			if !test.closed {
