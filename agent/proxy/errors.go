@@ -81,7 +81,6 @@ const statusClientGone = 499
 // fail sends one of the agent's own answers.
 func (x *exchange) fail(c client, a answer) {
 	fields := append(x.scratch.fields[:0],
-		http1.Field{Name: "X-Request-Id", Value: x.id},
 		http1.Field{Name: "Content-Type", Value: "application/json", Kind: http1.ContentType})
 	if a.errorType != "" {
 		fields = append(fields, http1.Field{Name: "X-Amzn-ErrorType", Value: a.errorType})

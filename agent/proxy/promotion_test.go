@@ -80,7 +80,7 @@ func TestFailClosed(t *testing.T) {
 			if tt.want == 503 {
 				refused = 1
 				if w.Body.String() != `{"message":"Service Unavailable"}` || w.Header().Get("Retry-After") != "3" ||
-					w.Header().Get("X-Amzn-Errortype") != "ServiceUnavailableException" || w.Header().Get("X-Request-Id") == "" {
+					w.Header().Get("X-Amzn-Errortype") != "ServiceUnavailableException" || w.Header().Get(fieldRequestID) == "" {
 					t.Errorf("%q %v", w.Body, w.Header())
 				}
 			}
