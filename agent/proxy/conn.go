@@ -151,15 +151,15 @@ func (c *conn) readHead() error {
 // endable reports whether the client may find the connection ended before it has sent
 // a request.
 func (c *conn) endable() bool {
-	return c.known.Load() || c.clock.now().Sub(c.opened) > onItsWay
+	return c.known.Load() || time.Since(c.opened) > onItsWay
 }
 
 // idleUntil returns until when the connection may be idle: longer once it has served.
 func (c *conn) idleUntil() time.Time {
 	if c.served == 0 {
-		return c.clock.now().Add(headTimeout)
+		return time.Now().Add(headTimeout)
 	}
-	return c.clock.now().Add(idleTimeout)
+	return time.Now().Add(idleTimeout)
 }
 
 // reclaim moves what was read behind the last request to the beginning of the buffer.
@@ -225,7 +225,7 @@ func (c *conn) watch(a aborter) {
 	c.mu.Lock()
 	c.at = a
 	c.mu.Unlock()
-	c.since.Store(c.clock.nanos.Load() | 1)
+	c.since.Store(c.server.proxy.clock.nanos.Load() | 1)
 }
 
 func (c *conn) unwatch() {

@@ -188,6 +188,55 @@ func TestStaleConnections(t *testing.T) {
 	}
 }
 
+// TestClosedConnections: a pooled connection that cannot be written to any more has not
+// heard of the request, whatever its method and its body.
+func TestClosedConnections(t *testing.T) {
+	up := newEcho()
+	p := newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: serve(t, up).URL}), nil)
+	front := edge(t, p)
+	for _, sent := range []string{
+		"GET /prod/x HTTP/1.1\r\nHost: a\r\n\r\n",
+		"POST /prod/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+		"POST /prod/x HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n" + strings.Repeat("x", 70000),
+	} {
+		get(p, "/prod/x")
+		before := up.requests.Load()
+		for _, pool := range *p.pools.byOrigin.Load() {
+			pool.mu.Lock()
+			if len(pool.idle) == 0 {
+				t.Error("there is no connection to close")
+			}
+			for _, u := range pool.idle {
+				_ = u.Conn.Close()
+			}
+			pool.mu.Unlock()
+		}
+		got := talk(t, front.Listener.Addr().String(), sent, 1)
+		if !strings.HasPrefix(got[0], "200 ") || up.requests.Load() != before+1 {
+			t.Errorf("%.20q: got %.60q, and %d requests reached the upstream", sent, got, up.requests.Load()-before)
+		}
+	}
+	for _, pool := range *p.pools.byOrigin.Load() {
+		if len(pool.dialer.failed) > 0 {
+			t.Errorf("the upstream is blamed: %v", pool.dialer.failed)
+		}
+	}
+}
+
+// TestStoppedProcess: a clock that stands still, as it does in a process that was
+// stopped and has only just gone on, costs no connection.
+func TestStoppedProcess(t *testing.T) {
+	p := newProxy(t, compile(t, stage(nil), route.HTTPSpec{URI: serve(t, newEcho()).URL}), nil)
+	front := edge(t, p)
+	for range 20 {
+		p.clock.set(time.Now().Add(-time.Hour)) // the sweeper sets it right soon
+		got := talk(t, front.Listener.Addr().String(), "GET /prod/x HTTP/1.1\r\nHost: a\r\n\r\n", 1)
+		if !strings.HasPrefix(got[0], "200 ") {
+			t.Fatalf("got %q", got)
+		}
+	}
+}
+
 // TestTooLargeMeanwhile: a body that turns out to be too large, or malformed, while it
 // is passed on already ends the connection, also if it is there to its end.
 func TestTooLargeMeanwhile(t *testing.T) {

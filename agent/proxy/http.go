@@ -119,7 +119,9 @@ func (p *Proxy) ask(c client, x *exchange, t *target, method string, whole bool)
 		}
 		x.upstream = u.address
 		c.watch(u)
-		err := u.send(x.scratch.out)
+		u.armWrite()
+		n, err := u.Conn.Write(x.scratch.out)
+		unsent := n == 0 && err != nil
 		var b *pump
 		if !whole && err == nil {
 			b = startPump(c, u, x.length < 0)
@@ -136,14 +138,16 @@ func (p *Proxy) ask(c client, x *exchange, t *target, method string, whole bool)
 		c.unwatch()
 		u.close()
 		b.finish(c, true)
-		// Only a connection that was closed while it was idle fails like this. The
-		// upstream has not seen the request, or will not mind to see it again.
-		if u.reused && !u.heard && whole && !again && isIdempotent(method) && !c.gone() && !errors.Is(err, os.ErrDeadlineExceeded) {
-			again = true
-			continue
-		}
-		if !u.heard && !errors.Is(err, os.ErrDeadlineExceeded) && !c.gone() {
-			pool.blame(u.Conn)
+		if !u.heard && !errors.Is(err, os.ErrDeadlineExceeded) && !c.gone() && (b == nil || b.err == nil) {
+			switch {
+			case !u.reused:
+				pool.blame(u.Conn)
+			// It was closed while it was idle, which is nobody's fault. The upstream has
+			// not seen the request, or will not mind to see it again.
+			case !again && (unsent || whole && isIdempotent(method)):
+				again = true
+				continue
+			}
 		}
 		return nil, nil, failed(c, b, err, by)
 	}

@@ -158,7 +158,7 @@ func (p *pool) dial(by time.Time) (*upstream, error) {
 		conn = secure
 	}
 	now := p.clock.now()
-	return &upstream{timedConn: timedConn{Conn: conn, clock: p.clock}, pool: p, born: now, since: now,
+	return &upstream{timedConn: timedConn{Conn: conn}, pool: p, born: now, since: now,
 		address: conn.RemoteAddr().String()}, nil
 }
 

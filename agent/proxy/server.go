@@ -150,9 +150,9 @@ func (s *server) serve(raw net.Conn, peer netip.Addr) (ended bool) {
 		transport, scheme = secure, "https"
 	}
 	c := &conn{
-		timedConn: timedConn{Conn: transport, clock: &s.proxy.clock}, server: s,
+		timedConn: timedConn{Conn: transport}, server: s,
 		scheme: scheme, port: portOf(raw.LocalAddr()),
-		peer: peer, trusted: s.proxy.isTrusted(peer), opened: s.proxy.clock.now(), buf: make([]byte, firstBuffer),
+		peer: peer, trusted: s.proxy.isTrusted(peer), opened: time.Now(), buf: make([]byte, firstBuffer),
 	}
 	if peer.IsValid() {
 		c.peerText = peer.String()
@@ -181,7 +181,8 @@ func (s *server) sweep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := time.Now() // the tick's own may be old
 			before := p.clock.nanos.Load()
 			p.clock.set(now)
 			s.look(before)

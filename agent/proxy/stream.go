@@ -151,8 +151,11 @@ type stream struct {
 	begun    bool
 	flush    bool
 	bodiless bool
-	stop     func() bool
-	left     atomic.Bool
+
+	mu   sync.Mutex
+	at   aborter // what the request waits for
+	stop func() bool
+	left bool // the client has gone meanwhile
 }
 
 // check refuses what the parser of HTTP/1 refuses, as far as HTTP/2 can say it.
@@ -250,14 +253,34 @@ func (c *stream) end(trailer []http1.Field) error {
 }
 
 func (c *stream) watch(a aborter) {
+	c.mu.Lock()
+	c.at = a
+	c.mu.Unlock()
 	c.stop = context.AfterFunc(c.r.Context(), func() {
-		c.left.Store(true)
-		a.abort()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.at != nil {
+			c.left = true
+			c.at.abort()
+		}
 	})
 }
 
-func (c *stream) unwatch() { c.stop() }
+func (c *stream) unwatch() {
+	if c.stop() {
+		return
+	}
+	// It has begun to look, and may get to it only when the connection that is watched
+	// serves another request.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = nil
+}
 
-func (c *stream) gone() bool { return c.left.Load() }
+func (c *stream) gone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
 
 func (c *stream) hijack() (net.Conn, []byte) { return nil, nil }

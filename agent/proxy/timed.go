@@ -16,8 +16,9 @@ const (
 	pieceSize = 32 << 10
 )
 
-// clock tells the time to within a tick of the sweeper, for what needs it often and
-// not exactly. The zero value tells the beginning of 1970.
+// clock tells the time as it was at the sweeper's last tick, for what needs it often and
+// not exactly. That is long ago if the process was stopped since, so no deadline may be
+// counted from it. The zero value tells the beginning of 1970.
 type clock struct{ nanos atomic.Int64 }
 
 func (c *clock) set(t time.Time) { c.nanos.Store(t.UnixNano()) }
@@ -31,7 +32,6 @@ func (c *clock) now() time.Time  { return time.Unix(0, c.nanos.Load()) }
 // One goroutine may read and one may write; abortRead is for any.
 type timedConn struct {
 	net.Conn
-	clock   *clock
 	reads   time.Time // deadline of reads; zero for none
 	writes  time.Time // deadline of writes
 	aborted atomic.Bool
@@ -91,7 +91,7 @@ func (c *timedConn) sendAll(pieces *net.Buffers) error {
 // armWrite moves the deadline of writes if it is too near. It moves it so far that
 // this is rare.
 func (c *timedConn) armWrite() {
-	now := c.clock.now()
+	now := time.Now()
 	if c.writes.Before(now.Add(stall)) {
 		c.writes = now.Add(2 * stall)
 		_ = c.SetWriteDeadline(c.writes) // as for reads
