@@ -213,6 +213,10 @@ func TestBrokenOff(t *testing.T) {
 	}
 }
 
+// reached is a timeout within which a request gets to its integration even if the
+// machine is busy.
+const reached = time.Second
+
 func TestTimeoutToHeaders(t *testing.T) {
 	gone := make(chan struct{}, 1)
 	up := serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -220,7 +224,7 @@ func TestTimeoutToHeaders(t *testing.T) {
 		gone <- struct{}{}
 	}))
 	table := compileRoutes(t, stage(nil), nil, []route.RouteSpec{
-		{Method: "GET", Path: "/x", Timeout: 50 * time.Millisecond, Integration: route.HTTPSpec{URI: up.URL}}})
+		{Method: "GET", Path: "/x", Timeout: reached, Integration: route.HTTPSpec{URI: up.URL}}})
 	w := get(newProxy(t, table, nil), "/prod/x")
 	if w.Code != 504 || w.Body.String() != `{"message": "Endpoint request timed out"}` {
 		t.Errorf("got %d %s", w.Code, w.Body)
@@ -243,7 +247,7 @@ func TestTimeoutDoesNotCutStreams(t *testing.T) {
 		_, _ = io.WriteString(w, "late")
 	}))
 	table := compileRoutes(t, stage(nil), nil, []route.RouteSpec{
-		{Method: "GET", Path: "/{x}", Timeout: 300 * time.Millisecond, Integration: route.HTTPSpec{URI: up.URL + "/{x}"}}})
+		{Method: "GET", Path: "/{x}", Timeout: reached, Integration: route.HTTPSpec{URI: up.URL + "/{x}"}}})
 	p := newProxy(t, table, nil)
 	done := make(chan *httptest.ResponseRecorder, 1)
 	go func() { done <- get(p, "/prod/stream") }()

@@ -136,7 +136,7 @@ func TestLambdaTimeout(t *testing.T) {
 		<-r.Context().Done()
 		close(gone)
 	}))
-	p := newProxy(t, lambdaTable(t, 50*time.Millisecond, route.LambdaSpec{Function: "hello"}), func(c *Config) { c.LambdaEndpoint = endpoint.URL })
+	p := newProxy(t, lambdaTable(t, reached, route.LambdaSpec{Function: "hello"}), func(c *Config) { c.LambdaEndpoint = endpoint.URL })
 	if w := get(p, "/prod/x"); w.Code != 504 || w.Body.String() != `{"message": "Endpoint request timed out"}` {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}

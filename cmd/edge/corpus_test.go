@@ -18,7 +18,7 @@ import (
 // stage s passes a path on as it is, stage t below /other.
 func corpusTable(upstream string) []*discoveryv1.Resource {
 	hang := httpRoute("ANY", "/hang", "http://"+upstream+"/hang")
-	hang.Timeout = durationpb.New(100e6)
+	hang.Timeout = durationpb.New(time.Second) // it has to get there
 	routes := []*discoveryv1.Route{
 		httpRoute("ANY", "/{proxy+}", "http://"+upstream+"/{proxy}"),
 		httpRoute("ANY", "/id/{id}/x", "http://"+upstream+"/id/{id}"),

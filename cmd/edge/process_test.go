@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -220,13 +221,18 @@ func awaitPort(t *testing.T, address string, p *process) {
 	}
 }
 
-// freePort returns a loopback address that nobody listens on.
+// freePort returns a loopback address that nobody listens on. Its port is below those
+// that outgoing connections get by themselves (32768 and up on Linux): one of them could
+// take it before the process does that is to listen there.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(8000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close() // the address is all that is wanted
+			return address
+		}
 	}
-	defer l.Close() //nolint:errcheck // the address is all that is wanted
-	return l.Addr().String()
+	t.Fatal("there is no free port")
+	return ""
 }
