@@ -38,6 +38,7 @@ func newHTTP2Server(s *server) *http2Server {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxWindow / 4, MaxReceiveBufferPerConnection: maxWindow, MaxReceiveBufferPerStream: maxWindow / 4, WriteByteTimeout: stall, SendPingTimeout: idleTimeout},
 		ReadHeaderTimeout: headTimeout,
 		IdleTimeout:       idleTimeout,
+		ConnContext:       countResets,
 		MaxHeaderBytes:    http1.MaxHead,
 		ErrorLog:          slog.NewLogLogger(s.proxy.logger.Handler(), slog.LevelDebug), // clients' faults
 	}
@@ -115,6 +116,9 @@ func (p *Proxy) serveStream(w http.ResponseWriter, r *http.Request, secure bool)
 	p.begin(x)
 	broken := p.handle(c, x)
 	scratches.Put(x.scratch)
+	if counter, ok := r.Context().Value(resetsKey{}).(*resets); ok {
+		counter.ended(r, x.start)
+	}
 	if broken && c.begun {
 		panic(http.ErrAbortHandler)
 	}

@@ -5,6 +5,7 @@ package edge_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,9 +31,31 @@ type http2Frame struct {
 	payload     []byte
 }
 
-func dialHTTP2(t *testing.T, address string) *http2Client {
+// dialing returns what connects to an agent, over TLS or not. Who it is does not matter.
+func dialing(secure bool) func(address string) (net.Conn, error) {
+	return func(address string) (net.Conn, error) {
+		if secure {
+			return tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		}
+		return net.Dial("tcp", address)
+	}
+}
+
+// overBoth runs a test of an agent's HTTP/2 over TLS and without.
+func overBoth(t *testing.T, test func(t *testing.T, a *agent, dial func(string) (net.Conn, error))) {
+	upstream := startUpstream(t)
+	upstream.begin(script{hang: true})
+	plane := startControlPlane(t, corpusTable(upstream.Addr().String())...)
+	certFile, keyFile := certificate(t)
+	t.Run("h2c", func(t *testing.T) { test(t, startAgent(t, "h2c", plane, nil), dialing(false)) })
+	t.Run("TLS", func(t *testing.T) {
+		test(t, startAgent(t, "tls", plane, nil, "--tls-cert", certFile, "--tls-key", keyFile), dialing(true))
+	})
+}
+
+func dialHTTP2(t *testing.T, address string, dial func(string) (net.Conn, error)) *http2Client {
 	t.Helper()
-	conn, err := net.Dial("tcp", address)
+	conn, err := dial(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,11 +91,10 @@ func (c *http2Client) await(kind byte) (http2Frame, error) {
 // TestHTTP2Floods: clients that flood a connection with frames lose it, or at least
 // gain nothing: memory stays bounded, and other clients are served.
 func TestHTTP2Floods(t *testing.T) {
-	upstream := startUpstream(t)
-	address := upstream.Addr().String()
-	plane := startControlPlane(t, corpusTable(address)...)
-	a := startAgent(t, "floods", plane, nil)
-	upstream.begin(script{hang: true})
+	overBoth(t, flood)
+}
+
+func flood(t *testing.T, a *agent, dial func(string) (net.Conn, error)) {
 	headers := func(stream uint32, flags byte, block []byte) []byte { return frame(frameHeaders, flags, stream, block) }
 	get := http2Request("/s/x")[9:]
 	for _, test := range []struct {
@@ -81,7 +103,7 @@ func TestHTTP2Floods(t *testing.T) {
 		closed bool // the connection has to be closed
 		flood  func(n uint32) []byte
 	}{
-		{"rapid reset", 20_000, false, func(n uint32) []byte { // CVE-2023-44487; handlers that end at once leave nothing to close for
+		{"rapid reset", 20_000, true, func(n uint32) []byte { // CVE-2023-44487
 			return append(headers(2*n+1, flagEndStream|flagEndHeaders, get), frame(frameReset, 0, 2*n+1, []byte{0, 0, 0, 8})...)
 		}},
 		{"CONTINUATION without end", 20_000, true, func(n uint32) []byte { // CVE-2023-45288
@@ -113,7 +135,7 @@ func TestHTTP2Floods(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := vitals(t, a)
-			c := dialHTTP2(t, a.http)
+			c := dialHTTP2(t, a.http, dial)
 			_ = c.SetDeadline(time.Now().Add(patience))
 			var err error
 			var batch []byte
@@ -127,7 +149,7 @@ func TestHTTP2Floods(t *testing.T) {
 			if grown := during.rss - before.rss; grown > 64<<20 {
 				t.Errorf("the agent has grown by %d MiB", grown>>20)
 			}
-			if err := probeFresh(a.http, patience); err != nil {
+			if err := probeHTTP2(t, a, dial); err != nil {
 				t.Error(err)
 			}
 			if !test.closed {
@@ -148,22 +170,17 @@ func TestHTTP2Floods(t *testing.T) {
 
 // TestHTTP2Streams: a connection has at most 100 streams at a time.
 func TestHTTP2Streams(t *testing.T) {
-	upstream := startUpstream(t)
-	plane := startControlPlane(t, corpusTable(upstream.Addr().String())...)
-	a := startAgent(t, "streams", plane, nil)
-	upstream.begin(script{hang: true})
-	c := dialHTTP2(t, a.http)
+	overBoth(t, fillStreams)
+}
+
+func fillStreams(t *testing.T, a *agent, dial func(string) (net.Conn, error)) {
+	c := dialHTTP2(t, a.http, dial)
 	settings, err := c.await(frameSettings)
 	if err != nil {
 		t.Fatal(err)
 	}
-	most := uint32(0)
-	for p := settings.payload; len(p) >= 6; p = p[6:] {
-		if binary.BigEndian.Uint16(p) == 3 { // SETTINGS_MAX_CONCURRENT_STREAMS
-			most = binary.BigEndian.Uint32(p[2:])
-		}
-	}
-	if most != 100 {
+	if most := setting(settings, 3); most != 100 { // SETTINGS_MAX_CONCURRENT_STREAMS
+
 		t.Errorf("the agent allows %d streams, want 100", most)
 	}
 	batch := frame(frameSettings, flagAck, 0, nil)
@@ -183,6 +200,133 @@ func TestHTTP2Streams(t *testing.T) {
 	if code := binary.BigEndian.Uint32(f.payload); f.stream != 201 || code != protocolError && code != refusedStream {
 		t.Errorf("stream %d was reset with %d, want 201 to be refused", f.stream, code)
 	}
+}
+
+// TestHTTP2Heads: a head over the limits is refused on its stream, and the connection
+// goes on.
+func TestHTTP2Heads(t *testing.T) {
+	overBoth(t, func(t *testing.T, a *agent, dial func(string) (net.Conn, error)) {
+		lines := func(count, length int) []byte {
+			block := bytes.Clone(http2Request("/s/mock")[9:])
+			for n := range count {
+				block = append(block, 0, 4, 'x', '-', byte('a'+n/26), byte('a'+n%26), byte(length))
+				block = append(block, bytes.Repeat([]byte{'v'}, length)...)
+			}
+			return block
+		}
+		for _, test := range []struct {
+			name  string
+			block []byte
+		}{{"many lines", lines(101, 1)}, {"large", lines(280, 100)}} {
+			c := dialHTTP2(t, a.http, dial)
+			settings, err := c.await(frameSettings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if most := setting(settings, 6); most < 32<<10 || most > 40<<10 { // SETTINGS_MAX_HEADER_LIST_SIZE
+				t.Errorf("the agent takes heads of %d bytes, want 32 KiB and a little", most)
+			}
+			for i, head := range []struct {
+				block  []byte
+				status string // as it stands in the head; 0x88 stands for 200 (RFC 7541, A)
+			}{{test.block, "431"}, {lines(90, 100), "\x88"}} {
+				id := uint32(2*i + 1)
+				var out []byte
+				kind, flags := byte(frameHeaders), byte(flagEndStream)
+				for rest := head.block; len(rest) > 0; kind, flags = frameContinuation, 0 {
+					piece := rest[:min(len(rest), 16<<10)]
+					if rest = rest[len(piece):]; len(rest) == 0 {
+						flags |= flagEndHeaders
+					}
+					out = append(out, frame(kind, flags, id, piece)...)
+				}
+				if _, err := c.Write(out); err != nil {
+					t.Fatalf("%s: %v", test.name, err)
+				}
+				f, err := c.await(frameHeaders)
+				if err != nil {
+					t.Fatalf("%s: %v", test.name, err)
+				}
+				if f.stream != id || !bytes.Contains(f.payload[:min(len(f.payload), 6)], []byte(head.status)) {
+					t.Errorf("%s: stream %d was answered with the fields %x, want %q", test.name, f.stream, f.payload, head.status)
+				}
+			}
+		}
+	})
+}
+
+// TestHTTP2Resets: a client that resets its requests at once loses its connection, also
+// if it waits until none of them is left over before it sends more. One that does so now
+// and then does not.
+func TestHTTP2Resets(t *testing.T) {
+	overBoth(t, func(t *testing.T, a *agent, dial func(string) (net.Conn, error)) {
+		c := dialHTTP2(t, a.http, dial)
+		hang, mock := http2Request("/s/x"), http2Request("/s/mock")
+		stream := uint32(1)
+		begin := func(request []byte) []byte {
+			out := bytes.Clone(request)
+			binary.BigEndian.PutUint32(out[5:], stream)
+			stream += 2
+			return out
+		}
+		reset := func(n int) error {
+			var out []byte
+			for range n {
+				id := stream
+				out = append(append(out, begin(hang)...), frame(frameReset, 0, id, []byte{0, 0, 0, 8})...)
+			}
+			if _, err := c.Write(append(out, frame(framePing, 0, 0, make([]byte, 8))...)); err != nil {
+				return err
+			}
+			_, err := c.await(framePing)
+			return err
+		}
+		for range 60 { // a tenth of its requests, over more than are counted at a time
+			if err := reset(2); err != nil {
+				t.Fatalf("stream %d: %v", stream, err)
+			}
+			for range 18 {
+				if _, err := c.Write(begin(mock)); err != nil {
+					t.Fatal(err)
+				}
+				if f, err := c.await(frameHeaders); err != nil || f.payload[0] != 0x88 {
+					t.Fatalf("stream %d is answered with the fields %x, %v", stream, f.payload, err)
+				}
+			}
+		}
+		for range 200 {
+			if reset(20) != nil {
+				return
+			}
+		}
+		t.Error("the connection stays open")
+	})
+}
+
+// probeHTTP2 sends a request on a connection of its own and wants a 200.
+func probeHTTP2(t *testing.T, a *agent, dial func(string) (net.Conn, error)) error {
+	c := dialHTTP2(t, a.http, dial)
+	if _, err := c.Write(http2Request("/s/mock")); err != nil {
+		return fmt.Errorf("another client's request: %w", err)
+	}
+	f, err := c.await(frameHeaders)
+	if err != nil {
+		return fmt.Errorf("another client's request: %w", err)
+	}
+	if f.payload[0] != 0x88 { // :status 200
+		return fmt.Errorf("another client's request is answered with the fields %x", f.payload)
+	}
+	return c.Close()
+}
+
+// setting returns the value of one setting of a frame, or 0.
+func setting(f http2Frame, id uint16) uint32 {
+	for p := f.payload; len(p) >= 6; p = p[6:] {
+		if binary.BigEndian.Uint16(p) == id {
+			return binary.BigEndian.Uint32(p[2:])
+		}
+	}
+	return 0
 }
 
 // TestHTTP2Load: many streams at a time, over several connections, are answered
