@@ -79,7 +79,9 @@ func FuzzForwardedFields(f *testing.F) {
 				t.Fatalf("%q: %s is %q, want %q alone", in, name, own[name], value)
 			case name == "X-Forwarded-For" && (len(own[name]) != 1 || !strings.HasSuffix(own[name][0], value)):
 				t.Fatalf("%q: %s is %q, want one that ends in %q", in, name, own[name], value)
-			case trusted && !slices.ContainsFunc(want, func(f string) bool { return len(f) > len(name) && http.CanonicalHeaderKey(f[:len(name)]) == name && f[len(name)] == ':' }):
+			case trusted && !slices.ContainsFunc(want, func(f string) bool {
+				return len(f) > len(name) && http.CanonicalHeaderKey(f[:len(name)]) == name && f[len(name)] == ':'
+			}):
 				if name != "X-Forwarded-For" {
 					want = append(want, name+": "+value)
 				}
