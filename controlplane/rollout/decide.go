@@ -29,22 +29,22 @@ const flipMargin = time.Second
 
 // decide returns the next step of a promotion, given what is known of the agents
 // with regard to its goal; nil if it has to wait. now is the leader's clock, begun
-// when its present state began.
-func decide(s *release.Stage, v view, now, begun time.Time) *storev1.MovePromotion {
+// when its present state began, and changed when agents came to the goal.
+func decide(s *release.Stage, v view, changed map[string]time.Time, now, begun time.Time) *storev1.MovePromotion {
 	p := s.Promotion
 	patient := now.Sub(begun) < discovery.LeaseTTL
 	switch p.State {
 	case release.Preparing:
 		return decidePreparing(p, v, now)
 	case release.Rolling:
-		return decideRolling(s, v, now, begun)
+		return decideRolling(s, v, changed, now, begun)
 	case release.Committed:
 		if lag(v, patient) || now.Before(p.FlipTime.Add(p.Report.ClockError)) {
 			return nil
 		}
 		found := v.report(false)
 		report := p.Report
-		report.Stale, report.Refused, report.Window = found.Stale, found.Refused, v.window(p, now)
+		report.Stale, report.Refused, report.Window = found.Stale, found.Refused, v.window(s, changed, now)
 		return &storev1.MovePromotion{Step: store.StepComplete, Report: store.EncodeReport(report)}
 	}
 	return nil
@@ -72,7 +72,7 @@ func decidePreparing(p *release.Promotion, v view, now time.Time) *storev1.MoveP
 	return nil
 }
 
-func decideRolling(s *release.Stage, v view, now, begun time.Time) *storev1.MovePromotion {
+func decideRolling(s *release.Stage, v view, changed map[string]time.Time, now, begun time.Time) *storev1.MovePromotion {
 	p := s.Promotion
 	for _, a := range v.sorted() {
 		if a.refusal != "" && !a.applied {
@@ -83,8 +83,7 @@ func decideRolling(s *release.Stage, v view, now, begun time.Time) *storev1.Move
 		return &storev1.MovePromotion{Step: store.StepNextWave}
 	}
 	reached := p.Waves[len(p.Waves)-1]
-	// The dwell begins once all of the wave have it; the oldest of those that are
-	// known to have been last tells when.
+	// The dwell begins once all of the wave have it.
 	since := begun
 	for _, a := range v.agents {
 		if !selected(p.Waves, a) || (!a.connected && !a.leased) {
@@ -93,8 +92,8 @@ func decideRolling(s *release.Stage, v view, now, begun time.Time) *storev1.Move
 		if !a.applied {
 			return nil
 		}
-		if a.at.After(since) {
-			since = a.at
+		if at := changed[a.id]; at.After(since) {
+			since = at
 		}
 	}
 	switch {
