@@ -173,27 +173,31 @@ func (v *verdict) judgeRoamer(eras []era, client int, replies []reply) {
 		if r.status != http.StatusOK {
 			continue
 		}
-		_, text, _ := strings.Cut(r.version, "-")
-		number, _ := strconv.ParseUint(text, 10, 64) // 0 before the first promotion
+		_, text, promoted := strings.Cut(r.version, "-")
+		number := newest // an answer by what was before a timed promotion names none
+		if promoted {
+			number, _ = strconv.ParseUint(text, 10, 64) // 0 is older than any
+		}
 		if number < newest {
 			v.violate("client %d that brings its version along was answered by %s after promotion %d", client, r.version, newest)
 		}
 		newest = max(newest, number)
-		if r.variant == "base" && !slices.Contains(basesSince(eras, number), r.deployment) {
-			v.violate("client %d that brings its version along was answered by base %d as %s", client, r.deployment, r.version)
+		if r.variant == "base" && !slices.Contains(basesSince(eras, number, promoted), r.deployment) {
+			v.violate("client %d that brings its version along was answered by base %d as %s after promotion %d",
+				client, r.deployment, r.version, newest)
 		}
 	}
 }
 
-// basesSince returns what was the base from the commit of a promotion until that of the
-// next.
-func basesSince(eras []era, number uint64) (bases []uint64) {
+// basesSince returns what has been the base since the commit of a promotion, until that
+// of the next or till the end.
+func basesSince(eras []era, number uint64, untilNext bool) (bases []uint64) {
 	at := uint64(0)
 	for _, one := range eras {
 		if one.promotion != nil {
 			at = one.promotion.number
 		}
-		if at == number {
+		if at == number || (at > number && !untilNext) {
 			bases = append(bases, one.base)
 		}
 	}
