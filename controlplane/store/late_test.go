@@ -49,7 +49,7 @@ func TestLateSnapshot(t *testing.T) {
 				if tt.newTerm {
 					term++
 					var resp raft.AppendEntriesResponse
-					beat := &raft.AppendEntriesRequest{RPCHeader: header, Term: term, Leader: []byte("n1:raft")}
+					beat := &raft.AppendEntriesRequest{RPCHeader: header, Term: term}
 					if err := n1.transport.AppendEntries("n2", n2.transport.LocalAddr(), beat, &resp); err != nil || !resp.Success {
 						t.Fatalf("n2 did not follow into a new term: %+v, %v", &resp, err)
 					}
