@@ -39,7 +39,7 @@ func TestWindow(t *testing.T) {
 		}
 		changed := map[string]time.Time{}
 		v.note(changed, at(100))
-		s := &release.Stage{Promotion: &tt.p, History: []release.Revision{
+		s := &release.Stage{Promotion: &tt.p, History: []*release.Revision{
 			{Change: release.Change{Time: at(5), Method: "CommitPromotion"}}, {Change: release.Change{Time: at(90), Method: "UpdateStage"}},
 		}}
 		if got := v.window(s, changed, at(100)); got != tt.want {
