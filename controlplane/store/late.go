@@ -14,7 +14,7 @@ import (
 // node has promised to keep and a majority may rely on.
 type lateSnapshots struct {
 	raft.Transport
-	logs  raft.LogStore
+	logs  raft.LogStore // that Raft itself reads
 	inbox chan raft.RPC
 }
 
@@ -71,6 +71,5 @@ func (t *lateSnapshots) check(r *raft.Raft, req *raft.InstallSnapshotRequest) (l
 	if t.logs.GetLog(req.LastLogIndex, &entry) == nil && entry.Term == req.LastLogTerm {
 		return true, true
 	}
-	late = req.LastLogIndex <= max(r.CommitIndex(), r.AppliedIndex())
-	return late, late && req.LastLogIndex == r.LastIndex() // the log may be empty and end where the newest snapshot does
+	return req.LastLogIndex <= max(r.CommitIndex(), r.AppliedIndex()), false
 }
