@@ -85,7 +85,7 @@ func (s *Service) drive(ctx context.Context, api, id string, number uint64) {
 			at, begun, changed = now, time.Now(), map[string]time.Time{}
 		}
 		epoch := s.config.Store.State().Version().Epoch
-		v, err := s.look(ctx, store.Version{Epoch: epoch, Index: goal(p)})
+		v, err := s.look(ctx, store.Version{Epoch: epoch, Index: goal(stage)})
 		if err != nil {
 			return
 		}

@@ -12,15 +12,18 @@ import (
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
-// goal returns the index that the agents are to come to for a promotion's next step.
-func goal(p *release.Promotion) uint64 {
-	switch {
-	case p.State == release.Committed:
+// goal returns the index that the agents are to come to for the next step of a stage's
+// promotion. In waves that is the stage's last change: what they had refused when the
+// promotion halted counts no more once it has been told to go on.
+func goal(s *release.Stage) uint64 {
+	switch p := s.Promotion; p.State {
+	case release.Committed:
 		return p.Committed
-	case len(p.Waves) > 0:
-		return p.Waves[len(p.Waves)-1].Index
+	case release.Rolling:
+		return s.Index
+	default:
+		return p.Number
 	}
-	return p.Number
 }
 
 // flipMargin is how far ahead agents are told the time of a timed promotion, so that

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 func at(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
@@ -67,5 +68,25 @@ func TestChangedOnce(t *testing.T) {
 	}
 	if !changed["a"].Equal(at(10)) || step != store.StepNextWave {
 		t.Errorf("it has changed at %v, want %v; the step is %d, want the next wave's", changed["a"], at(10), step)
+	}
+}
+
+// TestRefusalBeforeResume: a refusal halts a promotion in waves, and does not halt it
+// again when it has been told to go on and the agent has not answered yet.
+func TestRefusalBeforeResume(t *testing.T) {
+	s := &release.Stage{
+		Index: 42, Waves: []release.Wave{{PartsPerMillion: 1_000_000}},
+		Promotion: &release.Promotion{Number: 40, State: release.Rolling, Waves: []release.ReachedWave{{PartsPerMillion: 1_000_000, Index: 42}}},
+	}
+	for _, tt := range []struct{ changed, refused uint64 }{{42, 42}, {42, 43}, {45, 42}, {45, 44}, {45, 45}} {
+		s.Index = tt.changed
+		v := view{agents: map[string]*agentView{}}
+		v.add(&fifev1.AgentReport{
+			AgentId: "a", Connected: true, Refusal: "its disk is full", Refused: &fifev1.Version{Epoch: 1, Index: tt.refused},
+		}, store.Version{Epoch: 1, Index: goal(s)}, at(0))
+		step := decide(s, v, nil, at(0), at(0))
+		if halts := step.GetStep() == store.StepHalt; halts != (tt.refused >= tt.changed) {
+			t.Errorf("changed at %d, refused %d: the step is %v", tt.changed, tt.refused, step)
+		}
 	}
 }
