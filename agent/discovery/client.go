@@ -64,6 +64,10 @@ type Client struct {
 type published struct {
 	*held
 	superseded chan struct{}
+	// coming is what is held once former configurations have been left, by when each
+	// is due, and left is how many of them a request has found due.
+	coming []coming
+	left   atomic.Int32
 }
 
 // Status is what a Client knows of itself, for operators.
@@ -122,8 +126,16 @@ func New(config Config) (*Client, error) {
 }
 
 // Table returns what to route by. It is never nil; before the first frame of a
-// new agent it routes nothing. It takes no lock.
-func (c *Client) Table() *route.Table { return c.current.Load().table }
+// new agent it routes nothing. It takes no lock, unless a former configuration is
+// still to be left: whether that is due is looked at for every request, so that a
+// process which was stopped does not route by it when it goes on.
+func (c *Client) Table() *route.Table {
+	p := c.current.Load()
+	if len(p.coming) == 0 {
+		return p.table
+	}
+	return p.at(c.stageClock()).table
+}
 
 // Changed returns a channel that is closed when the table of now is superseded.
 // To miss no table, take the channel before the table.
@@ -143,7 +155,7 @@ func (c *Client) Status() Status {
 }
 
 func (c *Client) publish(next *held) {
-	old := c.current.Swap(&published{held: next, superseded: make(chan struct{})})
+	old := c.current.Swap(&published{held: next, superseded: make(chan struct{}), coming: next.coming()})
 	c.metrics.version(next.version)
 	if old != nil {
 		close(old.superseded)
@@ -317,7 +329,7 @@ func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
 	c.stepping.Lock()
 	defer c.stepping.Unlock()
 	began := time.Now()
-	held := c.current.Load().held
+	held := c.current.Load().soFar()
 	next, err := held.apply(f, c.leaderNow())
 	if err == nil {
 		err = c.disk.save(next, f, c.apis)

@@ -162,17 +162,22 @@ func (c *Client) leaderNow() time.Time {
 	return c.clock.now(time.Now())
 }
 
-// flips leaves former configurations when their time has come, until ctx ends. Only
-// what was loaded from disk waits without an estimate, and then by the wall clock.
+// stageClock returns the leader's clock or, as long as that is not known, the wall
+// clock: only what was loaded from disk waits without an estimate.
+func (c *Client) stageClock() time.Time {
+	if now := c.leaderNow(); !now.IsZero() {
+		return now
+	}
+	return time.Now()
+}
+
+// flips leaves former configurations when their time has come, until ctx ends.
 func (c *Client) flips(ctx context.Context) {
 	for {
 		current := c.current.Load()
 		var due <-chan time.Time
 		if at, ok := current.flipTime(); ok {
-			now := c.leaderNow()
-			if now.IsZero() {
-				now = time.Now()
-			}
+			now := c.stageClock()
 			if !now.Before(at) {
 				if c.flip(now) {
 					continue
@@ -196,13 +201,14 @@ func (c *Client) flips(ctx context.Context) {
 func (c *Client) flip(now time.Time) bool {
 	c.stepping.Lock()
 	defer c.stepping.Unlock()
-	h := c.current.Load().held
+	p := c.current.Load()
+	h := p.soFar()
 	next, err := h.flip(now)
 	if err != nil { // its configurations have been compiled before
 		c.log.Error("could not leave a former configuration", "version", h.version, "error", err)
 		return false
 	}
-	if next == h {
+	if next == p.held {
 		return true
 	}
 	c.publish(next)

@@ -323,6 +323,46 @@ func TestFlipAfterRestart(t *testing.T) {
 	}
 }
 
+// TestFlipIsSeenByRequests: a former configuration is left when its time has come even
+// if nobody has got to do that, as when a process was stopped and goes on, and not gone
+// back to if the clock is.
+func TestFlipIsSeenByRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, cp := newNetwork(t), newControlPlane()
+		c := n.client(n.config("n1:1")) // does not run
+		s := newSession(c, nil)
+		leases := uint64(0)
+		grant := func(leader time.Time) {
+			leases++
+			s.nextRenew()
+			s.take(&discoveryv1.Lease{Sequence: leases, Ttl: durationpb.New(time.Hour), LeaderTime: timestamppb.New(leader)})
+		}
+		want := func(when, deployment string) {
+			t.Helper()
+			if got := served(c.Table(), "demo", "prod"); got != deployment {
+				t.Errorf("%s: serves %s, want %s", when, got, deployment)
+			}
+		}
+		take := func(f *discoveryv1.Frame) {
+			t.Helper()
+			if r := c.take(f); r.GetAck() == nil {
+				t.Fatal(r)
+			}
+		}
+		grant(time.Now())
+		due := time.Now().Add(time.Minute)
+		cp.step(11, one(stage("demo", "prod", 1, 11, former(2, 40, due))))
+		take(cp.full())
+		want("before its time", "demo/2")
+		time.Sleep(time.Minute)
+		want("at its time", "demo/1")
+		grant(due.Add(-time.Hour))
+		want("when the clock has gone back", "demo/1")
+		take(cp.step(12, one(stage("demo", "prod", 1, 12, former(2, 40, due)))))
+		want("after another frame", "demo/1")
+	})
+}
+
 // TestLeaseOfAnotherCluster: a lease and a clock are of the cluster that gave them.
 func TestLeaseOfAnotherCluster(t *testing.T) {
 	n, cp := newNetwork(t), newControlPlane()

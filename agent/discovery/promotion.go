@@ -115,3 +115,49 @@ func (h *held) flip(now time.Time) (*held, error) {
 	}
 	return &next, nil
 }
+
+// coming is what is held once the former configurations have been left that are due at
+// a time, by the leader's clock.
+type coming struct {
+	due  time.Time
+	held *held
+}
+
+// coming returns what h will come to, in order.
+func (h *held) coming() (all []coming) {
+	for {
+		due, ok := h.flipTime()
+		if !ok {
+			return all
+		}
+		next, err := h.flip(due)
+		if err != nil {
+			return all // whoever leaves it then says so
+		}
+		all = append(all, coming{due, next})
+		h = next
+	}
+}
+
+// at returns what to route by at a time of the leader's clock. What has been left once
+// is not gone back to, even if the estimate of that clock is.
+func (p *published) at(now time.Time) *held {
+	for {
+		before := p.left.Load()
+		n := before
+		for int(n) < len(p.coming) && !now.Before(p.coming[n].due) {
+			n++
+		}
+		if p.left.CompareAndSwap(before, n) {
+			return p.soFar()
+		}
+	}
+}
+
+// soFar returns what at returned last.
+func (p *published) soFar() *held {
+	if n := p.left.Load(); n > 0 {
+		return p.coming[n-1].held
+	}
+	return p.held
+}

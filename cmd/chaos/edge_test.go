@@ -21,6 +21,7 @@ type edge struct {
 	process
 	dir   string
 	nodes string // addresses of the control plane
+	ring  int    // in which wave a promotion reaches it
 }
 
 const httpPort = "7403"
@@ -49,7 +50,7 @@ func startEdges(t *testing.T, c *cluster, sites []site) []*edge {
 		name := fmt.Sprintf("edge-%d", i+1)
 		e := &edge{
 			process: process{name: name, ip: s.ip, logFile: filepath.Join(logs, name+".log"), prefix: s.prefix},
-			dir:     filepath.Join(s.dir, name), nodes: strings.Join(nodes, ","),
+			dir:     filepath.Join(s.dir, name), nodes: strings.Join(nodes, ","), ring: i % rings,
 		}
 		edges = append(edges, e)
 		if err := e.start(); err != nil {
@@ -61,7 +62,7 @@ func startEdges(t *testing.T, c *cluster, sites []site) []*edge {
 
 func (e *edge) start() error {
 	return e.run(*agent, "--id", e.name, "--control-plane", e.nodes, "--state-dir", e.dir,
-		"--http-listen", e.ip+":"+httpPort, "--admin-listen", "", "--log-level", "warn")
+		"--label", fmt.Sprintf("ring=%d", e.ring), "--http-listen", e.ip+":"+httpPort, "--admin-listen", "", "--log-level", "warn")
 }
 
 // cutOff lets no packets pass between an agent and some nodes.
@@ -102,6 +103,7 @@ type reply struct {
 	deployment     uint64 // of a 200
 	version        string // X-Fife-Version
 	failure        string // why there was no answer
+	position       uint64 // index of the change that it was answered by; 0 if that is not known
 }
 
 // ask sends one request.

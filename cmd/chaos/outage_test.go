@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -48,6 +50,7 @@ var edgeFaults = []edgeFault{
 	{"cut an agent off from a majority", cutAgent(theMajority)},
 	{"stop an agent", stopAgent},
 	{"kill -9 an agent", killAgent},
+	{"have an agent refuse", refuse},
 	{"cut an agent off, and stop it", while(cutAgent(all), stopAgent)},
 	{"cut an agent off, and kill -9 it", while(cutAgent(all), killAgent)},
 }
@@ -178,6 +181,25 @@ func killAgent(ctx context.Context, b *breaker, e *edge, r *rand.Rand) error {
 				return fmt.Errorf("%s does not answer: %s", e.name, got.failure)
 			}
 		}
+	})
+}
+
+// refuse has an agent refuse all that it is sent for a while: it cannot write to its
+// disk what it would route by.
+func refuse(ctx context.Context, b *breaker, e *edge, r *rand.Rand) error {
+	return b.during(outage{fault: "refusing", edge: e.name}, func() error {
+		const aside = "table.json.tmp" // where the agent writes its table first
+		obstacle := filepath.Join(e.dir, aside)
+		for err := os.MkdirAll(filepath.Join(obstacle, "full"), 0o700); err != nil; err = os.MkdirAll(filepath.Join(obstacle, "full"), 0o700) {
+			if !errors.Is(err, syscall.ENOTDIR) { // it is writing right now
+				return err
+			}
+			if !pause(ctx, time.Millisecond) {
+				return nil
+			}
+		}
+		pause(ctx, between(r, 300*time.Millisecond, 5*time.Second))
+		return os.RemoveAll(obstacle)
 	})
 }
 

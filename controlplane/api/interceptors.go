@@ -12,7 +12,6 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
@@ -29,14 +28,7 @@ func ServerOptions(
 	log := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
 		logger.Log(ctx, slog.Level(level), msg, fields...)
 	})
-	// Calls that succeed are counted, and changes are in the history of what they
-	// changed; a line for each would cost more than to read a state.
-	levels := logging.WithLevels(func(code codes.Code) logging.Level {
-		if code == codes.OK {
-			return logging.LevelDebug
-		}
-		return logging.DefaultServerCodeToLevel(code)
-	})
+	levels := logging.WithLevels(levelOf)
 	events := logging.WithLogOnEvents(logging.FinishCall)
 	recovered := recovery.WithRecoveryHandler(func(p any) error {
 		logger.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
@@ -45,7 +37,7 @@ func ServerOptions(
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(
 			metrics.UnaryServerInterceptor(),
-			logging.UnaryServerInterceptor(log, events, levels),
+			unaryLog(logger),
 			unaryStatus(logger),
 			recovery.UnaryServerInterceptor(recovered),
 			guard.unary,

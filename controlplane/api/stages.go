@@ -154,7 +154,7 @@ func (s *stageService) ListStageRevisions(
 	}
 	history := stage.History
 	if newest, err := strconv.ParseUint(start[0], 10, 64); err == nil {
-		history = slices.DeleteFunc(slices.Clone(history), func(r release.Revision) bool { return r.Number > newest })
+		history = slices.DeleteFunc(slices.Clone(history), func(r *release.Revision) bool { return r.Number > newest })
 	}
 	newestFirst := func(yield func(int) bool) {
 		for i := len(history) - 1; i >= 0; i-- {

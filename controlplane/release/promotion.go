@@ -80,7 +80,7 @@ type PromotionReport struct {
 	Fenced     []string      // not prepared, and denied their leases
 	Stale      []string      // without a lease, and maybe on what was before
 	Refused    []string      // refused it
-	Window     time.Duration // longest time in which both configurations were in use
+	Window     time.Duration // how long both configurations were in use at most
 	ClockError time.Duration // how far agents may have been wrong about the leader's clock
 }
 

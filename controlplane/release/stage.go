@@ -24,7 +24,7 @@ type Stage struct {
 	Promoted      uint64     // number of the last promotion that was committed
 	Revision      uint64     // counts changes from 1
 	Index         uint64     // index of the last change
-	History       []Revision
+	History       []*Revision
 }
 
 // Config is what one revision of a stage serves.
@@ -35,7 +35,7 @@ type Config struct {
 }
 
 // Revision is one change of a stage. What was served before is what the
-// revision before it left.
+// revision before it left. It is never changed.
 type Revision struct {
 	Number uint64
 	Change Change
@@ -106,15 +106,15 @@ func NewStage(c Change, api, id string, values StageValues) *Stage {
 	return s.next(c, Config{Deployment: values.Deployment, Variables: values.Variables})
 }
 
-// next returns the stage after a change. The history is copied, as the old stage
-// goes on being read.
+// next returns the stage after a change. The list of the history is copied, as the old
+// stage goes on being read; its revisions are shared.
 func (s *Stage) next(c Change, config Config) *Stage {
 	next := *s
 	next.Config = config
 	next.UpdateTime = c.Time
 	next.Revision++
 	kept := keep(s.History, config)
-	next.History = append(append(make([]Revision, 0, len(kept)+1), kept...), Revision{Number: next.Revision, Change: c, Config: config})
+	next.History = append(append(make([]*Revision, 0, len(kept)+1), kept...), &Revision{Number: next.Revision, Change: c, Config: config})
 	return &next
 }
 
@@ -122,16 +122,16 @@ func (s *Stage) next(c Change, config Config) *Stage {
 // and, if all of them have the base of that one, the last before them that had
 // another: what a rollback restores stays within reach, however often a percent was
 // changed since.
-func keep(history []Revision, next Config) []Revision {
+func keep(history []*Revision, next Config) []*Revision {
 	dropped := max(0, len(history)-HistoryLimit+1)
 	kept := history[dropped:]
-	other := func(r Revision) bool { return !sameBase(r.Config, next) }
+	other := func(r *Revision) bool { return !sameBase(r.Config, next) }
 	if dropped == 0 || slices.ContainsFunc(kept, other) {
 		return kept
 	}
 	for _, r := range slices.Backward(history[:dropped]) {
 		if other(r) {
-			return append([]Revision{r}, kept...)
+			return append([]*Revision{r}, kept...)
 		}
 	}
 	return kept
@@ -199,7 +199,7 @@ func (s *Stage) Deploy(c Change, deployment uint64, target Target) (*Stage, erro
 func (s *Stage) Rollback(c Change, to uint64) (*Stage, error) {
 	base, ok := s.RollbackTarget()
 	if to != 0 {
-		i := slices.IndexFunc(s.History, func(r Revision) bool { return r.Number == to })
+		i := slices.IndexFunc(s.History, func(r *Revision) bool { return r.Number == to })
 		if ok = i >= 0; ok {
 			base = s.History[i].Config
 		}
@@ -244,7 +244,7 @@ func (s *Stage) Uses(deployment uint64) bool {
 	uses := func(c Config) bool {
 		return c.Deployment == deployment || (c.Canary != nil && c.Canary.Deployment == deployment)
 	}
-	return uses(s.Config) || slices.ContainsFunc(s.History, func(r Revision) bool { return uses(r.Config) })
+	return uses(s.Config) || slices.ContainsFunc(s.History, func(r *Revision) bool { return uses(r.Config) })
 }
 
 // Live returns the deployments that agents hold for the stage, without

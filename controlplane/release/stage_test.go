@@ -123,7 +123,7 @@ func checkMove(t *testing.T, state string, s *release.Stage, do move, refused re
 		t.Errorf("%s: became %s", state, dump(t, next))
 	}
 	last := next.History[len(next.History)-1]
-	if want := (release.Revision{Number: next.Revision, Change: change(9), Config: next.Config}); !reflect.DeepEqual(last, want) {
+	if want := (&release.Revision{Number: next.Revision, Change: change(9), Config: next.Config}); !reflect.DeepEqual(last, want) {
 		t.Errorf("%s: the new revision is %+v, want %+v", state, last, want)
 	}
 	if !reflect.DeepEqual(next.History[:len(s.History)], s.History) {
@@ -142,7 +142,7 @@ func TestNewStage(t *testing.T) {
 		API: "demo", ID: "prod", Description: "d", Config: config,
 		Split: release.Split{Source: release.KeyClientIP}, ExposeHeaders: true,
 		CreateTime: change(1).Time, UpdateTime: change(1).Time, Revision: 1,
-		History: []release.Revision{{Number: 1, Change: change(1), Config: config}},
+		History: []*release.Revision{{Number: 1, Change: change(1), Config: config}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %s, want %s", dump(t, got), dump(t, want))

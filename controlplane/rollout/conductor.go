@@ -69,7 +69,8 @@ func (s *Service) Run(ctx context.Context) {
 // not lead any more.
 func (s *Service) drive(ctx context.Context, api, id string, number uint64) {
 	var begun time.Time
-	var at [2]uint64 // the state and the wave that began then
+	var at [2]uint64                 // the state and the wave that began then
+	var changed map[string]time.Time // when agents came to its goal
 	for {
 		// What is known of grants is of one term: it must be this one.
 		if _, err := s.lead(ctx); err != nil {
@@ -81,14 +82,16 @@ func (s *Service) drive(ctx context.Context, api, id string, number uint64) {
 		}
 		p := stage.Promotion
 		if now := [2]uint64{uint64(p.State), uint64(len(p.Waves))}; now != at {
-			at, begun = now, time.Now()
+			at, begun, changed = now, time.Now(), map[string]time.Time{}
 		}
 		epoch := s.config.Store.State().Version().Epoch
-		v, err := s.look(ctx, store.Version{Epoch: epoch, Index: goal(p)})
+		v, err := s.look(ctx, store.Version{Epoch: epoch, Index: goal(stage)})
 		if err != nil {
 			return
 		}
-		step := decide(stage, v, time.Now(), begun)
+		now := time.Now()
+		v.note(changed, now)
+		step := decide(stage, v, changed, now, begun)
 		if step == nil {
 			if !pause(ctx) {
 				return

@@ -12,15 +12,18 @@ import (
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
-// goal returns the index that the agents are to come to for a promotion's next step.
-func goal(p *release.Promotion) uint64 {
-	switch {
-	case p.State == release.Committed:
+// goal returns the index that the agents are to come to for the next step of a stage's
+// promotion. In waves that is the stage's last change: what they had refused when the
+// promotion halted counts no more once it has been told to go on.
+func goal(s *release.Stage) uint64 {
+	switch p := s.Promotion; p.State {
+	case release.Committed:
 		return p.Committed
-	case len(p.Waves) > 0:
-		return p.Waves[len(p.Waves)-1].Index
+	case release.Rolling:
+		return s.Index
+	default:
+		return p.Number
 	}
-	return p.Number
 }
 
 // flipMargin is how far ahead agents are told the time of a timed promotion, so that
@@ -29,22 +32,22 @@ const flipMargin = time.Second
 
 // decide returns the next step of a promotion, given what is known of the agents
 // with regard to its goal; nil if it has to wait. now is the leader's clock, begun
-// when its present state began.
-func decide(s *release.Stage, v view, now, begun time.Time) *storev1.MovePromotion {
+// when its present state began, and changed when agents came to the goal.
+func decide(s *release.Stage, v view, changed map[string]time.Time, now, begun time.Time) *storev1.MovePromotion {
 	p := s.Promotion
 	patient := now.Sub(begun) < discovery.LeaseTTL
 	switch p.State {
 	case release.Preparing:
 		return decidePreparing(p, v, now)
 	case release.Rolling:
-		return decideRolling(s, v, now, begun)
+		return decideRolling(s, v, changed, now, begun)
 	case release.Committed:
 		if lag(v, patient) || now.Before(p.FlipTime.Add(p.Report.ClockError)) {
 			return nil
 		}
 		found := v.report(false)
 		report := p.Report
-		report.Stale, report.Refused, report.Window = found.Stale, found.Refused, v.window(p, now)
+		report.Stale, report.Refused, report.Window = found.Stale, found.Refused, v.window(s, changed, now)
 		return &storev1.MovePromotion{Step: store.StepComplete, Report: store.EncodeReport(report)}
 	}
 	return nil
@@ -72,7 +75,7 @@ func decidePreparing(p *release.Promotion, v view, now time.Time) *storev1.MoveP
 	return nil
 }
 
-func decideRolling(s *release.Stage, v view, now, begun time.Time) *storev1.MovePromotion {
+func decideRolling(s *release.Stage, v view, changed map[string]time.Time, now, begun time.Time) *storev1.MovePromotion {
 	p := s.Promotion
 	for _, a := range v.sorted() {
 		if a.refusal != "" && !a.applied {
@@ -83,8 +86,7 @@ func decideRolling(s *release.Stage, v view, now, begun time.Time) *storev1.Move
 		return &storev1.MovePromotion{Step: store.StepNextWave}
 	}
 	reached := p.Waves[len(p.Waves)-1]
-	// The dwell begins once all of the wave have it; the oldest of those that are
-	// known to have been last tells when.
+	// The dwell begins once all of the wave have it.
 	since := begun
 	for _, a := range v.agents {
 		if !selected(p.Waves, a) || (!a.connected && !a.leased) {
@@ -93,8 +95,8 @@ func decideRolling(s *release.Stage, v view, now, begun time.Time) *storev1.Move
 		if !a.applied {
 			return nil
 		}
-		if a.at.After(since) {
-			since = a.at
+		if at := changed[a.id]; at.After(since) {
+			since = at
 		}
 	}
 	switch {

@@ -157,26 +157,27 @@ func (v view) report(fenced bool) release.PromotionReport {
 	return r
 }
 
-// window returns for how long both configurations were in use, as far as is known now:
-// from when the first agent changed over until the last did. One that has not, and was
-// not left behind by the commit already, may use the former one until now. In a timed
-// promotion all change over at one time, to within what they know of the leader's
-// clock, but for those that learn of it later.
-func (v view) window(p *release.Promotion, now time.Time) time.Duration {
+// window returns for how long both configurations were in use at most: from the commit,
+// as nobody changes over before it, until the last agent did. changed tells when each
+// had, at the latest. One that has not, and was not left behind by the commit already,
+// may use the former configuration until now. In a timed promotion all change over at
+// one time, to within what they know of the leader's clock, but for those that learn of
+// it later.
+func (v view) window(s *release.Stage, changed map[string]time.Time, now time.Time) time.Duration {
+	p := s.Promotion
+	first := p.FlipTime
+	if first.IsZero() {
+		first = commitTime(s)
+	}
+	last := first
 	behind := slices.Concat(p.Report.Stale, p.Report.Fenced, p.Report.Refused)
-	first, last := p.FlipTime, p.FlipTime
 	for _, a := range v.agents {
-		at := a.at
-		switch {
-		case !a.applied && slices.Contains(behind, a.id):
-			continue
-		case !a.applied:
+		at := changed[a.id]
+		if !a.applied {
+			if slices.Contains(behind, a.id) {
+				continue
+			}
 			at = now
-		case at.IsZero():
-			continue
-		}
-		if first.IsZero() || (p.FlipTime.IsZero() && at.Before(first)) {
-			first = at
 		}
 		if at.After(last) {
 			last = at
@@ -187,4 +188,30 @@ func (v view) window(p *release.Promotion, now time.Time) time.Duration {
 	}
 	clock := max(p.Report.ClockError, v.report(false).ClockError)
 	return max(2*clock, last.Sub(first)+clock)
+}
+
+// commitTime returns when a stage's promotion was committed, by the clock of the node
+// that led then, or a time before.
+func commitTime(s *release.Stage) time.Time {
+	for _, r := range slices.Backward(s.History) {
+		if r.Change.Method == stepMethods[store.StepCommit] {
+			return r.Change.Time
+		}
+	}
+	return s.Promotion.CreateTime
+}
+
+// note keeps when agents had changed over at the latest, given what is found at a
+// time. What a node tells of an agent is when it applied the newest version that it
+// has, which may be a later one, and nothing of an agent that it knows only since.
+func (v view) note(changed map[string]time.Time, now time.Time) {
+	for _, a := range v.agents {
+		if _, ok := changed[a.id]; ok || !a.applied {
+			continue
+		}
+		changed[a.id] = now
+		if !a.at.IsZero() {
+			changed[a.id] = a.at
+		}
+	}
 }

@@ -268,7 +268,7 @@ func decodeStage(p *storev1.Stage) *release.Stage {
 			config.Variables = previous.Variables // shared, as before the snapshot
 		}
 		previous = config
-		s.History = append(s.History, release.Revision{
+		s.History = append(s.History, &release.Revision{
 			Number: r.GetNumber(),
 			Change: release.Change{
 				Time:   decodeTime(r.GetTime()),

@@ -14,7 +14,7 @@ import (
 // node has promised to keep and a majority may rely on.
 type lateSnapshots struct {
 	raft.Transport
-	logs  raft.LogStore
+	logs  raft.LogStore // that Raft itself reads
 	inbox chan raft.RPC
 }
 
@@ -59,9 +59,9 @@ func (t *lateSnapshots) run(ctx context.Context, r *raft.Raft) {
 }
 
 // check reports whether a snapshot is late, and whether the leader may go on after
-// its last entry. One that the log does not hold is late only if this node's last
-// entry is known to be the leader's: otherwise the leader may be sending it because
-// what follows here is in its way.
+// its last entry. One whose last entry is in the log here is late, and so is one that
+// ends at or before what has been applied here: that is committed, and so the same at
+// the leader, whatever follows it here.
 func (t *lateSnapshots) check(r *raft.Raft, req *raft.InstallSnapshotRequest) (late, have bool) {
 	if r.State() == raft.Leader || req.Term != r.CurrentTerm() {
 		return false, false // Raft's to decide
@@ -71,12 +71,5 @@ func (t *lateSnapshots) check(r *raft.Raft, req *raft.InstallSnapshotRequest) (l
 	if t.logs.GetLog(req.LastLogIndex, &entry) == nil && entry.Term == req.LastLogTerm {
 		return true, true
 	}
-	last := r.LastIndex()
-	if req.LastLogIndex > last {
-		return false, false
-	}
-	if t.logs.GetLog(last, &entry) == nil {
-		return entry.Term == req.Term, false
-	}
-	return true, req.LastLogIndex == last // the log is empty: it ends where the newest snapshot does
+	return req.LastLogIndex <= max(r.CommitIndex(), r.AppliedIndex()), false
 }

@@ -132,7 +132,7 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	dog := watchdog{logger: c.Logger, fatal: c.Fatal}
-	logs := watchedLogs{LogStore: c.Storage.logs, dog: dog}
+	logs := &anchoredLogs{LogStore: watchedLogs{LogStore: c.Storage.logs, dog: dog}}
 	stable := watchedStable{StableStore: c.Storage.stable, dog: dog}
 	rc := raftConfig(c)
 	if c.Bootstrap {
@@ -151,11 +151,12 @@ func Open(c Config) (*Store, error) {
 	}
 	f := newFSM()
 	f.fatal = c.Fatal
-	transport := keepLateSnapshots(c.Transport, c.Storage.logs)
+	transport := keepLateSnapshots(c.Transport, logs)
 	r, err := raft.NewRaft(rc, f, logs, stable, c.Storage.snapshots, transport)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
+	logs.raft.Store(r)
 	if ours, found := c.Storage.ClusterID(), f.state.Load().ClusterID(); found != "" && found != ours {
 		err := fmt.Errorf("%w: its disk is of cluster %s, its state of %s", ErrHalfRecovered, ours, found)
 		return nil, errors.Join(err, r.Shutdown().Error())

@@ -780,10 +780,11 @@ type PromotionReport struct {
 	Stale []string `protobuf:"bytes,4,rep,name=stale,proto3" json:"stale,omitempty"`
 	// Agents that refused it.
 	Refused []string `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
-	// The longest time in which one agent used the new and another the old
-	// configuration, as the leader measured it. Agents that the commit left behind,
-	// which are named, do not count; one that was cut off after it does, until the
-	// promotion was complete.
+	// How long at most one agent used the new and another the old configuration, as
+	// the leader measured it: from the commit, or from flip_time, until the last agent
+	// had changed over. Agents that the commit left behind, which are named, do not
+	// count; one that was cut off after it does, until the promotion was complete. In
+	// waves the agents of the waves had changed over before the commit.
 	Window *durationpb.Duration `protobuf:"bytes,6,opt,name=window,proto3" json:"window,omitempty"`
 	// How far agents may have been wrong about the leader's clock; TIMED only.
 	ClockError    *durationpb.Duration `protobuf:"bytes,7,opt,name=clock_error,json=clockError,proto3" json:"clock_error,omitempty"`
