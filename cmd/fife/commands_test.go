@@ -39,7 +39,7 @@ func demoStage() *fifev1.Stage {
 			StickyKey:     &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "X-User"}},
 			AllowOverride: true, OverrideKeySet: true,
 		},
-		ExposeHeaders: true, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
+		ExposeHeaders: true, Throttle: &fifev1.Throttle{RateLimit: 10, BurstLimit: 20, ConcurrencyLimit: 5}, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
 	}
 }
 
