@@ -265,6 +265,15 @@ func TestDecodeStickyKey(t *testing.T) {
 	}
 }
 
+func TestThrottleSpec(t *testing.T) {
+	s := new(agent).stageSpec("apis/demo/stages/prod", &discoveryv1.Stage{
+		Throttle: &discoveryv1.Throttle{MillirequestsPerSecond: 2500, Burst: 5, Concurrency: 50},
+	})
+	if want := (route.ThrottleSpec{Millirate: 2500, Burst: 5, Concurrency: 50}); s.Throttle != want {
+		t.Errorf("got %+v, want %+v", s.Throttle, want)
+	}
+}
+
 // TestDigest pins the sum to the protocol: XXH64 of NAME@REVISION.
 func TestDigest(t *testing.T) {
 	if got, want := digest(stage("demo", "prod", 1, 42)), uint64(0x6aa5aa7c8e72c2); got != want {

@@ -125,6 +125,11 @@ func (a *agent) stageSpec(name string, s *discoveryv1.Stage) route.StageSpec {
 		ConsistentClients: s.GetConsistentClients(),
 		Promoted:          s.GetPromoted(),
 		Promotion:         s.GetPromotion(),
+		Throttle: route.ThrottleSpec{
+			Millirate:   s.GetThrottle().GetMillirequestsPerSecond(),
+			Burst:       s.GetThrottle().GetBurst(),
+			Concurrency: s.GetThrottle().GetConcurrency(),
+		},
 	}
 	own := configSpec(s)
 	var next *route.ConfigSpec

@@ -72,6 +72,9 @@ func (x *exchange) appendLine(dst []byte) []byte {
 	if x.route != nil {
 		dst = appendText(dst, "route", x.route.Method+" "+x.route.Path)
 	}
+	if x.above != unlimited {
+		dst = appendText(dst, "throttled", x.above.String())
+	}
 	if x.upstream != "" {
 		dst = appendText(dst, "upstream", x.upstream)
 		dst = appendMillis(dst, "upstream_ms", x.waited)

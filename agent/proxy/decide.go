@@ -69,6 +69,10 @@ type exchange struct {
 	rest    string         // path below the stage
 	params  route.Params
 
+	inside     *gate         // to leave at the end; nil if the stage does not limit concurrency
+	above      limit         // of the stage
+	retryAfter time.Duration // with above; 0 if nobody knows
+
 	scratch *scratch
 
 	status   int           // of the response, once there is one
@@ -115,6 +119,9 @@ func (p *Proxy) decide(x *exchange) error {
 	if stage.FailClosed && !x.start.Before(x.leased) {
 		p.metrics.noLease.Inc()
 		return unavailable.because(nil)
+	}
+	if err := p.admit(x); err != nil {
+		return err
 	}
 	if x.route = x.variant.Match(x.method, rest, &x.params); x.route == nil {
 		return noRoute.because(nil)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
@@ -23,6 +24,7 @@ var (
 	badRequest       = answer{http.StatusBadRequest, "BadRequestException", `{"message":"Bad Request"}`}
 	noRoute          = answer{http.StatusForbidden, "MissingAuthenticationTokenException", `{"message":"Missing Authentication Token"}`}
 	methodNotAllowed = answer{http.StatusMethodNotAllowed, "", `{"message":"Method Not Allowed"}`}
+	tooManyRequests  = answer{http.StatusTooManyRequests, "TooManyRequestsException", `{"message":"Too Many Requests"}`}
 	internalError    = answer{http.StatusInternalServerError, "InternalServerErrorException", `{"message":"Internal server error"}`}
 	badGateway       = answer{http.StatusBadGateway, "InternalServerErrorException", `{"message":"Internal server error"}`}
 	unavailable      = answer{http.StatusServiceUnavailable, "ServiceUnavailableException", `{"message":"Service Unavailable"}`}
@@ -91,6 +93,10 @@ func (x *exchange) fail(c client, a answer) {
 	if a.status == http.StatusServiceUnavailable {
 		// About as long as until the next wish for a lease.
 		fields = append(fields, http1.Field{Name: "Retry-After", Value: "3"})
+	}
+	if a.status == http.StatusTooManyRequests {
+		seconds := max(1, int((x.retryAfter+time.Second-1)/time.Second))
+		fields = append(fields, http1.Field{Name: "Retry-After", Value: strconv.Itoa(seconds)})
 	}
 	x.scratch.fields = fields
 	_ = x.answer(c, a.status, fields, a.message) // who is gone needs no answer

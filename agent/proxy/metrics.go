@@ -22,6 +22,8 @@ type series struct {
 	requests [6]prometheus.Counter // by first digit of the status, which is 100 to 599
 	duration prometheus.Observer
 	unset    prometheus.Counter
+
+	throttled [limits]prometheus.Counter // by limit; nil for unlimited
 }
 
 // metrics hold what is counted. Reading series takes no lock: the map is
@@ -30,6 +32,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	unset    *prometheus.CounterVec
+	throttle *prometheus.CounterVec
 	open     prometheus.Gauge
 	refused  prometheus.Counter
 	noLease  prometheus.Counter
@@ -51,6 +54,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "fife_agent_unset_variables_total",
 			Help: "Requests answered 500 because their route needs a stage variable that is not set.",
 		}, []string{"api", "stage", "variant"}),
+		throttle: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fife_agent_throttled_requests_total",
+			Help: "Requests answered 429 because their stage was above a limit.",
+		}, []string{"api", "stage", "reason"}),
 	}
 	m.open = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "fife_agent_connections_open",
@@ -68,7 +75,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.unset, m.open, m.refused, m.noLease} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.unset, m.throttle, m.open, m.refused, m.noLease} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}
@@ -86,6 +93,9 @@ func (m *metrics) observe(x *exchange) {
 	s.duration.Observe(x.took.Seconds())
 	if x.unset {
 		s.unset.Inc()
+	}
+	if x.above != unlimited {
+		s.throttled[x.above].Inc()
 	}
 }
 
@@ -114,6 +124,11 @@ func (m *metrics) resolve(key seriesKey) *series {
 	s := &series{
 		duration: m.duration.WithLabelValues(key.api, key.stage, key.variant),
 		unset:    m.unset.WithLabelValues(key.api, key.stage, key.variant),
+	}
+	if key != (seriesKey{}) { // what found no stage met no limit
+		for l := unlimited + 1; l < limits; l++ {
+			s.throttled[l] = m.throttle.WithLabelValues(key.api, key.stage, l.String())
+		}
 	}
 	for digit := 1; digit < len(s.requests); digit++ {
 		s.requests[digit] = m.requests.WithLabelValues(key.api, key.stage, key.variant, strconv.Itoa(digit)+"xx")

@@ -37,7 +37,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", series, got, want)
 		}
 	}
-	if n := len(gather(t, registry)); n != 2*(5+1+1)+3 {
+	if n := len(gather(t, registry)); n != 2*(5+1+1)+2+3 {
 		t.Errorf("%d series for a stage, for no stage and for the agent", n)
 	}
 	if _, err := New(Config{Table: p.table, Registerer: registry}); err == nil {

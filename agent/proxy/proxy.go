@@ -9,6 +9,7 @@
 //	normalizePath      path.go         the bytes matched will be the bytes forwarded
 //	Table.Lookup                       host and first segment name the stage
 //	choose             decide.go       a signed override (override.go), a sticky key, or chance: base or canary
+//	admit              throttle.go     is the stage above its limits?
 //	Variant.Match                      method and path name the route
 //	appendForwarded    headers.go      what the integration may see of the client's fields
 //	serveHTTP          http.go         target.go says where, pool.go and upstream.go how; pump.go streams the body
@@ -128,6 +129,7 @@ type Proxy struct {
 	rand       func() uint64
 	logger     *slog.Logger
 	metrics    *metrics
+	gates      *gates
 	access     *accessLog
 	clock      clock
 	dated      atomic.Pointer[dated]
@@ -171,6 +173,7 @@ func New(c Config) (*Proxy, error) {
 		access:     newAccessLog(c.AccessLog, c.AccessLogShare),
 		guard:      guard{allowed: c.AllowUpstream, own: c.Own},
 	}
+	p.gates = newGates()
 	p.pools = newPools(&p.guard, &p.clock)
 	p.grpc = newTransport(&p.guard)
 	if p.drain == 0 {
@@ -214,6 +217,7 @@ func (p *Proxy) Close() {
 // client speaks. It reports whether the response broke off, or nobody was left to
 // read it.
 func (p *Proxy) handle(c client, x *exchange) (broken bool) {
+	defer x.leave()
 	return p.end(c, x, p.serve(c, x))
 }
 

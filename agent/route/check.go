@@ -48,7 +48,7 @@ func checkStage(s *StageSpec) error {
 		// The key is a secret: the error does not repeat it.
 		return fmt.Errorf("override key: want %d to %d printable ASCII characters", minOverrideKey, maxOverrideKey)
 	}
-	return nil
+	return checkThrottle(s.Throttle)
 }
 
 func checkConfig(s *ConfigSpec) error {

@@ -96,6 +96,8 @@ type StageSpec struct {
 	FailClosed bool
 	// ConsistentClients lets requests ask for what an earlier one was routed by.
 	ConsistentClients bool
+	// Throttle limits the stage's requests, in whatever configuration.
+	Throttle ThrottleSpec
 	// Promoted is the number of the promotion that led to what the stage serves; 0
 	// for none, or one that is not known.
 	Promoted uint64
@@ -104,6 +106,19 @@ type StageSpec struct {
 	// Promotion is the number of the promotion that leads to Next; with 0 no request
 	// can ask for it.
 	Promotion uint64
+}
+
+// ThrottleSpec limits the requests of a stage. The zero ThrottleSpec limits nothing.
+type ThrottleSpec struct {
+	// Millirate is how many thousandths of a request per second are let through in
+	// the long run, at most 1,000,000,000; 0 means any number.
+	Millirate uint32
+	// Burst is how many requests are let through at once after a quiet time, 1 to
+	// 1,000,000; 0 without a rate.
+	Burst uint32
+	// Concurrency is how many requests are served at the same time, at most
+	// 1,000,000; 0 means any number.
+	Concurrency uint32
 }
 
 // ConfigSpec is what one configuration of a stage serves; see StageSpec.

@@ -48,6 +48,8 @@ type Stage struct {
 	FailClosed bool
 	// ConsistentClients lets requests ask for what an earlier one was routed by.
 	ConsistentClients bool
+	// Throttle limits its requests.
+	Throttle Throttle
 	// Promotion is the number of the promotion that led to this configuration; 0
 	// for none, or one that is not known.
 	Promotion uint64
@@ -175,6 +177,7 @@ func (t *Table) addStage(spec *StageSpec, deployments map[deploymentKey]*Deploym
 		ExposeHeaders:     spec.ExposeHeaders,
 		FailClosed:        spec.FailClosed,
 		ConsistentClients: spec.ConsistentClients,
+		Throttle:          compileThrottle(spec.Throttle),
 	}
 	if s.Sticky == KeyHeader {
 		s.StickyName = textproto.CanonicalMIMEHeaderKey(s.StickyName)

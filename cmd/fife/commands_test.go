@@ -39,7 +39,7 @@ func demoStage() *fifev1.Stage {
 			StickyKey:     &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "X-User"}},
 			AllowOverride: true, OverrideKeySet: true,
 		},
-		ExposeHeaders: true, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
+		ExposeHeaders: true, Throttle: &fifev1.Throttle{RateLimit: 10, BurstLimit: 20, ConcurrencyLimit: 5}, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
 	}
 }
 
@@ -204,6 +204,14 @@ func TestTranscripts(t *testing.T) {
 			"stage update demo/canary --wave label:region",
 			"stage update demo/canary --wave 10%@25h",
 			"stage update demo/canary --stale-policy maybe",
+			"stage update demo/canary --rate-limit 100 --burst-limit 200 --concurrency-limit 50",
+			"stage get demo/canary",
+			"stage update demo/canary --rate-limit 2.5",
+			"stage update demo/canary --rate-limit 0",
+			"stage update demo/canary --rate-limit -1",
+			"stage update demo/canary --burst-limit 5",
+			"stage update demo/canary --no-throttle",
+			"stage update demo/canary --no-throttle --rate-limit 1",
 			"stage delete demo/canary",
 			"stage history demo/canary",
 			"stage rollback demo/canary",

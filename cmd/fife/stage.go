@@ -27,6 +27,7 @@ type stageFlags struct {
 	split         splitFlags
 	exposeHeaders bool
 	rollout       rolloutFlags
+	throttle      throttleFlags
 }
 
 func addStageFlags(cmd *cobra.Command) *stageFlags {
@@ -38,6 +39,7 @@ func addStageFlags(cmd *cobra.Command) *stageFlags {
 	flags.BoolVar(&f.exposeHeaders, "expose-headers", false, "tell clients the variant, deployment and version in headers")
 	f.split.add(cmd)
 	f.rollout.add(cmd)
+	f.throttle.add(cmd)
 	return f
 }
 
@@ -55,6 +57,9 @@ func newStageCreateCommand(c *cli) *cobra.Command {
 		if err := fields.rollout.check(cmd); err != nil {
 			return err
 		}
+		if err := fields.throttle.check(cmd); err != nil {
+			return err
+		}
 		key, err := fields.split.readKey(c, cmd)
 		if err != nil {
 			return err
@@ -63,7 +68,7 @@ func newStageCreateCommand(c *cli) *cobra.Command {
 		stage := &fifev1.Stage{
 			Description: fields.description, Deployment: deploymentOf(args[0], uint64(fields.deployment)),
 			Variables: fields.variables, ExposeHeaders: fields.exposeHeaders,
-			Split: fields.split.policy(cmd, nil, key),
+			Split: fields.split.policy(cmd, nil, key), Throttle: fields.throttle.throttle(cmd, nil),
 		}
 		fields.rollout.set(stage)
 		return change(c, cmd, f, func(ctx context.Context, at *nodes) (*fifev1.CreateStageResponse, error) {
@@ -125,11 +130,12 @@ func newStageUpdateCommand(c *cli) *cobra.Command {
 		Short: "Change a stage, beside its canary",
 		Long: `Change the fields that are given and leave the others, an open canary included.
 --var and --unset-var change single variables, the split flags single fields of
-the split: the stage is read first, and the change is refused if somebody else
+the split, the limits single fields of the throttle: the stage is read first, and the change is refused if somebody else
 changes it meanwhile.`,
 		Example: `  fife stage update demo/canary --var color=red --unset-var size --wait
   fife stage update demo/canary --sticky cookie:session --dry-run
-  fife stage update demo/canary --wave label:region/one --wave 10%@5m --stale-policy fail-closed`,
+  fife stage update demo/canary --wave label:region/one --wave 10%@5m --stale-policy fail-closed
+  fife stage update demo/canary --rate-limit 100 --burst-limit 200 --concurrency-limit 50`,
 	}
 	fields, f := addStageFlags(cmd), addChangeFlags(cmd)
 	f.addEtagFlag(cmd, "stage")
@@ -138,11 +144,15 @@ changes it meanwhile.`,
 		mask, err := maskOf(cmd, "description", "description", "deployment", "deployment",
 			"var", "variables", "unset-var", "variables", "expose-headers", "expose_headers",
 			"stale-policy", "stale_policy", "consistent-clients", "consistent_clients", "wave", "waves", "no-waves", "waves",
-			"sticky", "split", "allow-override", "split", "override-key-file", "split")
+			"sticky", "split", "allow-override", "split", "override-key-file", "split",
+			"rate-limit", "throttle", "burst-limit", "throttle", "concurrency-limit", "throttle", "no-throttle", "throttle")
 		if err != nil {
 			return err
 		}
 		if err := fields.rollout.check(cmd); err != nil {
+			return err
+		}
+		if err := fields.throttle.check(cmd); err != nil {
 			return err
 		}
 		key, err := fields.split.readKey(c, cmd)
@@ -154,8 +164,9 @@ changes it meanwhile.`,
 			Deployment: deploymentOf(args[0], uint64(fields.deployment)), ExposeHeaders: fields.exposeHeaders,
 		}
 		fields.rollout.set(stage)
+		throttles := slices.Contains(mask.GetPaths(), "throttle") && !fields.throttle.none
 		splits, variables := slices.Contains(mask.GetPaths(), "split"), slices.Contains(mask.GetPaths(), "variables")
-		if splits || variables {
+		if splits || variables || throttles {
 			current, err := f.current(c, cmd, args[0])
 			if err != nil {
 				return err
@@ -165,6 +176,9 @@ changes it meanwhile.`,
 			}
 			if splits {
 				stage.Split = fields.split.policy(cmd, current.GetSplit(), key)
+			}
+			if throttles {
+				stage.Throttle = fields.throttle.throttle(cmd, current.GetThrottle())
 			}
 			if variables {
 				stage.Variables = edited(current.GetVariables(), fields.variables, *unset)
@@ -257,6 +271,7 @@ func writeStage(w io.Writer, s *fifev1.Stage) {
 	row(w, "stale policy", staleText(s.GetStalePolicy()))
 	row(w, "consistent clients", yesNo(s.GetConsistentClients()))
 	row(w, "waves", wavesText(s.GetWaves()))
+	row(w, "throttle", throttleText(s.GetThrottle()))
 	row(w, "revision", strconv.FormatUint(s.GetRevision(), 10))
 	row(w, "created", timeText(s.GetCreateTime()))
 	row(w, "updated", timeText(s.GetUpdateTime()))

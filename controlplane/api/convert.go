@@ -113,6 +113,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		UpdateTime:    toTime(s.UpdateTime),
 		StalePolicy:   toStalePolicy(s.FailClosed),
 		Waves:         toWaves(s.Waves),
+		Throttle:      toThrottle(s.Throttle),
 		Promotion:     toPromotion(s.API, s.Promotion),
 
 		ConsistentClients: s.Consistent,
@@ -156,6 +157,15 @@ func toSplit(s release.Split) *fifev1.SplitPolicy {
 		p.StickyKey = &fifev1.StickyKey{Source: &fifev1.StickyKey_ClientIp{ClientIp: true}}
 	}
 	return p
+}
+
+func toThrottle(t release.Throttle) *fifev1.Throttle {
+	if t == (release.Throttle{}) {
+		return nil
+	}
+	return &fifev1.Throttle{
+		RateLimit: t.Rate(), BurstLimit: int32(t.Burst), ConcurrencyLimit: int32(t.Concurrency),
+	}
 }
 
 func toConfig(api string, c release.Config) *fifev1.StageConfig {

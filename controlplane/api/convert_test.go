@@ -92,6 +92,9 @@ func TestStagesComeOut(t *testing.T) {
 			stage := &fifev1.Stage{
 				Description: "d", Deployment: first, Variables: map[string]string{"a": "1"}, Split: split, ExposeHeaders: i%2 == 0,
 				StalePolicy: fifev1.StalePolicy(1 + i%2), ConsistentClients: i%2 == 1, Waves: waves[:i%4],
+				Throttle: []*fifev1.Throttle{
+					nil, {RateLimit: 0.29}, {RateLimit: 1e6, BurstLimit: 7, ConcurrencyLimit: 9}, {ConcurrencyLimit: 1e6},
+				}[i%4],
 			}
 			made := must(c.stages.CreateStage(ctx, &fifev1.CreateStageRequest{Parent: demo, StageId: fmt.Sprint("s", i), Stage: stage}))(t).GetStage()
 			got := must(c.stages.GetStage(ctx, &fifev1.GetStageRequest{Name: made.GetName()}))(t).GetStage()

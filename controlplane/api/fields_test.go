@@ -192,6 +192,13 @@ func badCalls() []badCall {
 	stage("description", "stage.description", &fifev1.Stage{Description: strings.Repeat("x", 1025)})
 	stage("variable name", "stage.variables", &fifev1.Stage{Variables: map[string]string{"a-b": "v"}})
 	split := func(what, fields string, s *fifev1.SplitPolicy) { stage(what, fields, &fifev1.Stage{Split: s}) }
+	for name, limits := range map[string]*fifev1.Throttle{
+		"rate_limit": {RateLimit: math.NaN()}, "burst_limit": {BurstLimit: 5}, "concurrency_limit": {ConcurrencyLimit: -1},
+	} {
+		stage(name, "stage.throttle."+name, &fifev1.Stage{Throttle: limits})
+	}
+	stage("all limits", fields("stage.throttle.burst_limit", "stage.throttle.concurrency_limit", "stage.throttle.rate_limit"),
+		&fifev1.Stage{Throttle: &fifev1.Throttle{RateLimit: -1, BurstLimit: -1, ConcurrencyLimit: -1}})
 	split("no source", "stage.split.sticky_key", &fifev1.SplitPolicy{StickyKey: &fifev1.StickyKey{}})
 	split("header", "stage.split.sticky_key", &fifev1.SplitPolicy{StickyKey: &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "a b"}}})
 	split("cookie", "stage.split.sticky_key", &fifev1.SplitPolicy{StickyKey: &fifev1.StickyKey{Source: &fifev1.StickyKey_Cookie{}}})

@@ -64,6 +64,7 @@ func parseStageValues(v *release.Violations, api string, p *fifev1.Stage) releas
 		FailClosed:    p.GetStalePolicy() == fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED,
 		Consistent:    p.GetConsistentClients(),
 		Waves:         parseWaves(v, p.GetWaves()),
+		Throttle:      parseThrottle(v, p.GetThrottle()),
 	}
 	if n := p.GetStalePolicy(); n < 0 || n > fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED {
 		v.Addf("stage.stale_policy", "%v is unknown", n)
@@ -96,6 +97,10 @@ func parseSplit(v *release.Violations, p *fifev1.SplitPolicy) release.Split {
 		}
 	}
 	return s
+}
+
+func parseThrottle(v *release.Violations, p *fifev1.Throttle) release.Throttle {
+	return release.NewThrottle(v, "stage.throttle", p.GetRateLimit(), p.GetBurstLimit(), p.GetConcurrencyLimit())
 }
 
 func parseCanary(v *release.Violations, api string, p *fifev1.Canary) release.Canary {

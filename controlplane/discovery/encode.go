@@ -81,6 +81,7 @@ func encodeStage(s *release.Stage) *discoveryv1.Stage {
 		Canary:        encodeCanary(s.Config.Canary),
 		FailClosed:    s.FailClosed,
 		Promoted:      s.Promoted,
+		Throttle:      encodeThrottle(s.Throttle),
 
 		ConsistentClients: s.Consistent,
 	}
@@ -103,6 +104,13 @@ func encodePromotion(p *discoveryv1.Stage, s *release.Stage) {
 	case open.Open() && !open.FlipTime.IsZero():
 		p.Promotion, p.Former, p.FlipTime = open.Number, encodeConfig(open.Former), timestamppb.New(open.FlipTime)
 	}
+}
+
+func encodeThrottle(t release.Throttle) *discoveryv1.Throttle {
+	if t == (release.Throttle{}) {
+		return nil
+	}
+	return &discoveryv1.Throttle{MillirequestsPerSecond: t.Millirate, Burst: t.Bucket(), Concurrency: t.Concurrency}
 }
 
 func encodeConfig(c release.Config) *discoveryv1.StageConfig {

@@ -36,7 +36,9 @@ func TestResources(t *testing.T) {
 		key := "0123456789abcdef"
 		must(b.stages().UpdateStage(ctx, &fifev1.UpdateStageRequest{Stage: &fifev1.Stage{
 			Name: "apis/demo/stages/prod", Description: "not for agents", Deployment: "apis/demo/deployments/1",
-			Variables: map[string]string{"h": "one"}, ExposeHeaders: true, Split: &fifev1.SplitPolicy{
+			Variables: map[string]string{"h": "one"}, ExposeHeaders: true,
+			Throttle: &fifev1.Throttle{RateLimit: 2.5, ConcurrencyLimit: 50},
+			Split: &fifev1.SplitPolicy{
 				AllowOverride: true, OverrideKey: key,
 				StickyKey: &fifev1.StickyKey{Source: &fifev1.StickyKey_Cookie{Cookie: "c"}},
 			},
@@ -66,6 +68,8 @@ func TestResources(t *testing.T) {
 			"apis/demo/stages/prod": {Body: &discoveryv1.Resource_Stage{Stage: &discoveryv1.Stage{
 				Deployment: 1, Variables: map[string]string{"h": "one"}, AllowOverride: true, OverrideKey: key, ExposeHeaders: true,
 				StickyKey: &discoveryv1.StickyKey{Source: &discoveryv1.StickyKey_Cookie{Cookie: "c"}},
+				// The burst that the operator left out is what comes in a second.
+				Throttle: &discoveryv1.Throttle{MillirequestsPerSecond: 2500, Burst: 3, Concurrency: 50},
 				Canary: &discoveryv1.Canary{
 					Deployment: 1, PartsPerMillion: 125_000, VariableOverrides: map[string]string{"h": "two"}, Salt: canary.GetSalt(),
 				},

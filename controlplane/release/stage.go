@@ -1,6 +1,7 @@
 package release
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ type Stage struct {
 	FailClosed    bool       // whether agents without a lease stop serving it
 	Consistent    bool       // whether clients are kept from older promotions
 	Waves         []Wave     // the order in which a promotion reaches the agents
+	Throttle      Throttle   // a setting: no promotion and no rollback changes it
 	Promotion     *Promotion // the open one, or the last; nil if there was none
 	Promoted      uint64     // number of the last promotion that was committed
 	Revision      uint64     // counts changes from 1
@@ -65,6 +67,7 @@ type StageValues struct {
 	FailClosed    bool
 	Consistent    bool
 	Waves         []Wave
+	Throttle      Throttle
 	// KeepOverrideKey leaves the key as it is when Split is changed: callers never
 	// see it, so they cannot send it back.
 	KeepOverrideKey bool
@@ -80,13 +83,14 @@ const (
 	FieldStalePolicy   = "stale_policy"
 	FieldConsistent    = "consistent_clients"
 	FieldWaves         = "waves"
+	FieldThrottle      = "throttle"
 )
 
 // StageFields are all fields that Update can change.
 func StageFields() []string {
 	return []string{
 		FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders,
-		FieldStalePolicy, FieldConsistent, FieldWaves,
+		FieldStalePolicy, FieldConsistent, FieldWaves, FieldThrottle,
 	}
 }
 
@@ -101,6 +105,7 @@ func NewStage(c Change, api, id string, values StageValues) *Stage {
 		FailClosed:    values.FailClosed,
 		Consistent:    values.Consistent,
 		Waves:         values.Waves,
+		Throttle:      values.Throttle,
 		CreateTime:    c.Time,
 	}
 	return s.next(c, Config{Deployment: values.Deployment, Variables: values.Variables})
@@ -137,7 +142,8 @@ func keep(history []*Revision, next Config) []*Revision {
 	return kept
 }
 
-// Update returns the stage with the named fields taken from values.
+// Update returns the stage with the named fields taken from values. The history
+// notes a throttle that has changed: revisions keep what is served, not settings.
 func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, error) {
 	if err := s.checkNoPromotion(); err != nil {
 		return nil, err
@@ -164,12 +170,17 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 			edited.Consistent = values.Consistent
 		case FieldWaves:
 			edited.Waves = values.Waves
+		case FieldThrottle:
+			edited.Throttle = values.Throttle
 		}
 	}
 	if config.Canary != nil {
 		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
 			return nil, err
 		}
+	}
+	if s.Throttle != edited.Throttle {
+		c.Note = fmt.Sprintf("throttle %v -> %v", s.Throttle, edited.Throttle)
 	}
 	return edited.next(c, config), nil
 }

@@ -156,6 +156,7 @@ func TestStageUpdate(t *testing.T) {
 		Description: "new", Deployment: 9, Variables: vars("z", "9"),
 		Split: release.Split{Source: release.KeyQuery, Name: "q"}, ExposeHeaders: true,
 		FailClosed: true, Consistent: true, Waves: []release.Wave{{PartsPerMillion: 100_000}},
+		Throttle: release.Throttle{Concurrency: 1},
 	}
 	expect := map[string]func(*release.Stage){
 		release.FieldDescription:   func(s *release.Stage) { s.Description = "new" },
@@ -166,6 +167,7 @@ func TestStageUpdate(t *testing.T) {
 		release.FieldStalePolicy:   func(s *release.Stage) { s.FailClosed = true },
 		release.FieldConsistent:    func(s *release.Stage) { s.Consistent = true },
 		release.FieldWaves:         func(s *release.Stage) { s.Waves = values.Waves },
+		release.FieldThrottle:      func(s *release.Stage) { s.Throttle = values.Throttle },
 	}
 	old := canaryStage(t)
 	check := func(fields ...string) {

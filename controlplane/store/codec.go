@@ -129,6 +129,7 @@ func EncodeStageValues(v release.StageValues) *storev1.StageFields {
 		ExposeHeaders: v.ExposeHeaders,
 		FailClosed:    v.FailClosed,
 		Waves:         encodeWaves(v.Waves),
+		Throttle:      encodeThrottle(v.Throttle),
 
 		ConsistentClients: v.Consistent,
 		KeepOverrideKey:   v.KeepOverrideKey,
@@ -145,6 +146,7 @@ func decodeStageValues(p *storev1.StageFields) release.StageValues {
 		FailClosed:    p.GetFailClosed(),
 		Consistent:    p.GetConsistentClients(),
 		Waves:         decodeWaves(p.GetWaves()),
+		Throttle:      decodeThrottle(p.GetThrottle()),
 
 		KeepOverrideKey: p.GetKeepOverrideKey(),
 	}
@@ -195,6 +197,17 @@ func decodeSplit(p *storev1.Split) release.Split {
 	}
 }
 
+func encodeThrottle(t release.Throttle) *storev1.Throttle {
+	if t == (release.Throttle{}) {
+		return nil
+	}
+	return &storev1.Throttle{MillirequestsPerSecond: t.Millirate, Burst: t.Burst, Concurrency: t.Concurrency}
+}
+
+func decodeThrottle(p *storev1.Throttle) release.Throttle {
+	return release.Throttle{Millirate: p.GetMillirequestsPerSecond(), Burst: p.GetBurst(), Concurrency: p.GetConcurrency()}
+}
+
 func encodeConfig(c release.Config) *storev1.StageConfig {
 	return &storev1.StageConfig{
 		Deployment: c.Deployment,
@@ -225,6 +238,7 @@ func encodeStage(s *release.Stage) *storev1.Stage {
 		Index:         s.Index,
 		FailClosed:    s.FailClosed,
 		Waves:         encodeWaves(s.Waves),
+		Throttle:      encodeThrottle(s.Throttle),
 		Promotion:     encodePromotion(s.Promotion),
 		Promoted:      s.Promoted,
 
@@ -258,6 +272,7 @@ func decodeStage(p *storev1.Stage) *release.Stage {
 		FailClosed:    p.GetFailClosed(),
 		Consistent:    p.GetConsistentClients(),
 		Waves:         decodeWaves(p.GetWaves()),
+		Throttle:      decodeThrottle(p.GetThrottle()),
 		Promotion:     decodePromotion(p.GetPromotion()),
 		Promoted:      p.GetPromoted(),
 	}

@@ -260,6 +260,9 @@ func (a args) stageValues() *storev1.StageFields {
 		},
 		ExposeHeaders: a.has("expose"), KeepOverrideKey: a.has("keep-key"),
 		FailClosed: a.has("fail-closed"), Consistent: a.has("consistent"), Waves: a.waves(),
+		Throttle: release.Throttle{
+			Millirate: uint32(a.number("millirate")), Burst: uint32(a.number("burst")), Concurrency: uint32(a.number("concurrency")),
+		},
 	})
 }
 

@@ -11,13 +11,19 @@ import (
 // that adds a command, or a field that changes what a command does, raises it and
 // says so in commandSchema; nodes record what they read, and nobody writes what
 // some node could not follow.
-const Schema = 1
+const Schema = 2
 
 // ErrNotSupported says that a command needs a build that not all nodes run yet.
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
-// commandSchema returns the oldest schema that has a command.
-func commandSchema(*storev1.Command) uint32 { return 1 }
+// commandSchema returns the oldest schema that has all of a command. Schema 2 has
+// throttles; a command that sets none is as it was before.
+func commandSchema(cmd *storev1.Command) uint32 {
+	if cmd.GetCreateStage().GetValues().GetThrottle() != nil || cmd.GetUpdateStage().GetValues().GetThrottle() != nil {
+		return 2
+	}
+	return 1
+}
 
 // checkSchema refuses a command that a node of the cluster could not read.
 func (s *State) checkSchema(cmd *storev1.Command) error {

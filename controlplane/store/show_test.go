@@ -115,6 +115,9 @@ func showStage(s *release.Stage) string {
 	for _, w := range s.Waves {
 		text += fmt.Sprintf(" wave(%s%s%d %v)", w.OnePerLabel, showVars(w.Labels), w.PartsPerMillion, w.Dwell)
 	}
+	if s.Throttle != (release.Throttle{}) {
+		text += fmt.Sprintf(" throttle(%v)", s.Throttle)
+	}
 	if s.Promotion != nil {
 		text += "\n  " + showPromotion(s.Promotion)
 	}

@@ -234,6 +234,26 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
+// TestThrottleSchema: a node that knows no throttles is not given one, and may be given
+// all else.
+func TestThrottleSchema(t *testing.T) {
+	limits := &storev1.StageFields{Throttle: &storev1.Throttle{Concurrency: 1}}
+	for _, tt := range []struct {
+		cmd  *storev1.Command
+		want uint32
+	}{
+		{&storev1.Command{Op: &storev1.Command_CreateStage{CreateStage: &storev1.CreateStage{Values: limits}}}, 2},
+		{&storev1.Command{Op: &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{Values: limits}}}, 2},
+		{&storev1.Command{Op: &storev1.Command_CreateStage{CreateStage: &storev1.CreateStage{Values: &storev1.StageFields{}}}}, 1},
+		{&storev1.Command{Op: &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{}}}, 1},
+		{&storev1.Command{}, 1},
+	} {
+		if got := commandSchema(tt.cmd); got != tt.want {
+			t.Errorf("%v has schema %d, want %d", tt.cmd, got, tt.want)
+		}
+	}
+}
+
 // TestFullDisk: changes are refused before Raft meets a full disk. One
 // measurement is good for a second.
 func TestFullDisk(t *testing.T) {

@@ -258,7 +258,7 @@ func (x Promotion_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Promotion_State.Descriptor instead.
 func (Promotion_State) EnumDescriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{3, 0}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // Stage is a named place where an API is served, at `/{stage}/...` on every
@@ -302,7 +302,11 @@ type Stage struct {
 	// last of them it reaches all. Empty means all at once.
 	Waves []*Wave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
 	// Output only. The open promotion, or the last one.
-	Promotion     *Promotion `protobuf:"bytes,15,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	Promotion *Promotion `protobuf:"bytes,15,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	// How much of the stage's traffic each agent lets through; unset means all. It
+	// is a setting of the stage, not of what it serves: base and canary share it, and
+	// no promotion and no rollback changes it.
+	Throttle      *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +446,90 @@ func (x *Stage) GetPromotion() *Promotion {
 	return nil
 }
 
+func (x *Stage) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
+// Throttle limits the requests of a stage, as those of Amazon API Gateway's stages
+// are. Requests above a limit are answered 429 and reach no integration.
+//
+// The limits hold on each agent by itself, not over the fleet: agents decide every
+// request from their own memory, and to share a count they would have to ask each
+// other on the way of each request, and to choose what to do when they cannot. Over n
+// agents a stage lets n times as much through at most; with requests spread evenly,
+// divide by n what the fleet is to take.
+type Throttle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Requests per second that are let through in the long run: 0.001 to 1,000,000,
+	// kept in thousandths. 0 means no limit.
+	RateLimit float64 `protobuf:"fixed64,1,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
+	// Requests, 1 to 1,000,000, that are let through at once after a quiet time: the
+	// size of a bucket of tokens that rate_limit fills and every request takes one
+	// from. 0 means as many as rate_limit brings in a second, rounded up; no limit if
+	// rate_limit is 0, and nothing else is allowed then.
+	BurstLimit int32 `protobuf:"varint,2,opt,name=burst_limit,json=burstLimit,proto3" json:"burst_limit,omitempty"`
+	// Requests, 1 to 1,000,000, that are served at the same time, each from its head
+	// to the end of its response, of a stream or a WebSocket to the end of that. 0
+	// means no limit.
+	ConcurrencyLimit int32 `protobuf:"varint,3,opt,name=concurrency_limit,json=concurrencyLimit,proto3" json:"concurrency_limit,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Throttle) Reset() {
+	*x = Throttle{}
+	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Throttle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Throttle) ProtoMessage() {}
+
+func (x *Throttle) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
+func (*Throttle) Descriptor() ([]byte, []int) {
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Throttle) GetRateLimit() float64 {
+	if x != nil {
+		return x.RateLimit
+	}
+	return 0
+}
+
+func (x *Throttle) GetBurstLimit() int32 {
+	if x != nil {
+		return x.BurstLimit
+	}
+	return 0
+}
+
+func (x *Throttle) GetConcurrencyLimit() int32 {
+	if x != nil {
+		return x.ConcurrencyLimit
+	}
+	return 0
+}
+
 // Wave selects agents that a promotion reaches together, beside those of the waves
 // before it.
 type Wave struct {
@@ -463,7 +551,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	mi := &file_fife_v1_stage_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +563,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[1]
+	mi := &file_fife_v1_stage_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +576,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{1}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Wave) GetSelection() isWave_Selection {
@@ -568,7 +656,7 @@ type AgentLabels struct {
 
 func (x *AgentLabels) Reset() {
 	*x = AgentLabels{}
-	mi := &file_fife_v1_stage_proto_msgTypes[2]
+	mi := &file_fife_v1_stage_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +668,7 @@ func (x *AgentLabels) String() string {
 func (*AgentLabels) ProtoMessage() {}
 
 func (x *AgentLabels) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[2]
+	mi := &file_fife_v1_stage_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +681,7 @@ func (x *AgentLabels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLabels.ProtoReflect.Descriptor instead.
 func (*AgentLabels) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{2}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AgentLabels) GetLabels() map[string]string {
@@ -640,7 +728,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_v1_stage_proto_msgTypes[3]
+	mi := &file_fife_v1_stage_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +740,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[3]
+	mi := &file_fife_v1_stage_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +753,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{3}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -794,7 +882,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_v1_stage_proto_msgTypes[4]
+	mi := &file_fife_v1_stage_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +894,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[4]
+	mi := &file_fife_v1_stage_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +907,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{4}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PromotionReport) GetAgents() int32 {
@@ -887,7 +975,7 @@ type SyncOptions struct {
 
 func (x *SyncOptions) Reset() {
 	*x = SyncOptions{}
-	mi := &file_fife_v1_stage_proto_msgTypes[5]
+	mi := &file_fife_v1_stage_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +987,7 @@ func (x *SyncOptions) String() string {
 func (*SyncOptions) ProtoMessage() {}
 
 func (x *SyncOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[5]
+	mi := &file_fife_v1_stage_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1000,7 @@ func (x *SyncOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncOptions.ProtoReflect.Descriptor instead.
 func (*SyncOptions) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{5}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SyncOptions) GetMode() SyncMode {
@@ -958,7 +1046,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_v1_stage_proto_msgTypes[6]
+	mi := &file_fife_v1_stage_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1058,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[6]
+	mi := &file_fife_v1_stage_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1071,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{6}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Canary) GetDeployment() string {
@@ -1042,7 +1130,7 @@ type SplitPolicy struct {
 
 func (x *SplitPolicy) Reset() {
 	*x = SplitPolicy{}
-	mi := &file_fife_v1_stage_proto_msgTypes[7]
+	mi := &file_fife_v1_stage_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1142,7 @@ func (x *SplitPolicy) String() string {
 func (*SplitPolicy) ProtoMessage() {}
 
 func (x *SplitPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[7]
+	mi := &file_fife_v1_stage_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1155,7 @@ func (x *SplitPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SplitPolicy.ProtoReflect.Descriptor instead.
 func (*SplitPolicy) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{7}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SplitPolicy) GetStickyKey() *StickyKey {
@@ -1116,7 +1204,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_v1_stage_proto_msgTypes[8]
+	mi := &file_fife_v1_stage_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1216,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[8]
+	mi := &file_fife_v1_stage_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1229,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{8}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -1234,7 +1322,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_v1_stage_proto_msgTypes[9]
+	mi := &file_fife_v1_stage_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1334,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[9]
+	mi := &file_fife_v1_stage_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1347,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{9}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StageConfig) GetDeployment() string {
@@ -1308,7 +1396,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_v1_stage_proto_msgTypes[10]
+	mi := &file_fife_v1_stage_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1408,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[10]
+	mi := &file_fife_v1_stage_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1421,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{10}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StageRevision) GetRevision() uint64 {
@@ -1404,7 +1492,7 @@ type StagePreview struct {
 
 func (x *StagePreview) Reset() {
 	*x = StagePreview{}
-	mi := &file_fife_v1_stage_proto_msgTypes[11]
+	mi := &file_fife_v1_stage_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1416,7 +1504,7 @@ func (x *StagePreview) String() string {
 func (*StagePreview) ProtoMessage() {}
 
 func (x *StagePreview) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[11]
+	mi := &file_fife_v1_stage_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1429,7 +1517,7 @@ func (x *StagePreview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagePreview.ProtoReflect.Descriptor instead.
 func (*StagePreview) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{11}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StagePreview) GetMovedPercent() float64 {
@@ -1480,7 +1568,7 @@ type CreateStageRequest struct {
 
 func (x *CreateStageRequest) Reset() {
 	*x = CreateStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[12]
+	mi := &file_fife_v1_stage_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1580,7 @@ func (x *CreateStageRequest) String() string {
 func (*CreateStageRequest) ProtoMessage() {}
 
 func (x *CreateStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[12]
+	mi := &file_fife_v1_stage_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1593,7 @@ func (x *CreateStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStageRequest.ProtoReflect.Descriptor instead.
 func (*CreateStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{12}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateStageRequest) GetParent() string {
@@ -1558,7 +1646,7 @@ type CreateStageResponse struct {
 
 func (x *CreateStageResponse) Reset() {
 	*x = CreateStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[13]
+	mi := &file_fife_v1_stage_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1658,7 @@ func (x *CreateStageResponse) String() string {
 func (*CreateStageResponse) ProtoMessage() {}
 
 func (x *CreateStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[13]
+	mi := &file_fife_v1_stage_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1671,7 @@ func (x *CreateStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStageResponse.ProtoReflect.Descriptor instead.
 func (*CreateStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{13}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateStageResponse) GetStage() *Stage {
@@ -1620,7 +1708,7 @@ type GetStageRequest struct {
 
 func (x *GetStageRequest) Reset() {
 	*x = GetStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[14]
+	mi := &file_fife_v1_stage_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1720,7 @@ func (x *GetStageRequest) String() string {
 func (*GetStageRequest) ProtoMessage() {}
 
 func (x *GetStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[14]
+	mi := &file_fife_v1_stage_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1733,7 @@ func (x *GetStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStageRequest.ProtoReflect.Descriptor instead.
 func (*GetStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{14}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetStageRequest) GetName() string {
@@ -1675,7 +1763,7 @@ type GetStageResponse struct {
 
 func (x *GetStageResponse) Reset() {
 	*x = GetStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[15]
+	mi := &file_fife_v1_stage_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1775,7 @@ func (x *GetStageResponse) String() string {
 func (*GetStageResponse) ProtoMessage() {}
 
 func (x *GetStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[15]
+	mi := &file_fife_v1_stage_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1788,7 @@ func (x *GetStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStageResponse.ProtoReflect.Descriptor instead.
 func (*GetStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{15}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetStageResponse) GetStage() *Stage {
@@ -1734,7 +1822,7 @@ type ListStagesRequest struct {
 
 func (x *ListStagesRequest) Reset() {
 	*x = ListStagesRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[16]
+	mi := &file_fife_v1_stage_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +1834,7 @@ func (x *ListStagesRequest) String() string {
 func (*ListStagesRequest) ProtoMessage() {}
 
 func (x *ListStagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[16]
+	mi := &file_fife_v1_stage_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +1847,7 @@ func (x *ListStagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStagesRequest.ProtoReflect.Descriptor instead.
 func (*ListStagesRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{16}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListStagesRequest) GetParent() string {
@@ -1805,7 +1893,7 @@ type ListStagesResponse struct {
 
 func (x *ListStagesResponse) Reset() {
 	*x = ListStagesResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[17]
+	mi := &file_fife_v1_stage_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1905,7 @@ func (x *ListStagesResponse) String() string {
 func (*ListStagesResponse) ProtoMessage() {}
 
 func (x *ListStagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[17]
+	mi := &file_fife_v1_stage_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1918,7 @@ func (x *ListStagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStagesResponse.ProtoReflect.Descriptor instead.
 func (*ListStagesResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{17}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListStagesResponse) GetStages() []*Stage {
@@ -1872,7 +1960,7 @@ type UpdateStageRequest struct {
 
 func (x *UpdateStageRequest) Reset() {
 	*x = UpdateStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[18]
+	mi := &file_fife_v1_stage_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +1972,7 @@ func (x *UpdateStageRequest) String() string {
 func (*UpdateStageRequest) ProtoMessage() {}
 
 func (x *UpdateStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[18]
+	mi := &file_fife_v1_stage_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +1985,7 @@ func (x *UpdateStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStageRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{18}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateStageRequest) GetStage() *Stage {
@@ -1945,7 +2033,7 @@ type UpdateStageResponse struct {
 
 func (x *UpdateStageResponse) Reset() {
 	*x = UpdateStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[19]
+	mi := &file_fife_v1_stage_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2045,7 @@ func (x *UpdateStageResponse) String() string {
 func (*UpdateStageResponse) ProtoMessage() {}
 
 func (x *UpdateStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[19]
+	mi := &file_fife_v1_stage_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2058,7 @@ func (x *UpdateStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStageResponse.ProtoReflect.Descriptor instead.
 func (*UpdateStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{19}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateStageResponse) GetStage() *Stage {
@@ -2018,7 +2106,7 @@ type DeleteStageRequest struct {
 
 func (x *DeleteStageRequest) Reset() {
 	*x = DeleteStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[20]
+	mi := &file_fife_v1_stage_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2118,7 @@ func (x *DeleteStageRequest) String() string {
 func (*DeleteStageRequest) ProtoMessage() {}
 
 func (x *DeleteStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[20]
+	mi := &file_fife_v1_stage_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2131,7 @@ func (x *DeleteStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStageRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{20}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteStageRequest) GetName() string {
@@ -2085,7 +2173,7 @@ type DeleteStageResponse struct {
 
 func (x *DeleteStageResponse) Reset() {
 	*x = DeleteStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[21]
+	mi := &file_fife_v1_stage_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2185,7 @@ func (x *DeleteStageResponse) String() string {
 func (*DeleteStageResponse) ProtoMessage() {}
 
 func (x *DeleteStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[21]
+	mi := &file_fife_v1_stage_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2198,7 @@ func (x *DeleteStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStageResponse.ProtoReflect.Descriptor instead.
 func (*DeleteStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{21}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteStageResponse) GetVersion() *Version {
@@ -2142,7 +2230,7 @@ type StartCanaryRequest struct {
 
 func (x *StartCanaryRequest) Reset() {
 	*x = StartCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[22]
+	mi := &file_fife_v1_stage_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2154,7 +2242,7 @@ func (x *StartCanaryRequest) String() string {
 func (*StartCanaryRequest) ProtoMessage() {}
 
 func (x *StartCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[22]
+	mi := &file_fife_v1_stage_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2167,7 +2255,7 @@ func (x *StartCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanaryRequest.ProtoReflect.Descriptor instead.
 func (*StartCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{22}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartCanaryRequest) GetName() string {
@@ -2229,7 +2317,7 @@ type StartCanaryResponse struct {
 
 func (x *StartCanaryResponse) Reset() {
 	*x = StartCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[23]
+	mi := &file_fife_v1_stage_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2329,7 @@ func (x *StartCanaryResponse) String() string {
 func (*StartCanaryResponse) ProtoMessage() {}
 
 func (x *StartCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[23]
+	mi := &file_fife_v1_stage_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2342,7 @@ func (x *StartCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanaryResponse.ProtoReflect.Descriptor instead.
 func (*StartCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{23}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StartCanaryResponse) GetStage() *Stage {
@@ -2306,7 +2394,7 @@ type UpdateCanaryRequest struct {
 
 func (x *UpdateCanaryRequest) Reset() {
 	*x = UpdateCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[24]
+	mi := &file_fife_v1_stage_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2406,7 @@ func (x *UpdateCanaryRequest) String() string {
 func (*UpdateCanaryRequest) ProtoMessage() {}
 
 func (x *UpdateCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[24]
+	mi := &file_fife_v1_stage_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2419,7 @@ func (x *UpdateCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanaryRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{24}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateCanaryRequest) GetName() string {
@@ -2393,7 +2481,7 @@ type UpdateCanaryResponse struct {
 
 func (x *UpdateCanaryResponse) Reset() {
 	*x = UpdateCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[25]
+	mi := &file_fife_v1_stage_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2493,7 @@ func (x *UpdateCanaryResponse) String() string {
 func (*UpdateCanaryResponse) ProtoMessage() {}
 
 func (x *UpdateCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[25]
+	mi := &file_fife_v1_stage_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2506,7 @@ func (x *UpdateCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanaryResponse.ProtoReflect.Descriptor instead.
 func (*UpdateCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{25}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateCanaryResponse) GetStage() *Stage {
@@ -2466,7 +2554,7 @@ type AbortCanaryRequest struct {
 
 func (x *AbortCanaryRequest) Reset() {
 	*x = AbortCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[26]
+	mi := &file_fife_v1_stage_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2566,7 @@ func (x *AbortCanaryRequest) String() string {
 func (*AbortCanaryRequest) ProtoMessage() {}
 
 func (x *AbortCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[26]
+	mi := &file_fife_v1_stage_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2579,7 @@ func (x *AbortCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanaryRequest.ProtoReflect.Descriptor instead.
 func (*AbortCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{26}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AbortCanaryRequest) GetName() string {
@@ -2537,7 +2625,7 @@ type AbortCanaryResponse struct {
 
 func (x *AbortCanaryResponse) Reset() {
 	*x = AbortCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[27]
+	mi := &file_fife_v1_stage_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2549,7 +2637,7 @@ func (x *AbortCanaryResponse) String() string {
 func (*AbortCanaryResponse) ProtoMessage() {}
 
 func (x *AbortCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[27]
+	mi := &file_fife_v1_stage_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2562,7 +2650,7 @@ func (x *AbortCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanaryResponse.ProtoReflect.Descriptor instead.
 func (*AbortCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{27}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AbortCanaryResponse) GetStage() *Stage {
@@ -2611,7 +2699,7 @@ type PromoteCanaryRequest struct {
 
 func (x *PromoteCanaryRequest) Reset() {
 	*x = PromoteCanaryRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[28]
+	mi := &file_fife_v1_stage_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2711,7 @@ func (x *PromoteCanaryRequest) String() string {
 func (*PromoteCanaryRequest) ProtoMessage() {}
 
 func (x *PromoteCanaryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[28]
+	mi := &file_fife_v1_stage_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2724,7 @@ func (x *PromoteCanaryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanaryRequest.ProtoReflect.Descriptor instead.
 func (*PromoteCanaryRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{28}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PromoteCanaryRequest) GetName() string {
@@ -2703,7 +2791,7 @@ type PromoteCanaryResponse struct {
 
 func (x *PromoteCanaryResponse) Reset() {
 	*x = PromoteCanaryResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[29]
+	mi := &file_fife_v1_stage_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2803,7 @@ func (x *PromoteCanaryResponse) String() string {
 func (*PromoteCanaryResponse) ProtoMessage() {}
 
 func (x *PromoteCanaryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[29]
+	mi := &file_fife_v1_stage_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2816,7 @@ func (x *PromoteCanaryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanaryResponse.ProtoReflect.Descriptor instead.
 func (*PromoteCanaryResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{29}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PromoteCanaryResponse) GetStage() *Stage {
@@ -2769,7 +2857,7 @@ type AbortPromotionRequest struct {
 
 func (x *AbortPromotionRequest) Reset() {
 	*x = AbortPromotionRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[30]
+	mi := &file_fife_v1_stage_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +2869,7 @@ func (x *AbortPromotionRequest) String() string {
 func (*AbortPromotionRequest) ProtoMessage() {}
 
 func (x *AbortPromotionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[30]
+	mi := &file_fife_v1_stage_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +2882,7 @@ func (x *AbortPromotionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortPromotionRequest.ProtoReflect.Descriptor instead.
 func (*AbortPromotionRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{30}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AbortPromotionRequest) GetName() string {
@@ -2838,7 +2926,7 @@ type AbortPromotionResponse struct {
 
 func (x *AbortPromotionResponse) Reset() {
 	*x = AbortPromotionResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[31]
+	mi := &file_fife_v1_stage_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +2938,7 @@ func (x *AbortPromotionResponse) String() string {
 func (*AbortPromotionResponse) ProtoMessage() {}
 
 func (x *AbortPromotionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[31]
+	mi := &file_fife_v1_stage_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +2951,7 @@ func (x *AbortPromotionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortPromotionResponse.ProtoReflect.Descriptor instead.
 func (*AbortPromotionResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{31}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AbortPromotionResponse) GetStage() *Stage {
@@ -2897,7 +2985,7 @@ type ResumePromotionRequest struct {
 
 func (x *ResumePromotionRequest) Reset() {
 	*x = ResumePromotionRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[32]
+	mi := &file_fife_v1_stage_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2909,7 +2997,7 @@ func (x *ResumePromotionRequest) String() string {
 func (*ResumePromotionRequest) ProtoMessage() {}
 
 func (x *ResumePromotionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[32]
+	mi := &file_fife_v1_stage_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2922,7 +3010,7 @@ func (x *ResumePromotionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePromotionRequest.ProtoReflect.Descriptor instead.
 func (*ResumePromotionRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{32}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumePromotionRequest) GetName() string {
@@ -2966,7 +3054,7 @@ type ResumePromotionResponse struct {
 
 func (x *ResumePromotionResponse) Reset() {
 	*x = ResumePromotionResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[33]
+	mi := &file_fife_v1_stage_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3066,7 @@ func (x *ResumePromotionResponse) String() string {
 func (*ResumePromotionResponse) ProtoMessage() {}
 
 func (x *ResumePromotionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[33]
+	mi := &file_fife_v1_stage_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3079,7 @@ func (x *ResumePromotionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumePromotionResponse.ProtoReflect.Descriptor instead.
 func (*ResumePromotionResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{33}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumePromotionResponse) GetStage() *Stage {
@@ -3019,7 +3107,7 @@ type WatchStageRequest struct {
 
 func (x *WatchStageRequest) Reset() {
 	*x = WatchStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[34]
+	mi := &file_fife_v1_stage_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3119,7 @@ func (x *WatchStageRequest) String() string {
 func (*WatchStageRequest) ProtoMessage() {}
 
 func (x *WatchStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[34]
+	mi := &file_fife_v1_stage_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3132,7 @@ func (x *WatchStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStageRequest.ProtoReflect.Descriptor instead.
 func (*WatchStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{34}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchStageRequest) GetName() string {
@@ -3067,7 +3155,7 @@ type WatchStageResponse struct {
 
 func (x *WatchStageResponse) Reset() {
 	*x = WatchStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[35]
+	mi := &file_fife_v1_stage_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3167,7 @@ func (x *WatchStageResponse) String() string {
 func (*WatchStageResponse) ProtoMessage() {}
 
 func (x *WatchStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[35]
+	mi := &file_fife_v1_stage_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3180,7 @@ func (x *WatchStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStageResponse.ProtoReflect.Descriptor instead.
 func (*WatchStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{35}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchStageResponse) GetStage() *Stage {
@@ -3129,7 +3217,7 @@ type RollbackStageRequest struct {
 
 func (x *RollbackStageRequest) Reset() {
 	*x = RollbackStageRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[36]
+	mi := &file_fife_v1_stage_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3229,7 @@ func (x *RollbackStageRequest) String() string {
 func (*RollbackStageRequest) ProtoMessage() {}
 
 func (x *RollbackStageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[36]
+	mi := &file_fife_v1_stage_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3242,7 @@ func (x *RollbackStageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStageRequest.ProtoReflect.Descriptor instead.
 func (*RollbackStageRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{36}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RollbackStageRequest) GetName() string {
@@ -3209,7 +3297,7 @@ type RollbackStageResponse struct {
 
 func (x *RollbackStageResponse) Reset() {
 	*x = RollbackStageResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[37]
+	mi := &file_fife_v1_stage_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3221,7 +3309,7 @@ func (x *RollbackStageResponse) String() string {
 func (*RollbackStageResponse) ProtoMessage() {}
 
 func (x *RollbackStageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[37]
+	mi := &file_fife_v1_stage_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3234,7 +3322,7 @@ func (x *RollbackStageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStageResponse.ProtoReflect.Descriptor instead.
 func (*RollbackStageResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{37}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RollbackStageResponse) GetStage() *Stage {
@@ -3282,7 +3370,7 @@ type ListStageRevisionsRequest struct {
 
 func (x *ListStageRevisionsRequest) Reset() {
 	*x = ListStageRevisionsRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[38]
+	mi := &file_fife_v1_stage_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3294,7 +3382,7 @@ func (x *ListStageRevisionsRequest) String() string {
 func (*ListStageRevisionsRequest) ProtoMessage() {}
 
 func (x *ListStageRevisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[38]
+	mi := &file_fife_v1_stage_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3307,7 +3395,7 @@ func (x *ListStageRevisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStageRevisionsRequest.ProtoReflect.Descriptor instead.
 func (*ListStageRevisionsRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{38}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListStageRevisionsRequest) GetParent() string {
@@ -3353,7 +3441,7 @@ type ListStageRevisionsResponse struct {
 
 func (x *ListStageRevisionsResponse) Reset() {
 	*x = ListStageRevisionsResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[39]
+	mi := &file_fife_v1_stage_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3365,7 +3453,7 @@ func (x *ListStageRevisionsResponse) String() string {
 func (*ListStageRevisionsResponse) ProtoMessage() {}
 
 func (x *ListStageRevisionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[39]
+	mi := &file_fife_v1_stage_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3378,7 +3466,7 @@ func (x *ListStageRevisionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStageRevisionsResponse.ProtoReflect.Descriptor instead.
 func (*ListStageRevisionsResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{39}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListStageRevisionsResponse) GetRevisions() []*StageRevision {
@@ -3417,7 +3505,7 @@ type ExplainSplitRequest struct {
 
 func (x *ExplainSplitRequest) Reset() {
 	*x = ExplainSplitRequest{}
-	mi := &file_fife_v1_stage_proto_msgTypes[40]
+	mi := &file_fife_v1_stage_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3429,7 +3517,7 @@ func (x *ExplainSplitRequest) String() string {
 func (*ExplainSplitRequest) ProtoMessage() {}
 
 func (x *ExplainSplitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[40]
+	mi := &file_fife_v1_stage_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3442,7 +3530,7 @@ func (x *ExplainSplitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainSplitRequest.ProtoReflect.Descriptor instead.
 func (*ExplainSplitRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{40}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExplainSplitRequest) GetName() string {
@@ -3490,7 +3578,7 @@ type ExplainSplitResponse struct {
 
 func (x *ExplainSplitResponse) Reset() {
 	*x = ExplainSplitResponse{}
-	mi := &file_fife_v1_stage_proto_msgTypes[41]
+	mi := &file_fife_v1_stage_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3590,7 @@ func (x *ExplainSplitResponse) String() string {
 func (*ExplainSplitResponse) ProtoMessage() {}
 
 func (x *ExplainSplitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_stage_proto_msgTypes[41]
+	mi := &file_fife_v1_stage_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3603,7 @@ func (x *ExplainSplitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainSplitResponse.ProtoReflect.Descriptor instead.
 func (*ExplainSplitResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_stage_proto_rawDescGZIP(), []int{41}
+	return file_fife_v1_stage_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExplainSplitResponse) GetVariant() string {
@@ -3571,7 +3659,7 @@ var File_fife_v1_stage_proto protoreflect.FileDescriptor
 
 const file_fife_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x05\n" +
+	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x05\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1e\n" +
@@ -3592,10 +3680,17 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\fstale_policy\x18\f \x01(\x0e2\x14.fife.v1.StalePolicyR\vstalePolicy\x12-\n" +
 	"\x12consistent_clients\x18\r \x01(\bR\x11consistentClients\x12#\n" +
 	"\x05waves\x18\x0e \x03(\v2\r.fife.v1.WaveR\x05waves\x120\n" +
-	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x1a<\n" +
+	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x12-\n" +
+	"\bthrottle\x18\x10 \x01(\v2\x11.fife.v1.ThrottleR\bthrottle\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
+	"\bThrottle\x12\x1d\n" +
+	"\n" +
+	"rate_limit\x18\x01 \x01(\x01R\trateLimit\x12\x1f\n" +
+	"\vburst_limit\x18\x02 \x01(\x05R\n" +
+	"burstLimit\x12+\n" +
+	"\x11concurrency_limit\x18\x03 \x01(\x05R\x10concurrencyLimit\"\xb6\x01\n" +
 	"\x04Wave\x12$\n" +
 	"\rone_per_label\x18\x01 \x01(\tH\x00R\vonePerLabel\x12.\n" +
 	"\x06labels\x18\x02 \x01(\v2\x14.fife.v1.AgentLabelsH\x00R\x06labels\x12\x1a\n" +
@@ -3899,180 +3994,182 @@ func file_fife_v1_stage_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_v1_stage_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_fife_v1_stage_proto_goTypes = []any{
 	(StalePolicy)(0),                   // 0: fife.v1.StalePolicy
 	(SyncMode)(0),                      // 1: fife.v1.SyncMode
 	(TimeoutPolicy)(0),                 // 2: fife.v1.TimeoutPolicy
 	(Promotion_State)(0),               // 3: fife.v1.Promotion.State
 	(*Stage)(nil),                      // 4: fife.v1.Stage
-	(*Wave)(nil),                       // 5: fife.v1.Wave
-	(*AgentLabels)(nil),                // 6: fife.v1.AgentLabels
-	(*Promotion)(nil),                  // 7: fife.v1.Promotion
-	(*PromotionReport)(nil),            // 8: fife.v1.PromotionReport
-	(*SyncOptions)(nil),                // 9: fife.v1.SyncOptions
-	(*Canary)(nil),                     // 10: fife.v1.Canary
-	(*SplitPolicy)(nil),                // 11: fife.v1.SplitPolicy
-	(*StickyKey)(nil),                  // 12: fife.v1.StickyKey
-	(*StageConfig)(nil),                // 13: fife.v1.StageConfig
-	(*StageRevision)(nil),              // 14: fife.v1.StageRevision
-	(*StagePreview)(nil),               // 15: fife.v1.StagePreview
-	(*CreateStageRequest)(nil),         // 16: fife.v1.CreateStageRequest
-	(*CreateStageResponse)(nil),        // 17: fife.v1.CreateStageResponse
-	(*GetStageRequest)(nil),            // 18: fife.v1.GetStageRequest
-	(*GetStageResponse)(nil),           // 19: fife.v1.GetStageResponse
-	(*ListStagesRequest)(nil),          // 20: fife.v1.ListStagesRequest
-	(*ListStagesResponse)(nil),         // 21: fife.v1.ListStagesResponse
-	(*UpdateStageRequest)(nil),         // 22: fife.v1.UpdateStageRequest
-	(*UpdateStageResponse)(nil),        // 23: fife.v1.UpdateStageResponse
-	(*DeleteStageRequest)(nil),         // 24: fife.v1.DeleteStageRequest
-	(*DeleteStageResponse)(nil),        // 25: fife.v1.DeleteStageResponse
-	(*StartCanaryRequest)(nil),         // 26: fife.v1.StartCanaryRequest
-	(*StartCanaryResponse)(nil),        // 27: fife.v1.StartCanaryResponse
-	(*UpdateCanaryRequest)(nil),        // 28: fife.v1.UpdateCanaryRequest
-	(*UpdateCanaryResponse)(nil),       // 29: fife.v1.UpdateCanaryResponse
-	(*AbortCanaryRequest)(nil),         // 30: fife.v1.AbortCanaryRequest
-	(*AbortCanaryResponse)(nil),        // 31: fife.v1.AbortCanaryResponse
-	(*PromoteCanaryRequest)(nil),       // 32: fife.v1.PromoteCanaryRequest
-	(*PromoteCanaryResponse)(nil),      // 33: fife.v1.PromoteCanaryResponse
-	(*AbortPromotionRequest)(nil),      // 34: fife.v1.AbortPromotionRequest
-	(*AbortPromotionResponse)(nil),     // 35: fife.v1.AbortPromotionResponse
-	(*ResumePromotionRequest)(nil),     // 36: fife.v1.ResumePromotionRequest
-	(*ResumePromotionResponse)(nil),    // 37: fife.v1.ResumePromotionResponse
-	(*WatchStageRequest)(nil),          // 38: fife.v1.WatchStageRequest
-	(*WatchStageResponse)(nil),         // 39: fife.v1.WatchStageResponse
-	(*RollbackStageRequest)(nil),       // 40: fife.v1.RollbackStageRequest
-	(*RollbackStageResponse)(nil),      // 41: fife.v1.RollbackStageResponse
-	(*ListStageRevisionsRequest)(nil),  // 42: fife.v1.ListStageRevisionsRequest
-	(*ListStageRevisionsResponse)(nil), // 43: fife.v1.ListStageRevisionsResponse
-	(*ExplainSplitRequest)(nil),        // 44: fife.v1.ExplainSplitRequest
-	(*ExplainSplitResponse)(nil),       // 45: fife.v1.ExplainSplitResponse
-	nil,                                // 46: fife.v1.Stage.VariablesEntry
-	nil,                                // 47: fife.v1.AgentLabels.LabelsEntry
-	nil,                                // 48: fife.v1.Canary.VariableOverridesEntry
-	nil,                                // 49: fife.v1.StageConfig.VariablesEntry
-	(*timestamppb.Timestamp)(nil),      // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 51: google.protobuf.Duration
-	(*Version)(nil),                    // 52: fife.v1.Version
-	(ReadConsistency)(0),               // 53: fife.v1.ReadConsistency
-	(*Staleness)(nil),                  // 54: fife.v1.Staleness
-	(*fieldmaskpb.FieldMask)(nil),      // 55: google.protobuf.FieldMask
+	(*Throttle)(nil),                   // 5: fife.v1.Throttle
+	(*Wave)(nil),                       // 6: fife.v1.Wave
+	(*AgentLabels)(nil),                // 7: fife.v1.AgentLabels
+	(*Promotion)(nil),                  // 8: fife.v1.Promotion
+	(*PromotionReport)(nil),            // 9: fife.v1.PromotionReport
+	(*SyncOptions)(nil),                // 10: fife.v1.SyncOptions
+	(*Canary)(nil),                     // 11: fife.v1.Canary
+	(*SplitPolicy)(nil),                // 12: fife.v1.SplitPolicy
+	(*StickyKey)(nil),                  // 13: fife.v1.StickyKey
+	(*StageConfig)(nil),                // 14: fife.v1.StageConfig
+	(*StageRevision)(nil),              // 15: fife.v1.StageRevision
+	(*StagePreview)(nil),               // 16: fife.v1.StagePreview
+	(*CreateStageRequest)(nil),         // 17: fife.v1.CreateStageRequest
+	(*CreateStageResponse)(nil),        // 18: fife.v1.CreateStageResponse
+	(*GetStageRequest)(nil),            // 19: fife.v1.GetStageRequest
+	(*GetStageResponse)(nil),           // 20: fife.v1.GetStageResponse
+	(*ListStagesRequest)(nil),          // 21: fife.v1.ListStagesRequest
+	(*ListStagesResponse)(nil),         // 22: fife.v1.ListStagesResponse
+	(*UpdateStageRequest)(nil),         // 23: fife.v1.UpdateStageRequest
+	(*UpdateStageResponse)(nil),        // 24: fife.v1.UpdateStageResponse
+	(*DeleteStageRequest)(nil),         // 25: fife.v1.DeleteStageRequest
+	(*DeleteStageResponse)(nil),        // 26: fife.v1.DeleteStageResponse
+	(*StartCanaryRequest)(nil),         // 27: fife.v1.StartCanaryRequest
+	(*StartCanaryResponse)(nil),        // 28: fife.v1.StartCanaryResponse
+	(*UpdateCanaryRequest)(nil),        // 29: fife.v1.UpdateCanaryRequest
+	(*UpdateCanaryResponse)(nil),       // 30: fife.v1.UpdateCanaryResponse
+	(*AbortCanaryRequest)(nil),         // 31: fife.v1.AbortCanaryRequest
+	(*AbortCanaryResponse)(nil),        // 32: fife.v1.AbortCanaryResponse
+	(*PromoteCanaryRequest)(nil),       // 33: fife.v1.PromoteCanaryRequest
+	(*PromoteCanaryResponse)(nil),      // 34: fife.v1.PromoteCanaryResponse
+	(*AbortPromotionRequest)(nil),      // 35: fife.v1.AbortPromotionRequest
+	(*AbortPromotionResponse)(nil),     // 36: fife.v1.AbortPromotionResponse
+	(*ResumePromotionRequest)(nil),     // 37: fife.v1.ResumePromotionRequest
+	(*ResumePromotionResponse)(nil),    // 38: fife.v1.ResumePromotionResponse
+	(*WatchStageRequest)(nil),          // 39: fife.v1.WatchStageRequest
+	(*WatchStageResponse)(nil),         // 40: fife.v1.WatchStageResponse
+	(*RollbackStageRequest)(nil),       // 41: fife.v1.RollbackStageRequest
+	(*RollbackStageResponse)(nil),      // 42: fife.v1.RollbackStageResponse
+	(*ListStageRevisionsRequest)(nil),  // 43: fife.v1.ListStageRevisionsRequest
+	(*ListStageRevisionsResponse)(nil), // 44: fife.v1.ListStageRevisionsResponse
+	(*ExplainSplitRequest)(nil),        // 45: fife.v1.ExplainSplitRequest
+	(*ExplainSplitResponse)(nil),       // 46: fife.v1.ExplainSplitResponse
+	nil,                                // 47: fife.v1.Stage.VariablesEntry
+	nil,                                // 48: fife.v1.AgentLabels.LabelsEntry
+	nil,                                // 49: fife.v1.Canary.VariableOverridesEntry
+	nil,                                // 50: fife.v1.StageConfig.VariablesEntry
+	(*timestamppb.Timestamp)(nil),      // 51: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 52: google.protobuf.Duration
+	(*Version)(nil),                    // 53: fife.v1.Version
+	(ReadConsistency)(0),               // 54: fife.v1.ReadConsistency
+	(*Staleness)(nil),                  // 55: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil),      // 56: google.protobuf.FieldMask
 }
 var file_fife_v1_stage_proto_depIdxs = []int32{
-	46, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
-	10, // 1: fife.v1.Stage.canary:type_name -> fife.v1.Canary
-	11, // 2: fife.v1.Stage.split:type_name -> fife.v1.SplitPolicy
-	50, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	50, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	47, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
+	11, // 1: fife.v1.Stage.canary:type_name -> fife.v1.Canary
+	12, // 2: fife.v1.Stage.split:type_name -> fife.v1.SplitPolicy
+	51, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	51, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 5: fife.v1.Stage.stale_policy:type_name -> fife.v1.StalePolicy
-	5,  // 6: fife.v1.Stage.waves:type_name -> fife.v1.Wave
-	7,  // 7: fife.v1.Stage.promotion:type_name -> fife.v1.Promotion
-	6,  // 8: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
-	51, // 9: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	47, // 10: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
-	3,  // 11: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
-	1,  // 12: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
-	2,  // 13: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
-	50, // 14: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	50, // 15: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	13, // 16: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
-	52, // 17: fife.v1.Promotion.committed:type_name -> fife.v1.Version
-	50, // 18: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	50, // 19: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	8,  // 20: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
-	51, // 21: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	51, // 22: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	1,  // 23: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
-	2,  // 24: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
-	51, // 25: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
-	48, // 26: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
-	50, // 27: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	12, // 28: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
-	49, // 29: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
-	10, // 30: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
-	50, // 31: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
-	13, // 32: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
-	13, // 33: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
-	4,  // 34: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
-	4,  // 35: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
-	52, // 36: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
-	53, // 37: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
-	4,  // 38: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
-	54, // 39: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
-	53, // 40: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	4,  // 41: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
-	54, // 42: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
-	4,  // 43: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
-	55, // 44: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 45: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
-	52, // 46: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
-	15, // 47: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
-	52, // 48: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
-	10, // 49: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
-	4,  // 50: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
-	52, // 51: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
-	15, // 52: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	10, // 53: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
-	55, // 54: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 55: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
-	52, // 56: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
-	15, // 57: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	4,  // 58: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
-	52, // 59: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
-	15, // 60: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	9,  // 61: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
-	4,  // 62: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
-	52, // 63: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
-	15, // 64: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	4,  // 65: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
-	52, // 66: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
-	4,  // 67: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
-	52, // 68: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
-	4,  // 69: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
-	52, // 70: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
-	4,  // 71: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
-	52, // 72: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
-	15, // 73: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
-	53, // 74: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
-	14, // 75: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
-	54, // 76: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
-	53, // 77: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
-	54, // 78: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
-	16, // 79: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
-	18, // 80: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
-	20, // 81: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
-	22, // 82: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
-	24, // 83: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
-	26, // 84: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
-	28, // 85: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
-	30, // 86: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
-	32, // 87: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
-	34, // 88: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
-	36, // 89: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
-	38, // 90: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
-	40, // 91: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
-	42, // 92: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
-	44, // 93: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
-	17, // 94: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
-	19, // 95: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
-	21, // 96: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
-	23, // 97: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
-	25, // 98: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
-	27, // 99: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
-	29, // 100: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
-	31, // 101: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
-	33, // 102: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
-	35, // 103: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
-	37, // 104: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
-	39, // 105: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
-	41, // 106: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
-	43, // 107: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
-	45, // 108: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
-	94, // [94:109] is the sub-list for method output_type
-	79, // [79:94] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	6,  // 6: fife.v1.Stage.waves:type_name -> fife.v1.Wave
+	8,  // 7: fife.v1.Stage.promotion:type_name -> fife.v1.Promotion
+	5,  // 8: fife.v1.Stage.throttle:type_name -> fife.v1.Throttle
+	7,  // 9: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
+	52, // 10: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	48, // 11: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
+	3,  // 12: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
+	1,  // 13: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
+	2,  // 14: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	51, // 15: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	51, // 16: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	14, // 17: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
+	53, // 18: fife.v1.Promotion.committed:type_name -> fife.v1.Version
+	51, // 19: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	51, // 20: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 21: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
+	52, // 22: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	52, // 23: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	1,  // 24: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
+	2,  // 25: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	52, // 26: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
+	49, // 27: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
+	51, // 28: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	13, // 29: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
+	50, // 30: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
+	11, // 31: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
+	51, // 32: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
+	14, // 33: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
+	14, // 34: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
+	4,  // 35: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
+	4,  // 36: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
+	53, // 37: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
+	54, // 38: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 39: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
+	55, // 40: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
+	54, // 41: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 42: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
+	55, // 43: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
+	4,  // 44: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
+	56, // 45: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 46: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
+	53, // 47: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
+	16, // 48: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
+	53, // 49: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
+	11, // 50: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
+	4,  // 51: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
+	53, // 52: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 53: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	11, // 54: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
+	56, // 55: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 56: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
+	53, // 57: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 58: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 59: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
+	53, // 60: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 61: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	10, // 62: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
+	4,  // 63: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
+	53, // 64: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 65: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 66: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
+	53, // 67: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 68: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
+	53, // 69: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 70: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
+	53, // 71: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
+	4,  // 72: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
+	53, // 73: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
+	16, // 74: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
+	54, // 75: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	15, // 76: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
+	55, // 77: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
+	54, // 78: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
+	55, // 79: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
+	17, // 80: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
+	19, // 81: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
+	21, // 82: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
+	23, // 83: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
+	25, // 84: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
+	27, // 85: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
+	29, // 86: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
+	31, // 87: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
+	33, // 88: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
+	35, // 89: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
+	37, // 90: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
+	39, // 91: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
+	41, // 92: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
+	43, // 93: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
+	45, // 94: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
+	18, // 95: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
+	20, // 96: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
+	22, // 97: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
+	24, // 98: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
+	26, // 99: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
+	28, // 100: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
+	30, // 101: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
+	32, // 102: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
+	34, // 103: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
+	36, // 104: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
+	38, // 105: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
+	40, // 106: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
+	42, // 107: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
+	44, // 108: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
+	46, // 109: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
+	95, // [95:110] is the sub-list for method output_type
+	80, // [80:95] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_stage_proto_init() }
@@ -4081,12 +4178,12 @@ func file_fife_v1_stage_proto_init() {
 		return
 	}
 	file_fife_v1_version_proto_init()
-	file_fife_v1_stage_proto_msgTypes[1].OneofWrappers = []any{
+	file_fife_v1_stage_proto_msgTypes[2].OneofWrappers = []any{
 		(*Wave_OnePerLabel)(nil),
 		(*Wave_Labels)(nil),
 		(*Wave_Percent)(nil),
 	}
-	file_fife_v1_stage_proto_msgTypes[8].OneofWrappers = []any{
+	file_fife_v1_stage_proto_msgTypes[9].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -4098,7 +4195,7 @@ func file_fife_v1_stage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_stage_proto_rawDesc), len(file_fife_v1_stage_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -75,8 +75,9 @@ type StageServiceClient interface {
 	// ListStages returns an API's stages in name order.
 	ListStages(ctx context.Context, in *ListStagesRequest, opts ...grpc.CallOption) (*ListStagesResponse, error)
 	// UpdateStage changes the fields that update_mask names: `description`,
-	// `deployment` (of the base), `variables`, `split`, `expose_headers`. Legal
-	// with and without a canary, which is left as it is.
+	// `deployment` (of the base), `variables`, `split`, `expose_headers`,
+	// `stale_policy`, `consistent_clients`, `waves`, `throttle`. Legal with and
+	// without a canary, which is left as it is.
 	UpdateStage(ctx context.Context, in *UpdateStageRequest, opts ...grpc.CallOption) (*UpdateStageResponse, error)
 	// DeleteStage removes a stage with its canary and history. Agents answer its
 	// requests as they do those of any stage that does not exist.
@@ -327,8 +328,9 @@ type StageServiceServer interface {
 	// ListStages returns an API's stages in name order.
 	ListStages(context.Context, *ListStagesRequest) (*ListStagesResponse, error)
 	// UpdateStage changes the fields that update_mask names: `description`,
-	// `deployment` (of the base), `variables`, `split`, `expose_headers`. Legal
-	// with and without a canary, which is left as it is.
+	// `deployment` (of the base), `variables`, `split`, `expose_headers`,
+	// `stale_policy`, `consistent_clients`, `waves`, `throttle`. Legal with and
+	// without a canary, which is left as it is.
 	UpdateStage(context.Context, *UpdateStageRequest) (*UpdateStageResponse, error)
 	// DeleteStage removes a stage with its canary and history. Agents answer its
 	// requests as they do those of any stage that does not exist.

@@ -1446,8 +1446,10 @@ type Stage struct {
 	// Whether a request that carries the number of a promotion, because an agent has
 	// answered its client by it, is routed by it here too if it is held ready.
 	ConsistentClients bool `protobuf:"varint,15,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// How much of the stage's traffic the agent lets through; unset means all.
+	Throttle      *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
@@ -1585,6 +1587,80 @@ func (x *Stage) GetConsistentClients() bool {
 	return false
 }
 
+func (x *Stage) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
+// Throttle limits the requests of a stage on one agent, in whatever configuration they
+// are routed by. Those above a limit are answered 429.
+type Throttle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Thousandths of a request per second that are let through in the long run, at most
+	// 1,000,000,000; 0 means no limit.
+	MillirequestsPerSecond uint32 `protobuf:"varint,1,opt,name=millirequests_per_second,json=millirequestsPerSecond,proto3" json:"millirequests_per_second,omitempty"`
+	// Requests that are let through at once after a quiet time, 1 to 1,000,000; 0 if
+	// there is no limit per second.
+	Burst uint32 `protobuf:"varint,2,opt,name=burst,proto3" json:"burst,omitempty"`
+	// Requests that are served at the same time, at most 1,000,000; 0 means no limit.
+	Concurrency   uint32 `protobuf:"varint,3,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Throttle) Reset() {
+	*x = Throttle{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Throttle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Throttle) ProtoMessage() {}
+
+func (x *Throttle) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
+func (*Throttle) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Throttle) GetMillirequestsPerSecond() uint32 {
+	if x != nil {
+		return x.MillirequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Throttle) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *Throttle) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
 // StageConfig is what one configuration of a stage serves.
 type StageConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1600,7 +1676,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1688,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1701,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -1665,7 +1741,7 @@ type AgentSelector struct {
 
 func (x *AgentSelector) Reset() {
 	*x = AgentSelector{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1753,7 @@ func (x *AgentSelector) String() string {
 func (*AgentSelector) ProtoMessage() {}
 
 func (x *AgentSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1766,7 @@ func (x *AgentSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSelector.ProtoReflect.Descriptor instead.
 func (*AgentSelector) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AgentSelector) GetAgents() []string {
@@ -1731,7 +1807,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1819,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1832,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -1805,7 +1881,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1893,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1906,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -1919,7 +1995,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2007,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2020,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Redirect) GetAddresses() []string {
@@ -2050,7 +2126,7 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf2\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x06\n" +
 	"\x05Stage\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -2071,10 +2147,15 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x06former\x18\f \x01(\v2\x1e.fife.discovery.v1.StageConfigR\x06former\x127\n" +
 	"\tflip_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x12\x1a\n" +
 	"\bpromoted\x18\x0e \x01(\x04R\bpromoted\x12-\n" +
-	"\x12consistent_clients\x18\x0f \x01(\bR\x11consistentClients\x1a<\n" +
+	"\x12consistent_clients\x18\x0f \x01(\bR\x11consistentClients\x127\n" +
+	"\bthrottle\x18\x10 \x01(\v2\x1b.fife.discovery.v1.ThrottleR\bthrottle\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xeb\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
+	"\bThrottle\x128\n" +
+	"\x18millirequests_per_second\x18\x01 \x01(\rR\x16millirequestsPerSecond\x12\x14\n" +
+	"\x05burst\x18\x02 \x01(\rR\x05burst\x12 \n" +
+	"\vconcurrency\x18\x03 \x01(\rR\vconcurrency\"\xeb\x01\n" +
 	"\vStageConfig\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -2124,7 +2205,7 @@ func file_fife_discovery_v1_discovery_proto_rawDescGZIP() []byte {
 	return file_fife_discovery_v1_discovery_proto_rawDescData
 }
 
-var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_fife_discovery_v1_discovery_proto_goTypes = []any{
 	(*StreamRequest)(nil),         // 0: fife.discovery.v1.StreamRequest
 	(*StreamResponse)(nil),        // 1: fife.discovery.v1.StreamResponse
@@ -2144,19 +2225,20 @@ var file_fife_discovery_v1_discovery_proto_goTypes = []any{
 	(*LambdaIntegration)(nil),     // 15: fife.discovery.v1.LambdaIntegration
 	(*MockIntegration)(nil),       // 16: fife.discovery.v1.MockIntegration
 	(*Stage)(nil),                 // 17: fife.discovery.v1.Stage
-	(*StageConfig)(nil),           // 18: fife.discovery.v1.StageConfig
-	(*AgentSelector)(nil),         // 19: fife.discovery.v1.AgentSelector
-	(*Canary)(nil),                // 20: fife.discovery.v1.Canary
-	(*StickyKey)(nil),             // 21: fife.discovery.v1.StickyKey
-	(*Redirect)(nil),              // 22: fife.discovery.v1.Redirect
-	nil,                           // 23: fife.discovery.v1.Hello.LabelsEntry
-	nil,                           // 24: fife.discovery.v1.MockIntegration.HeadersEntry
-	nil,                           // 25: fife.discovery.v1.Stage.VariablesEntry
-	nil,                           // 26: fife.discovery.v1.StageConfig.VariablesEntry
-	nil,                           // 27: fife.discovery.v1.AgentSelector.LabelsEntry
-	nil,                           // 28: fife.discovery.v1.Canary.VariableOverridesEntry
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*Throttle)(nil),              // 18: fife.discovery.v1.Throttle
+	(*StageConfig)(nil),           // 19: fife.discovery.v1.StageConfig
+	(*AgentSelector)(nil),         // 20: fife.discovery.v1.AgentSelector
+	(*Canary)(nil),                // 21: fife.discovery.v1.Canary
+	(*StickyKey)(nil),             // 22: fife.discovery.v1.StickyKey
+	(*Redirect)(nil),              // 23: fife.discovery.v1.Redirect
+	nil,                           // 24: fife.discovery.v1.Hello.LabelsEntry
+	nil,                           // 25: fife.discovery.v1.MockIntegration.HeadersEntry
+	nil,                           // 26: fife.discovery.v1.Stage.VariablesEntry
+	nil,                           // 27: fife.discovery.v1.StageConfig.VariablesEntry
+	nil,                           // 28: fife.discovery.v1.AgentSelector.LabelsEntry
+	nil,                           // 29: fife.discovery.v1.Canary.VariableOverridesEntry
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 }
 var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	3,  // 0: fife.discovery.v1.StreamRequest.hello:type_name -> fife.discovery.v1.Hello
@@ -2166,16 +2248,16 @@ var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	8,  // 4: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
 	9,  // 5: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
 	7,  // 6: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
-	23, // 7: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
+	24, // 7: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
 	2,  // 8: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
 	2,  // 9: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
 	2,  // 10: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
 	2,  // 11: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
-	29, // 12: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
-	29, // 13: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	30, // 14: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
-	29, // 15: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
-	29, // 16: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
+	30, // 12: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
+	30, // 13: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	31, // 14: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
+	30, // 15: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
+	30, // 16: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
 	2,  // 17: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
 	2,  // 18: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
 	10, // 19: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
@@ -2183,30 +2265,31 @@ var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	12, // 21: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
 	17, // 22: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
 	13, // 23: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
-	29, // 24: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	29, // 25: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
+	30, // 24: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	30, // 25: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
 	14, // 26: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
 	15, // 27: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
 	16, // 28: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
-	24, // 29: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
-	25, // 30: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
-	20, // 31: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
-	21, // 32: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
-	18, // 33: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
-	19, // 34: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
-	18, // 35: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
-	30, // 36: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
-	26, // 37: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
-	20, // 38: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
-	27, // 39: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
-	28, // 40: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
-	0,  // 41: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
-	1,  // 42: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
-	42, // [42:43] is the sub-list for method output_type
-	41, // [41:42] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	25, // 29: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
+	26, // 30: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
+	21, // 31: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
+	22, // 32: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
+	19, // 33: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
+	20, // 34: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
+	19, // 35: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
+	31, // 36: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
+	18, // 37: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
+	27, // 38: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
+	21, // 39: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
+	28, // 40: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
+	29, // 41: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
+	0,  // 42: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
+	1,  // 43: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
+	43, // [43:44] is the sub-list for method output_type
+	42, // [42:43] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_fife_discovery_v1_discovery_proto_init() }
@@ -2235,7 +2318,7 @@ func file_fife_discovery_v1_discovery_proto_init() {
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[21].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[22].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -2247,7 +2330,7 @@ func file_fife_discovery_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_discovery_v1_discovery_proto_rawDesc), len(file_fife_discovery_v1_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

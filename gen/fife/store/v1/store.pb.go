@@ -1441,7 +1441,9 @@ type StageFields struct {
 	// Whether clients are kept from older promotions.
 	ConsistentClients bool `protobuf:"varint,8,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
 	// The order in which a promotion reaches the agents.
-	Waves         []*Wave `protobuf:"bytes,9,rep,name=waves,proto3" json:"waves,omitempty"`
+	Waves []*Wave `protobuf:"bytes,9,rep,name=waves,proto3" json:"waves,omitempty"`
+	// How much each agent lets through; unset for all.
+	Throttle      *Throttle `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1539,6 +1541,77 @@ func (x *StageFields) GetWaves() []*Wave {
 	return nil
 }
 
+func (x *StageFields) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
+// Throttle limits the requests of a stage on each agent.
+type Throttle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Thousandths of a request per second; 0 for no limit.
+	MillirequestsPerSecond uint32 `protobuf:"varint,1,opt,name=millirequests_per_second,json=millirequestsPerSecond,proto3" json:"millirequests_per_second,omitempty"`
+	// Requests at once after a quiet time; 0 for as many as come in a second.
+	Burst uint32 `protobuf:"varint,2,opt,name=burst,proto3" json:"burst,omitempty"`
+	// Requests served at the same time; 0 for no limit.
+	Concurrency   uint32 `protobuf:"varint,3,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Throttle) Reset() {
+	*x = Throttle{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Throttle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Throttle) ProtoMessage() {}
+
+func (x *Throttle) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
+func (*Throttle) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Throttle) GetMillirequestsPerSecond() uint32 {
+	if x != nil {
+		return x.MillirequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Throttle) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *Throttle) GetConcurrency() uint32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
 // DeleteStage removes a stage.
 type DeleteStage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1554,7 +1627,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1639,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1652,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -1622,7 +1695,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1707,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1720,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -1704,7 +1777,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1789,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +1802,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -1782,7 +1855,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1867,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1880,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -1850,7 +1923,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1935,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1948,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -1936,7 +2009,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2021,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2034,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2039,7 +2112,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2124,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2137,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2146,7 +2219,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2231,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2244,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -2234,7 +2307,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2319,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2332,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -2280,7 +2353,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2365,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2378,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -2328,7 +2401,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2413,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2426,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Agent) GetId() string {
@@ -2387,7 +2460,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2472,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2485,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -2458,7 +2531,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2543,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2556,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Node) GetId() string {
@@ -2536,7 +2609,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2621,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2634,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Api) GetId() string {
@@ -2659,7 +2732,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +2744,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +2757,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Route) GetMethod() string {
@@ -2787,7 +2860,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +2872,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +2885,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -2842,7 +2915,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +2927,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +2940,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -2899,7 +2972,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +2984,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +2997,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -2975,7 +3048,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +3060,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3073,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3085,7 +3158,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3097,7 +3170,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3110,7 +3183,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3165,7 +3238,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3177,7 +3250,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3190,7 +3263,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -3236,7 +3309,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3248,7 +3321,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3261,7 +3334,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -3306,7 +3379,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3391,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3404,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -3393,7 +3466,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3405,7 +3478,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3418,7 +3491,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -3490,7 +3563,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3575,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3588,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -3649,7 +3722,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3661,7 +3734,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3674,7 +3747,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -3746,14 +3819,16 @@ type Stage struct {
 	// The open promotion, or the last one.
 	Promotion *Promotion `protobuf:"bytes,15,opt,name=promotion,proto3" json:"promotion,omitempty"`
 	// Number of the last promotion that was committed.
-	Promoted      uint64 `protobuf:"varint,16,opt,name=promoted,proto3" json:"promoted,omitempty"`
+	Promoted uint64 `protobuf:"varint,16,opt,name=promoted,proto3" json:"promoted,omitempty"`
+	// How much each agent lets through; unset for all.
+	Throttle      *Throttle `protobuf:"bytes,17,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3765,7 +3840,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3778,7 +3853,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Stage) GetApi() string {
@@ -3893,6 +3968,13 @@ func (x *Stage) GetPromoted() uint64 {
 	return 0
 }
 
+func (x *Stage) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
 // Outcome is what a command with a request id came to.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3924,7 +4006,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3936,7 +4018,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3949,7 +4031,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4046,7 +4128,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4058,7 +4140,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4071,7 +4153,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Refusal) GetKind() string {
@@ -4115,7 +4197,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4127,7 +4209,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4140,7 +4222,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -4170,7 +4252,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4182,7 +4264,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4195,7 +4277,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -4239,7 +4321,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4251,7 +4333,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4264,7 +4346,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -4355,7 +4437,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4367,7 +4449,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4380,7 +4462,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -4581,7 +4663,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4593,7 +4675,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4606,7 +4688,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -4629,7 +4711,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4641,7 +4723,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4654,7 +4736,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -4770,7 +4852,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
 	"\x06fields\x18\x04 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"\xd0\x03\n" +
+	"ifRevision\"\x85\x04\n" +
 	"\vStageFields\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x1e\n" +
 	"\n" +
@@ -4783,10 +4865,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vfail_closed\x18\a \x01(\bR\n" +
 	"failClosed\x12-\n" +
 	"\x12consistent_clients\x18\b \x01(\bR\x11consistentClients\x12)\n" +
-	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x1a<\n" +
+	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x123\n" +
+	"\bthrottle\x18\n" +
+	" \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"V\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
+	"\bThrottle\x128\n" +
+	"\x18millirequests_per_second\x18\x01 \x01(\rR\x16millirequestsPerSecond\x12\x14\n" +
+	"\x05burst\x18\x02 \x01(\rR\x05burst\x12 \n" +
+	"\vconcurrency\x18\x03 \x01(\rR\vconcurrency\"V\n" +
 	"\vDeleteStage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\tR\x05stage\x12\x1f\n" +
@@ -4990,7 +5078,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05dwell\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x05\n" +
 	"\x05Stage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -5011,7 +5099,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x12consistent_clients\x18\r \x01(\bR\x11consistentClients\x12)\n" +
 	"\x05waves\x18\x0e \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x126\n" +
 	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
-	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\"\xab\x03\n" +
+	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\x123\n" +
+	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xab\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -5101,7 +5190,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -5120,157 +5209,160 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*CreateStage)(nil),           // 14: fife.store.v1.CreateStage
 	(*UpdateStage)(nil),           // 15: fife.store.v1.UpdateStage
 	(*StageFields)(nil),           // 16: fife.store.v1.StageFields
-	(*DeleteStage)(nil),           // 17: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 18: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 19: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 20: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 21: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 22: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 23: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 24: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 25: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 26: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 27: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 28: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 29: fife.store.v1.Node
-	(*Api)(nil),                   // 30: fife.store.v1.Api
-	(*Route)(nil),                 // 31: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 32: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 33: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 34: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 35: fife.store.v1.Deployment
-	(*Canary)(nil),                // 36: fife.store.v1.Canary
-	(*Split)(nil),                 // 37: fife.store.v1.Split
-	(*StageConfig)(nil),           // 38: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 39: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 40: fife.store.v1.Wave
-	(*Promotion)(nil),             // 41: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 42: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 43: fife.store.v1.Stage
-	(*Outcome)(nil),               // 44: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 45: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 46: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 47: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 48: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 49: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 50: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 51: fife.store.v1.SnapshotTrailer
-	nil,                           // 52: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 53: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 54: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 55: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 56: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 57: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 58: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 59: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 60: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 61: google.protobuf.Duration
+	(*Throttle)(nil),              // 17: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 18: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 19: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 20: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 21: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 22: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 23: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 24: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 25: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 26: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 27: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 28: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 29: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 30: fife.store.v1.Node
+	(*Api)(nil),                   // 31: fife.store.v1.Api
+	(*Route)(nil),                 // 32: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 33: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 34: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 35: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 36: fife.store.v1.Deployment
+	(*Canary)(nil),                // 37: fife.store.v1.Canary
+	(*Split)(nil),                 // 38: fife.store.v1.Split
+	(*StageConfig)(nil),           // 39: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 40: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 41: fife.store.v1.Wave
+	(*Promotion)(nil),             // 42: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 43: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 44: fife.store.v1.Stage
+	(*Outcome)(nil),               // 45: fife.store.v1.Outcome
+	(*Refusal)(nil),               // 46: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 47: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 48: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 49: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 50: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 51: fife.store.v1.DeploymentRoutes
+	(*SnapshotTrailer)(nil),       // 52: fife.store.v1.SnapshotTrailer
+	nil,                           // 53: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 54: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 55: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 56: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 57: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 58: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 59: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 60: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	60, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
-	3,  // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	4,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	5,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	6,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	7,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	8,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	9,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	10, // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	11, // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	12, // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	13, // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	14, // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	15, // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	17, // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	18, // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	19, // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	20, // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	21, // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	28, // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	22, // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	23, // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	25, // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	26, // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	29, // 24: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	30, // 25: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	30, // 26: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	31, // 27: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,  // 28: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	16, // 29: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	16, // 30: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	52, // 31: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	37, // 32: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	40, // 33: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	36, // 34: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	36, // 35: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	61, // 36: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	60, // 37: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	24, // 38: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	61, // 39: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	61, // 40: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	27, // 41: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	53, // 42: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	61, // 43: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	60, // 44: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	60, // 45: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	61, // 46: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	32, // 47: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	33, // 48: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	34, // 49: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	54, // 50: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	60, // 51: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	61, // 52: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	55, // 53: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	60, // 54: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,  // 55: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	56, // 56: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	36, // 57: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	60, // 58: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	38, // 59: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	57, // 60: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	61, // 61: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	60, // 62: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	60, // 63: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	38, // 64: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	60, // 65: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	60, // 66: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	24, // 67: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	42, // 68: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	38, // 69: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	58, // 70: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	61, // 71: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	38, // 72: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	37, // 73: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	60, // 74: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	39, // 75: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	60, // 76: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	40, // 77: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	41, // 78: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	60, // 79: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	45, // 80: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	30, // 81: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	31, // 82: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	35, // 83: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	43, // 84: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	59, // 85: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	46, // 86: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	48, // 87: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	29, // 88: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	30, // 89: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	31, // 90: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	35, // 91: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	50, // 92: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	43, // 93: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	44, // 94: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	47, // 95: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	51, // 96: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	27, // 97: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	31, // 98: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	99, // [99:99] is the sub-list for method output_type
-	99, // [99:99] is the sub-list for method input_type
-	99, // [99:99] is the sub-list for extension type_name
-	99, // [99:99] is the sub-list for extension extendee
-	0,  // [0:99] is the sub-list for field type_name
+	61,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	4,   // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	5,   // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	6,   // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	7,   // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	8,   // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	9,   // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	10,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	11,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	12,  // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	13,  // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	14,  // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	15,  // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	18,  // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	19,  // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	20,  // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	21,  // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	22,  // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	29,  // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	23,  // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	24,  // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	26,  // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	27,  // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	30,  // 24: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	31,  // 25: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	31,  // 26: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	32,  // 27: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	0,   // 28: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	16,  // 29: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	16,  // 30: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	53,  // 31: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	38,  // 32: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	41,  // 33: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	17,  // 34: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	37,  // 35: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	37,  // 36: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	62,  // 37: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	61,  // 38: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	25,  // 39: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	62,  // 40: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	62,  // 41: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	28,  // 42: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	54,  // 43: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	62,  // 44: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	61,  // 45: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	61,  // 46: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	62,  // 47: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	33,  // 48: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	34,  // 49: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	35,  // 50: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	55,  // 51: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	61,  // 52: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	62,  // 53: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	56,  // 54: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	61,  // 55: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 56: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	57,  // 57: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	37,  // 58: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	61,  // 59: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	39,  // 60: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	58,  // 61: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	62,  // 62: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	61,  // 63: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	61,  // 64: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	39,  // 65: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	61,  // 66: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	61,  // 67: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	25,  // 68: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	43,  // 69: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	39,  // 70: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	59,  // 71: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	62,  // 72: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	39,  // 73: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	38,  // 74: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	61,  // 75: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	40,  // 76: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	61,  // 77: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	41,  // 78: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	42,  // 79: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	17,  // 80: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	61,  // 81: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	46,  // 82: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	31,  // 83: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	32,  // 84: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	36,  // 85: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	44,  // 86: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	60,  // 87: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	47,  // 88: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	49,  // 89: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	30,  // 90: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	31,  // 91: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	32,  // 92: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	36,  // 93: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	51,  // 94: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	44,  // 95: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	45,  // 96: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	48,  // 97: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	52,  // 98: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	28,  // 99: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	32,  // 100: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	101, // [101:101] is the sub-list for method output_type
+	101, // [101:101] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -5303,12 +5395,12 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_RegisterAgents)(nil),
 		(*Command_ForgetAgents)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[29].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[30].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[47].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[48].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -5327,7 +5419,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
