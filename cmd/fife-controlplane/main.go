@@ -23,10 +23,16 @@ const long = `fife-controlplane runs one node of the control plane.
 Found a cluster on one node with --bootstrap, and start the others with
 --join and the gRPC address of any member. Both are for an empty data directory:
 a node that has been a member starts again with neither. A cluster that is to
-stay at one node starts with --single-node, the first time and every other.`
+stay at one node starts with --single-node, the first time and every other.
+
+All ports but --admin-listen speak mutual TLS 1.3. The node that founds a cluster makes
+its CA in --data-dir, and there in admin.pem the credential of the first user, for
+fife --cert.`
 
 func newCommand() *cobra.Command {
 	var c controlplane.Config
+	var security controlplane.Security
+	var plaintext bool
 	cmd := daemon.Command("fife-controlplane", "Run a node of the control plane", long,
 		func(ctx context.Context, logger *slog.Logger) error {
 			c.Logger = logger
@@ -36,6 +42,11 @@ func newCommand() *cobra.Command {
 				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			if c.DataDir == "" {
 				return daemon.Usage(errNoDataDir)
+			}
+			if !plaintext {
+				c.Security = &security
+			} else {
+				logger.Warn("plaintext: whoever reaches the ports decides where traffic goes", "grpc", c.GRPCListen, "raft", c.RaftListen)
 			}
 			node, err := controlplane.New(c)
 			if err != nil {
@@ -52,7 +63,10 @@ func newCommand() *cobra.Command {
 	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
 	f.DurationVar(&c.ForgetAgentsAfter, "forget-agents-after", time.Hour, "how long an agent that holds no stream is listed as absent")
 	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
-	cmd.AddCommand(newRecoverCommand())
+	f.BoolVar(&plaintext, "plaintext", false, "serve without TLS and without permissions: whoever reaches the ports decides where traffic goes")
+	f.StringVar(&security.CACert, "ca-cert", "", "PEM file of a CA to found the cluster with; by default one is made in --data-dir")
+	f.StringVar(&security.CAKey, "ca-key", "", "PEM file of the key of --ca-cert")
+	cmd.AddCommand(newRecoverCommand(), newCertificateCommand())
 	return cmd
 }
 

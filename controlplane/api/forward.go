@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -110,7 +111,8 @@ func (f *Forwarder) attempt(
 	if !ready(ctx, conn) {
 		return nil, fmt.Errorf("%w: the leader, %s, cannot be reached", store.ErrNotLeader, leader.ID)
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID())
+	caller, _ := identity.FromContext(ctx)
+	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID(), callerHeader, caller.String())
 	if err := conn.Invoke(ctx, info.FullMethod, req, resp); err != nil {
 		if reasonOf(err) == "" && status.Code(err) == codes.Unavailable {
 			// The connection broke: whether the leader got the call is open.

@@ -19,10 +19,10 @@ import (
 
 // ServerOptions returns the interceptors of a node's gRPC server, outermost
 // first: metrics and the log see what the client sees; errors become statuses; a
-// panic becomes an error; nodes of other clusters are refused; what needs the
-// leader goes to the leader.
+// panic becomes an error; who calls is verified; nodes of other clusters are refused;
+// what needs the leader goes to the leader.
 func ServerOptions(
-	guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
+	callers *Callers, guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
 ) []grpc.ServerOption {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	registerer.MustRegister(metrics)
@@ -48,11 +48,12 @@ func ServerOptions(
 			logging.UnaryServerInterceptor(log, events, levels),
 			unaryStatus(logger),
 			recovery.UnaryServerInterceptor(recovered),
+			callers.unary,
 			guard.unary,
 			f.Unary,
 		),
 		grpc.StreamInterceptor(streams(
-			nested(streamStatus(logger), recovery.StreamServerInterceptor(recovered), guard.stream),
+			nested(streamStatus(logger), recovery.StreamServerInterceptor(recovered), callers.stream, guard.stream),
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events, levels),
 		)),

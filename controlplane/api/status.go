@@ -31,6 +31,8 @@ const (
 	reasonDiskFull       = "DISK_FULL"
 	reasonOtherCluster   = "OTHER_CLUSTER"
 	reasonNotSupported   = "NOT_SUPPORTED"
+	reasonUnknownCaller  = "UNAUTHENTICATED"
+	reasonDenied         = "PERMISSION_DENIED"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -67,6 +69,8 @@ var sentinels = []struct {
 	{store.ErrDiskFull, codes.ResourceExhausted, reasonDiskFull},
 	{store.ErrNotSupported, codes.FailedPrecondition, reasonNotSupported},
 	{ErrOtherCluster, codes.FailedPrecondition, reasonOtherCluster},
+	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
+	{ErrDenied, codes.PermissionDenied, reasonDenied},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }
 

@@ -40,8 +40,14 @@ func NewCredential(key crypto.Signer, chain, roots []*x509.Certificate) (*Creden
 		return nil, fmt.Errorf("%w: the key is not that of the certificate of %s", ErrInvalid, id)
 	}
 	c := &Credential{Identity: id, Key: key, Chain: chain, Trust: Trust{id.Cluster, roots}}
-	_, err = c.Trust.Verify(chain, chain[0].NotBefore.Add(clockSkew))
-	return c, err
+	at := chain[0].NotBefore.Add(clockSkew) // when its issuer may have begun, too
+	if end := chain[0].NotAfter; at.After(end) {
+		at = end
+	}
+	if _, err := c.Trust.Verify(chain, at); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Leaf returns the holder's certificate.
