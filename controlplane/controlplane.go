@@ -56,6 +56,10 @@ type Config struct {
 	// plaintext: whoever reaches the ports decides where traffic goes.
 	Security *Security
 
+	// Audit says how much of the audit is kept while this node leads. What is zero is
+	// 90 days and 32 MiB of entries of changes.
+	Audit store.AuditLimits
+
 	// ForgetAgentsAfter is how long an agent that holds no stream stays on the
 	// record; 0 means an hour.
 	ForgetAgentsAfter time.Duration
@@ -133,6 +137,15 @@ func New(c Config) (*Node, error) {
 	if c.ForgetAgentsAfter == 0 {
 		c.ForgetAgentsAfter = time.Hour
 	}
+	if c.Audit.Retention == 0 {
+		c.Audit.Retention = 90 * 24 * time.Hour
+	}
+	if c.Audit.MaxBytes == 0 {
+		c.Audit.MaxBytes = 32 << 20
+	}
+	if c.Audit.Retention < 0 {
+		return nil, fmt.Errorf("audit retention %v must not be negative", c.Audit.Retention)
+	}
 	if c.Network == nil {
 		c.Network = tcpNetwork{}
 	}
@@ -202,7 +215,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer listener.Close() //nolint:errcheck // the server has closed it, except after an early error
 	s, err := store.Open(store.Config{
 		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport,
-		Storage: storage, Bootstrap: bootstrap, Epoch: c.Epoch, Fatal: c.Fatal, Logger: c.Logger,
+		Storage: storage, Bootstrap: bootstrap, Epoch: c.Epoch, Audit: c.Audit, Fatal: c.Fatal, Logger: c.Logger,
 	})
 	if err != nil {
 		return err
@@ -253,7 +266,8 @@ func (n *Node) serve(
 		Store: s, Agents: streams, Conn: membership.peers.Conn, Logger: c.Logger, ForgetAfter: c.ForgetAgentsAfter,
 	})
 	c.Registry.MustRegister(storeCollector{s})
-	options := append(api.ServerOptions(secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
+	auditor := api.NewAuditor(s, membership.peers, c.Logger)
+	options := append(api.ServerOptions(auditor, secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -303,6 +317,10 @@ func (n *Node) serve(
 			return nil
 		})
 	}
+	group.Go(func() error {
+		auditor.Run(groupCtx)
+		return nil
+	})
 	if c.AdminListen != "" {
 		group.Go(func() error { return n.serveAdmin(groupCtx, s, membership) })
 	}

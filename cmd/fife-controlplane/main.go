@@ -62,6 +62,8 @@ func newCommand() *cobra.Command {
 	f.Uint64Var(&c.Epoch, "bootstrap-epoch", 1, "epoch of the cluster that is founded; raise it to take over the agents of a lost one")
 	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
 	f.DurationVar(&c.ForgetAgentsAfter, "forget-agents-after", time.Hour, "how long an agent that holds no stream is listed as absent")
+	f.DurationVar(&c.Audit.Retention, "audit-retention", 90*24*time.Hour, "how long entries of the audit are kept; the leader's flag counts")
+	f.Uint64Var(&c.Audit.MaxBytes, "audit-max-bytes", 32<<20, "most bytes of entries of the audit that are kept; of refused calls it is a quarter more")
 	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
 	f.BoolVar(&plaintext, "plaintext", false, "serve without TLS and without permissions: whoever reaches the ports decides where traffic goes")
 	f.StringVar(&security.CACert, "ca-cert", "", "PEM file of a CA to found the cluster with; by default one is made in --data-dir")

@@ -68,6 +68,7 @@ Exit codes:
 		newSplitCommand(c),
 		newAgentsCommand(c),
 		newClusterCommand(c),
+		newAuditCommand(c),
 		newStatusCommand(c),
 		newVersionCommand(c),
 		newDevCommand(c),

@@ -68,6 +68,9 @@ func (c *Callers) verify(ctx context.Context, fullMethod string) (context.Contex
 	if err != nil {
 		return nil, err
 	}
+	if known {
+		noteOf(ctx).actor = caller.String()
+	}
 	classes, anonymous := allowedClasses(fullMethod)
 	switch {
 	case !known && !anonymous:
@@ -94,7 +97,7 @@ func (c *Callers) caller(ctx context.Context) (caller identity.Identity, known b
 		}
 	}
 	if !ok || holder.Class != identity.Server {
-		return holder.Identity, ok, withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader), nil
+		return holder.Identity, ok, withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, sourceHeader), nil
 	}
 	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) == 0 {
 		return holder.Identity, true, ctx, nil

@@ -112,8 +112,11 @@ func (f *Forwarder) attempt(
 		return nil, fmt.Errorf("%w: the leader, %s, cannot be reached", store.ErrNotLeader, leader.ID)
 	}
 	caller, _ := identity.FromContext(ctx)
-	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID(), callerHeader, caller.String())
-	if err := conn.Invoke(ctx, info.FullMethod, req, resp); err != nil {
+	note := noteOf(ctx)
+	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID(), callerHeader, caller.String(), sourceHeader, note.source)
+	err = conn.Invoke(ctx, info.FullMethod, req, resp)
+	note.logged = err == nil || reasonOf(err) != "" // by the leader
+	if err != nil {
 		if reasonOf(err) == "" && status.Code(err) == codes.Unavailable {
 			// The connection broke: whether the leader got the call is open.
 			return nil, fmt.Errorf("%w: leader %s: %w", store.ErrOutcomeUnknown, leader.ID, err)

@@ -125,11 +125,14 @@ func memberOf(err error) map[string]string {
 	return map[string]string{"resource": "members/" + about.Member}
 }
 
-func refusalStatus(r *release.Refusal) error {
-	code, ok := refusalCodes[r.Reason]
-	if !ok {
-		code = codes.Internal
+func codeOf(r release.Reason) codes.Code {
+	if code, ok := refusalCodes[r]; ok {
+		return code
 	}
+	return codes.Internal
+}
+
+func refusalStatus(r *release.Refusal) error {
 	var details []protoadapt.MessageV1
 	if len(r.Violations) > 0 {
 		bad := &errdetails.BadRequest{}
@@ -140,7 +143,7 @@ func refusalStatus(r *release.Refusal) error {
 		}
 		details = append(details, bad)
 	}
-	return withInfo(code, r.Error(), string(r.Reason), r.Metadata, details...)
+	return withInfo(codeOf(r.Reason), r.Error(), string(r.Reason), r.Metadata, details...)
 }
 
 func withInfo(

@@ -174,7 +174,8 @@ func TestInternalErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := &logText{}
 			guard := NewClusterGuard(func() string { return "" })
-			server := grpc.NewServer(ServerOptions(nil, guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())...)
+			auditor := NewAuditor(nil, nil, slog.New(slog.DiscardHandler))
+			server := grpc.NewServer(ServerOptions(auditor, nil, guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())...)
 			fifev1.RegisterClusterServiceServer(server, faulty{fault: fault})
 			listener := bufconn.Listen(1 << 16)
 			served := make(chan error, 1)

@@ -11,13 +11,23 @@ import (
 // that adds a command, or a field that changes what a command does, raises it and
 // says so in commandSchema; nodes record what they read, and nobody writes what
 // some node could not follow.
-const Schema = 1
+const Schema = 2
 
 // ErrNotSupported says that a command needs a build that not all nodes run yet.
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
 // commandSchema returns the oldest schema that has a command.
-func commandSchema(*storev1.Command) uint32 { return 1 }
+func commandSchema(cmd *storev1.Command) uint32 {
+	switch op := cmd.GetOp().(type) {
+	case *storev1.Command_ConfigureAudit, *storev1.Command_RecordCalls:
+		return 2
+	case *storev1.Command_InitCluster:
+		if op.InitCluster.GetAudit() != nil {
+			return 2
+		}
+	}
+	return 1
+}
 
 // checkSchema refuses a command that a node of the cluster could not read.
 func (s *State) checkSchema(cmd *storev1.Command) error {
