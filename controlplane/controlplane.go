@@ -64,6 +64,8 @@ type Config struct {
 	// record; 0 means an hour.
 	ForgetAgentsAfter time.Duration
 
+	NoReflection bool // whether the API is not described to those who ask, such as grpcurl
+
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
 	Build    string
@@ -102,6 +104,15 @@ const (
 const (
 	window     = 64 << 10 // of flow control, of what others may have under way to this node
 	readBuffer = 4 << 10
+)
+
+// What a connection may ask of this node. Another node has all the calls that it
+// passes on to the leader under way on one, an agent has one stream; what is over
+// maxStreams waits at the caller's end.
+const (
+	maxStreams = 1000
+	maxHeaders = 16 << 10 // bytes of a call's headers
+	maxMessage = 4 << 20  // bytes of a message
 )
 
 // maxReport is the most bytes of one message of another node: the largest is its
@@ -275,6 +286,9 @@ func (n *Node) serve(
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(readBuffer),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.Creds(secrets.serverCredentials()),
 		discovery.ServerOption(),
@@ -286,7 +300,9 @@ func (n *Node) serve(
 	healthy := health.NewServer()
 	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	grpc_health_v1.RegisterHealthServer(server, healthy)
-	reflection.Register(server)
+	if !c.NoReflection {
+		reflection.Register(server)
+	}
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -32,11 +32,12 @@ fife --cert.`
 func newCommand() *cobra.Command {
 	var c controlplane.Config
 	var security controlplane.Security
-	var plaintext bool
+	var plaintext, described bool
 	cmd := daemon.Command("fife-controlplane", "Run a node of the control plane", long,
 		func(ctx context.Context, logger *slog.Logger) error {
 			c.Logger = logger
 			c.Build = daemon.Build()
+			c.NoReflection = !described
 			c.Registry = prometheus.NewRegistry()
 			c.Registry.MustRegister(collectors.NewGoCollector(),
 				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -57,6 +58,7 @@ func newCommand() *cobra.Command {
 		})
 	addNodeFlags(cmd, &c)
 	f := cmd.Flags()
+	f.BoolVar(&described, "reflection", true, "describe the API to callers that may call it, for grpcurl")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
 	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
 	f.Uint64Var(&c.Epoch, "bootstrap-epoch", 1, "epoch of the cluster that is founded; raise it to take over the agents of a lost one")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -140,6 +141,20 @@ func TestAuditOfFloods(t *testing.T) {
 		}
 		if total != seconds*perSecond || listed > 20*len(commands) || !many {
 			t.Errorf("%d calls are counted in %d entries, of %d calls", total, listed, seconds*perSecond)
+		}
+	})
+}
+
+// TestLargeHeaders: a call with headers beyond what a node takes in is refused, and
+// the connection goes on.
+func TestLargeHeaders(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		large := metadata.AppendToOutgoingContext(t.Context(), "x-large", strings.Repeat("x", 20<<10))
+		if err := b.call(large, "n1", &fifev1.GetClusterRequest{}); err == nil {
+			t.Error("20 KiB of headers were taken in")
+		}
+		if err := b.call(t.Context(), "n1", &fifev1.GetClusterRequest{}); err != nil {
+			t.Errorf("after it: %v", err)
 		}
 	})
 }
