@@ -43,7 +43,7 @@ func TestHandover(t *testing.T) {
 		// Its own process id is a thing that only the process itself knows.
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@"`, bin,
 			"--id", fmt.Sprint("edge-", agents), "--state-dir", t.TempDir(), "--control-plane", "127.0.0.1:1",
-			"--admin-listen", "", "--access-log", "")
+			"--admin-listen", "", "--access-log", "", "--plaintext")
 		cmd.ExtraFiles = []*os.File{socket}
 		cmd.Stderr = t.Output()
 		if err := cmd.Start(); err != nil {

@@ -23,7 +23,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -53,9 +52,19 @@ type Config struct {
 	Join      []string // gRPC addresses of members, for a node whose DataDir is empty
 	Single    bool     // found a cluster of this one node if DataDir is empty, else go on with it
 
+	// Security is how the node and those it talks to prove who they are; nil means
+	// plaintext: whoever reaches the ports decides where traffic goes.
+	Security *Security
+
+	// Audit says how much of the audit is kept while this node leads. What is zero is
+	// 90 days and 32 MiB of entries of changes.
+	Audit store.AuditLimits
+
 	// ForgetAgentsAfter is how long an agent that holds no stream stays on the
 	// record; 0 means an hour.
 	ForgetAgentsAfter time.Duration
+
+	NoReflection bool // whether the API is not described to those who ask, such as grpcurl
 
 	Logger   *slog.Logger
 	Registry *prometheus.Registry
@@ -74,8 +83,8 @@ type Network interface {
 	Listen(address string) (net.Listener, error)
 	Dial(ctx context.Context, address string) (net.Conn, error)
 	// RaftTransport returns a transport that listens on one address and tells the
-	// others another one. It talks to nodes of the same cluster only.
-	RaftTransport(listen, advertise string, clusterID func() string, logger *slog.Logger) (raft.Transport, error)
+	// others another one. It talks to those only whom the gate lets in.
+	RaftTransport(listen, advertise string, gate RaftGate, logger *slog.Logger) (raft.Transport, error)
 }
 
 // Node is one node, not yet running.
@@ -95,6 +104,15 @@ const (
 const (
 	window     = 64 << 10 // of flow control, of what others may have under way to this node
 	readBuffer = 4 << 10
+)
+
+// What a connection may ask of this node. Another node has all the calls that it
+// passes on to the leader under way on one, an agent has one stream; what is over
+// maxStreams waits at the caller's end.
+const (
+	maxStreams = 1000
+	maxHeaders = 16 << 10 // bytes of a call's headers
+	maxMessage = 4 << 20  // bytes of a message
 )
 
 // maxReport is the most bytes of one message of another node: the largest is its
@@ -121,8 +139,23 @@ func New(c Config) (*Node, error) {
 	if c.RaftAdvertise, err = advertised("raft", c.RaftListen, c.RaftAdvertise); err != nil {
 		return nil, err
 	}
+	if c.Security != nil && (c.Security.CACert == "") != (c.Security.CAKey == "") {
+		return nil, errors.New("the certificate of a CA and its key go together: set both or neither")
+	}
+	if c.Security != nil && c.DataDir == "" {
+		return nil, errors.New("a node that proves who it is needs a data directory for its credential")
+	}
 	if c.ForgetAgentsAfter == 0 {
 		c.ForgetAgentsAfter = time.Hour
+	}
+	if c.Audit.Retention == 0 {
+		c.Audit.Retention = 90 * 24 * time.Hour
+	}
+	if c.Audit.MaxBytes == 0 {
+		c.Audit.MaxBytes = 32 << 20
+	}
+	if c.Audit.Retention < 0 {
+		return nil, fmt.Errorf("audit retention %v must not be negative", c.Audit.Retention)
 	}
 	if c.Network == nil {
 		c.Network = tcpNetwork{}
@@ -174,7 +207,12 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	transport, err := c.Network.RaftTransport(c.RaftListen, c.RaftAdvertise, storage.ClusterID, c.Logger)
+	secrets, err := n.secure(bootstrap)
+	if err != nil {
+		return err
+	}
+	gate := RaftGate{ClusterID: storage.ClusterID, secrets: secrets}
+	transport, err := c.Network.RaftTransport(c.RaftListen, c.RaftAdvertise, gate, c.Logger)
 	if err != nil {
 		return fmt.Errorf("listen for raft: %w", err)
 	}
@@ -188,15 +226,16 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	defer listener.Close() //nolint:errcheck // the server has closed it, except after an early error
 	s, err := store.Open(store.Config{
 		NodeID: c.Name, GRPCAddress: c.GRPCAdvertise, Transport: transport,
-		Storage: storage, Bootstrap: bootstrap, Epoch: c.Epoch, Fatal: c.Fatal, Logger: c.Logger,
+		Storage: storage, Bootstrap: bootstrap, Epoch: c.Epoch, Audit: c.Audit, Fatal: c.Fatal, Logger: c.Logger,
 	})
 	if err != nil {
 		return err
 	}
 	defer cleanup("store", s.Close)
+	secrets.opened(s)
 	guard := api.NewClusterGuard(storage.ClusterID)
 	peers := api.NewPeers(append(guard.DialOptions(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(secrets.clientCredentials()),
 		grpc.WithContextDialer(c.Network.Dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReport)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
@@ -207,7 +246,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		}),
 	)...)
 	defer cleanup("connections to other nodes", peers.Close)
-	return n.serve(ctx, s, guard, newMembership(c, storage, s, peers), listener)
+	return n.serve(ctx, s, secrets, guard, newMembership(c, storage, s, peers), listener)
 }
 
 // founds reports whether the node is to found a cluster. It refuses a start that
@@ -227,7 +266,8 @@ func (n *Node) founds(storage *store.Storage) (bool, error) {
 }
 
 func (n *Node) serve(
-	ctx context.Context, s *store.Store, guard *api.ClusterGuard, membership *membership, listener net.Listener,
+	ctx context.Context, s *store.Store, secrets *secrets, guard *api.ClusterGuard, membership *membership,
+	listener net.Listener,
 ) error {
 	c := n.config
 	streams := discovery.New(discovery.Config{
@@ -237,7 +277,8 @@ func (n *Node) serve(
 		Store: s, Agents: streams, Conn: membership.peers.Conn, Logger: c.Logger, ForgetAfter: c.ForgetAgentsAfter,
 	})
 	c.Registry.MustRegister(storeCollector{s})
-	options := append(api.ServerOptions(guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
+	auditor := api.NewAuditor(s, membership.peers, c.Logger)
+	options := append(api.ServerOptions(auditor, secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -245,6 +286,11 @@ func (n *Node) serve(
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(readBuffer),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.Creds(secrets.serverCredentials()),
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
@@ -254,7 +300,9 @@ func (n *Node) serve(
 	healthy := health.NewServer()
 	healthy.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	grpc_health_v1.RegisterHealthServer(server, healthy)
-	reflection.Register(server)
+	if !c.NoReflection {
+		reflection.Register(server)
+	}
 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -275,6 +323,18 @@ func (n *Node) serve(
 	})
 	group.Go(func() error {
 		promotions.Run(groupCtx)
+		return nil
+	})
+	if secrets != nil {
+		group.Go(func() error {
+			secrets.holder.Watch(groupCtx, func(err error) {
+				c.Logger.Error("credential cannot be read: the old one stays", "error", err)
+			})
+			return nil
+		})
+	}
+	group.Go(func() error {
+		auditor.Run(groupCtx)
 		return nil
 	})
 	if c.AdminListen != "" {

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/fifegateway/fife/controlplane/api"
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -27,64 +29,94 @@ func (tcpNetwork) Dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 func (tcpNetwork) RaftTransport(
-	listen, advertise string, clusterID func() string, logger *slog.Logger,
+	listen, advertise string, gate RaftGate, logger *slog.Logger,
 ) (raft.Transport, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, err
 	}
-	return store.NewTransport(streamLayer{Listener: l, advertise: advertise, clusterID: clusterID, logger: logger}, logger), nil
+	return store.NewTransport(newStreamLayer(l, advertise, gate, logger), logger), nil
 }
 
-// streamLayer carries Raft over TCP. It tells the others an address that may be a
-// host name, which Raft's own layer resolves once and for all. Every connection
-// begins with the caller's cluster, and ends there if it is not the callee's: an
-// address that has moved to another cluster must not bring the two logs together.
+// RaftGate says whom the raft port of a node talks to.
+type RaftGate struct {
+	// ClusterID returns the node's cluster; empty until it belongs to one, and nobody
+	// else does either.
+	ClusterID func() string
+
+	secrets *secrets // nil for plaintext
+}
+
+// streamLayer carries Raft over TCP and, unless it is a plaintext node's, mutual TLS.
+// It tells the others an address that may be a host name, which Raft's own layer
+// resolves once and for all. Every connection begins with the caller's cluster, and
+// ends there if it is not the callee's: an address that has moved to another cluster
+// must not bring the two logs together.
 type streamLayer struct {
 	net.Listener
-	advertise string
-	clusterID func() string // empty until the node belongs to one, and nobody else does either
-	logger    *slog.Logger
+	advertise  string
+	gate       RaftGate
+	handshakes *handshakes
+	logger     *slog.Logger
 }
 
 var _ raft.StreamLayer = streamLayer{}
+
+func newStreamLayer(l net.Listener, advertise string, gate RaftGate, logger *slog.Logger) streamLayer {
+	return streamLayer{l, advertise, gate, newHandshakes(), logger}
+}
 
 // raftGreeting begins a connection; the cluster's id and a line feed follow.
 const raftGreeting = "fife-raft 1 "
 
 // Dial connects to another node.
 func (s streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	conn, err := net.DialTimeout("tcp", string(address), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", string(address))
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.WriteString(conn, raftGreeting+s.clusterID()+"\n"); err != nil {
+	if s.gate.secrets != nil {
+		secure := tls.Client(conn, identity.ClientConfig(s.gate.secrets.holder))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		conn = secure
+	}
+	if _, err := io.WriteString(conn, raftGreeting+s.gate.ClusterID()+"\n"); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
 }
 
-// Accept returns the next connection. Its greeting is read with its first bytes,
-// so that a caller who says nothing holds up nobody else.
+// Accept returns the next connection. Its handshake and greeting are read with its
+// first bytes, so that a caller who says nothing holds up nobody else.
 func (s streamLayer) Accept() (net.Conn, error) {
 	conn, err := s.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &greetedConn{Conn: conn, layer: s}, nil
+	end := s.handshakes.begin(conn)
+	if s.gate.secrets != nil {
+		conn = tls.Server(conn, identity.ServerConfig(s.gate.secrets.holder, false, s.gate.secrets.admitsToRaft))
+	}
+	return &greetedConn{Conn: conn, layer: s, greeted: end}, nil
 }
 
-// greetedConn checks the greeting before it yields anything else.
+// greetedConn checks who calls before it yields anything.
 type greetedConn struct {
 	net.Conn
-	layer streamLayer
-	once  sync.Once
-	err   error
+	layer   streamLayer
+	greeted func()
+	once    sync.Once
+	err     error
 }
 
 // Read reads what follows the greeting. One reader at a time, as Raft has it.
 func (c *greetedConn) Read(p []byte) (int, error) {
 	c.once.Do(func() {
+		defer c.greeted()
 		if c.err = c.greeting(); c.err != nil {
 			c.layer.logger.Warn("raft connection refused", "from", c.RemoteAddr().String(), "error", c.err)
 		}
@@ -95,10 +127,27 @@ func (c *greetedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// Close closes the connection, greeted or not.
+func (c *greetedConn) Close() error {
+	c.greeted()
+	return c.Conn.Close()
+}
+
 var errNoCluster = errors.New("this node belongs to no cluster yet")
 
 // greeting reads byte by byte, so that it takes nothing of what follows.
 func (c *greetedConn) greeting() error {
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	if secure, ok := c.Conn.(handshaker); ok {
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return err
+		}
+	}
+	deadline, _ := ctx.Deadline()
+	if err := c.SetReadDeadline(deadline); err != nil {
+		return err
+	}
 	var line []byte
 	for b := make([]byte, 1); ; {
 		if _, err := io.ReadFull(c.Conn, b); err != nil {
@@ -115,13 +164,13 @@ func (c *greetedConn) greeting() error {
 	if !ok {
 		return fmt.Errorf("no greeting of a node: %q", line)
 	}
-	switch ours := c.layer.clusterID(); {
+	switch ours := c.layer.gate.ClusterID(); {
 	case ours == "":
 		return errNoCluster
 	case ours != theirs:
 		return fmt.Errorf("%w: it is of %q, this node of %s", api.ErrOtherCluster, theirs, ours)
 	}
-	return nil
+	return c.SetReadDeadline(time.Time{})
 }
 
 // Addr returns the address that the others are told.

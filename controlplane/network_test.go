@@ -35,9 +35,9 @@ func TestGreeting(t *testing.T) {
 				t.Fatal(err)
 			}
 			logger := slog.New(slog.DiscardHandler)
-			callee := streamLayer{Listener: l, advertise: l.Addr().String(), clusterID: id(test.ours), logger: logger}
+			callee := newStreamLayer(l, l.Addr().String(), RaftGate{ClusterID: id(test.ours)}, logger)
 			defer callee.Close() //nolint:errcheck // the test is over
-			caller := streamLayer{clusterID: id(test.theirs), logger: logger}
+			caller := newStreamLayer(nil, "", RaftGate{ClusterID: id(test.theirs)}, logger)
 			out, err := caller.Dial(raft.ServerAddress(callee.Addr().String()), time.Second)
 			if err != nil {
 				t.Fatal(err)

@@ -75,7 +75,7 @@ func (n *fifeNode) grpc() string { return net.JoinHostPort(n.host, "7400") }
 func (n *fifeNode) start(begin ...string) (err error) {
 	n.process, err = start(n.name, n.dir+".log", append([]string{
 		*binary, "--name", n.name, "--data-dir", n.dir, "--grpc-listen", n.grpc(),
-		"--raft-listen", net.JoinHostPort(n.host, "7401"), "--admin-listen", net.JoinHostPort(n.host, "7402"),
+		"--raft-listen", net.JoinHostPort(n.host, "7401"), "--admin-listen", net.JoinHostPort(n.host, "7402"), "--plaintext",
 	}, begin...)...)
 	return err
 }

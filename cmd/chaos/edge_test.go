@@ -62,7 +62,8 @@ func startEdges(t *testing.T, c *cluster, sites []site) []*edge {
 
 func (e *edge) start() error {
 	return e.run(*agent, "--id", e.name, "--control-plane", e.nodes, "--state-dir", e.dir,
-		"--label", fmt.Sprintf("ring=%d", e.ring), "--http-listen", e.ip+":"+httpPort, "--admin-listen", "", "--log-level", "warn")
+		"--label", fmt.Sprintf("ring=%d", e.ring), "--http-listen", e.ip+":"+httpPort, "--admin-listen", "", "--log-level", "warn",
+		"--plaintext")
 }
 
 // cutOff lets no packets pass between an agent and some nodes.

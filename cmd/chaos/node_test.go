@@ -64,7 +64,7 @@ func newNode(name, ip, dir string, prefix ...string) (*node, error) {
 // start runs the node's process; args say how a new node begins.
 func (n *node) start(args ...string) error {
 	line := []string{
-		"--name", n.name, "--data-dir", n.dir, "--log-level", "warn",
+		"--name", n.name, "--data-dir", n.dir, "--log-level", "warn", "--plaintext",
 		"--grpc-listen", n.ip + ":" + grpcPort, "--raft-listen", n.ip + ":" + raftPort, "--admin-listen", n.ip + ":" + adminPort,
 	}
 	return n.run(*binary, append(line, args...)...)

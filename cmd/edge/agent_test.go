@@ -21,7 +21,7 @@ func startAgent(t *testing.T, id string, c *controlPlane, behind []string, flags
 	t.Helper()
 	a := &agent{http: freePort(t), admin: freePort(t), dir: t.TempDir()}
 	command := append(append([]string{}, behind...), *agentBinary, "--id", id, "--control-plane", c.address,
-		"--state-dir", a.dir, "--http-listen", a.http, "--admin-listen", a.admin)
+		"--state-dir", a.dir, "--http-listen", a.http, "--admin-listen", a.admin, "--plaintext")
 	a.process = start(t, id, append(command, flags...)...)
 	awaitPort(t, a.http, a.process)
 	a.awaitTable(t.Context(), t, id, c)

@@ -282,7 +282,7 @@ func takeOver(t *testing.T, old *agent, plane *controlPlane, socket *os.File, tu
 		t.Fatal(err)
 	}
 	next.process = startWith(t, id, socket, *agentBinary, "--id", id, "--control-plane", plane.address,
-		"--state-dir", next.dir, "--admin-listen", next.admin, "--access-log", "")
+		"--state-dir", next.dir, "--admin-listen", next.admin, "--access-log", "", "--plaintext")
 	err := await(t.Context(), "take over "+old.http, func() error {
 		resp, err := http.Get("http://" + next.admin + "/readyz")
 		if err != nil {

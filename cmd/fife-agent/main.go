@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/fifegateway/fife/agent"
 	"github.com/fifegateway/fife/agent/proxy"
@@ -34,6 +33,7 @@ func newCommand() *cobra.Command {
 	var c agent.Config
 	var trusted, allowed []string
 	var accessLog string
+	var credential credentialFlags
 	cmd := daemon.Command("fife-agent", "Run an edge agent", long,
 		func(ctx context.Context, logger *slog.Logger) error {
 			c.Logger = logger
@@ -41,7 +41,6 @@ func newCommand() *cobra.Command {
 			c.Registry = prometheus.NewRegistry()
 			c.Registry.MustRegister(collectors.NewGoCollector(),
 				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-			c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 			var err error
 			if c.TrustedProxies, err = prefixes("trusted-proxy", trusted); err != nil {
 				return daemon.Usage(err)
@@ -55,12 +54,22 @@ func newCommand() *cobra.Command {
 			if c.StateDir == "" {
 				return daemon.Usage(errors.New("--state-dir is required"))
 			}
+			holder, err := credential.open(c.ID, c.StateDir)
+			if err != nil {
+				return daemon.Usage(err)
+			}
+			c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(clientCredentials(holder))}
 			if c.Listen, err = listen(c.AdminListen != ""); err != nil {
 				return err
 			}
 			a, err := agent.New(c)
 			if err != nil {
 				return err
+			}
+			if holder != nil {
+				go holder.Watch(ctx, func(err error) { // ends with ctx
+					logger.Error("credential cannot be read: the old one stays", "error", err)
+				})
 			}
 			return a.Run(ctx)
 		})
@@ -75,6 +84,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file of the key of --tls-cert")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:8081", "address for /metrics, /healthz and /readyz; empty for none")
 	f.StringVar(&c.StateDir, "state-dir", "", "directory of the last good table")
+	credential.add(f)
 	f.StringVar(&c.DefaultAPI, "default-api", "", "API of requests whose Host names none; by default the only one there is")
 	f.BoolVar(&c.ExposeHeaders, "expose-headers", false, "say on every response what routed it, whatever its stage says")
 	f.StringVar(&c.LambdaEndpoint, "lambda-endpoint", "", "Lambda-compatible URL for all functions; by default AWS")

@@ -23,19 +23,31 @@ const long = `fife-controlplane runs one node of the control plane.
 Found a cluster on one node with --bootstrap, and start the others with
 --join and the gRPC address of any member. Both are for an empty data directory:
 a node that has been a member starts again with neither. A cluster that is to
-stay at one node starts with --single-node, the first time and every other.`
+stay at one node starts with --single-node, the first time and every other.
+
+All ports but --admin-listen speak mutual TLS 1.3. The node that founds a cluster makes
+its CA in --data-dir, and there in admin.pem the credential of the first user, for
+fife --cert.`
 
 func newCommand() *cobra.Command {
 	var c controlplane.Config
+	var security controlplane.Security
+	var plaintext, described bool
 	cmd := daemon.Command("fife-controlplane", "Run a node of the control plane", long,
 		func(ctx context.Context, logger *slog.Logger) error {
 			c.Logger = logger
 			c.Build = daemon.Build()
+			c.NoReflection = !described
 			c.Registry = prometheus.NewRegistry()
 			c.Registry.MustRegister(collectors.NewGoCollector(),
 				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			if c.DataDir == "" {
 				return daemon.Usage(errNoDataDir)
+			}
+			if !plaintext {
+				c.Security = &security
+			} else {
+				logger.Warn("plaintext: whoever reaches the ports decides where traffic goes", "grpc", c.GRPCListen, "raft", c.RaftListen)
 			}
 			node, err := controlplane.New(c)
 			if err != nil {
@@ -46,13 +58,19 @@ func newCommand() *cobra.Command {
 		})
 	addNodeFlags(cmd, &c)
 	f := cmd.Flags()
+	f.BoolVar(&described, "reflection", true, "describe the API to callers that may call it, for grpcurl")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
 	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
 	f.Uint64Var(&c.Epoch, "bootstrap-epoch", 1, "epoch of the cluster that is founded; raise it to take over the agents of a lost one")
 	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
 	f.DurationVar(&c.ForgetAgentsAfter, "forget-agents-after", time.Hour, "how long an agent that holds no stream is listed as absent")
+	f.DurationVar(&c.Audit.Retention, "audit-retention", 90*24*time.Hour, "how long entries of the audit are kept; the leader's flag counts")
+	f.Uint64Var(&c.Audit.MaxBytes, "audit-max-bytes", 32<<20, "most bytes of entries of the audit that are kept; of refused calls it is a quarter more")
 	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
-	cmd.AddCommand(newRecoverCommand())
+	f.BoolVar(&plaintext, "plaintext", false, "serve without TLS and without permissions: whoever reaches the ports decides where traffic goes")
+	f.StringVar(&security.CACert, "ca-cert", "", "PEM file of a CA to found the cluster with; by default one is made in --data-dir")
+	f.StringVar(&security.CAKey, "ca-key", "", "PEM file of the key of --ca-cert")
+	cmd.AddCommand(newRecoverCommand(), newCertificateCommand())
 	return cmd
 }
 

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -37,10 +37,12 @@ type nodes struct {
 	list     []*node
 	patience time.Duration
 	first    int
+	secured  credentials.TransportCredentials
 }
 
 type node struct {
 	address string
+	silence string // what it may mean that the node closes connections
 	conn    *grpc.ClientConn
 
 	mu      sync.Mutex // the connection dials in goroutines of its own
@@ -72,14 +74,19 @@ func (c *cli) dial(cmd *cobra.Command) (*nodes, error) {
 		return nil, usagef(cmd, "--timeout %s is not positive; the default is 30s", c.timeout)
 	}
 	addresses := strings.Split(list, ",")
-	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses)))}
-	for _, address := range addresses {
-		address = strings.TrimSpace(address)
-		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
-			n.Close()
-			return nil, usagef(cmd, "%s has %q, which is not HOST:PORT; write it as %s", source, address, defaultServer)
+	for i, address := range addresses {
+		addresses[i] = strings.TrimSpace(address)
+		if host, port, err := net.SplitHostPort(addresses[i]); err != nil || host == "" || port == "" {
+			return nil, usagef(cmd, "%s has %q, which is not HOST:PORT; write it as %s", source, addresses[i], defaultServer)
 		}
-		one, err := newNode(address)
+	}
+	secured, err := c.credential.transport(cmd, addresses)
+	if err != nil {
+		return nil, err
+	}
+	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses))), secured: secured}
+	for _, address := range addresses {
+		one, err := newNode(address, secured)
 		if err != nil {
 			n.Close()
 			return nil, usagef(cmd, "%s has %q: %v", source, address, err)
@@ -89,13 +96,16 @@ func (c *cli) dial(cmd *cobra.Command) (*nodes, error) {
 	return n, nil
 }
 
-func newNode(address string) (*node, error) {
-	n := &node{address: address}
+func newNode(address string, secured credentials.TransportCredentials) (*node, error) {
+	n := &node{address: address, silence: "what listens there is no control plane, or wants a --cert"}
+	if secured.Info().SecurityProtocol == "tls" {
+		n.silence = "it does not take the certificate, or is no control plane"
+	}
 	var err error
 	// The passthrough resolver leaves looking up the name to the dialer, which
 	// remembers why it failed; gRPC itself only tells it as part of a longer text.
 	n.conn, err = grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(noting{secured, n.failed}),
 		grpc.WithContextDialer(n.dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	return n, err
@@ -104,10 +114,15 @@ func newNode(address string) (*node, error) {
 func (n *node) dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
-	n.mu.Lock()
-	n.dialErr = err
-	n.mu.Unlock()
+	n.failed(err)
 	return conn, err
+}
+
+// failed notes why the node could not be reached, or nil if it could.
+func (n *node) failed(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dialErr = err
 }
 
 // Close ends all connections.
@@ -198,7 +213,7 @@ func (n *node) reach(ctx context.Context, patience time.Duration) error {
 			if n.dialErr != nil {
 				return innermost(n.dialErr)
 			}
-			return errors.New("what listens there is no control plane")
+			return errors.New(n.silence)
 		}
 		if !n.conn.WaitForStateChange(ctx, state) {
 			return errors.New("no answer")

@@ -69,7 +69,7 @@ func TestFailOver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := demo(t)
-			r := fife(t, dead+","+f.address, "canary", "abort", "demo/canary", "--timeout", "2s")
+			r := fife(t, dead+","+f.address, "canary", "abort", "demo/canary", "--timeout", "2s", "--plaintext")
 			if r.code != exitOK || r.err != "" {
 				t.Errorf("exit %d: %s", r.code, r.err)
 			}
@@ -96,7 +96,7 @@ func TestFailOverRemembers(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	refused, mute, other := refusing(t), silent(t), web(t)
 	r := fife(t, "", "-s", refused+","+mute+","+other, "canary", "abort", "demo/canary", "--timeout", "3s")
-	r.want(t, exitUnreachable, "", fmt.Sprintf(`fife: no control plane node answered: %s (connection refused), %s (no answer), %s (what listens there is no control plane)
+	r.want(t, exitUnreachable, "", fmt.Sprintf(`fife: no control plane node answered: %s (connection refused), %s (no answer), %s (what listens there is no control plane, or wants a --cert)
   is it running? name its nodes with --server or FIFE_SERVER
 `, refused, mute, other))
 }

@@ -16,6 +16,8 @@ type cli struct {
 	output    choiceFlag
 	timeout   time.Duration
 	requestID string
+
+	credential credentialFlags
 }
 
 // newRootCommand returns the whole command tree. It does nothing until executed.
@@ -53,6 +55,7 @@ Exit codes:
 	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for the control plane's answer")
 	flags.StringVar(&c.requestID, "request-id", "",
 		"`ID` that makes a change safe to repeat (default a new UUID)")
+	c.credential.add(root)
 	offer(root, "output", c.output.options...)
 
 	root.AddCommand(
@@ -65,6 +68,7 @@ Exit codes:
 		newSplitCommand(c),
 		newAgentsCommand(c),
 		newClusterCommand(c),
+		newAuditCommand(c),
 		newStatusCommand(c),
 		newVersionCommand(c),
 		newDevCommand(c),

@@ -10,6 +10,7 @@ package api
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"path"
 	"strings"
@@ -51,6 +52,7 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterDeploymentServiceServer(s, &deploymentService{changer: changer})
 	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer, peers: c.Peers})
 	fifev1.RegisterFleetServiceServer(s, &fleetService{store: c.Store, fleet: c.Fleet, peers: c.Peers, logger: c.Logger})
+	fifev1.RegisterAuditServiceServer(s, &auditService{changer: changer})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 
@@ -133,7 +135,7 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 	}
 	method, _ := grpc.Method(ctx)
 	cmd.Time = timestamppb.New(time.Now())
-	cmd.Actor = "anonymous"
+	cmd.Actor, cmd.Source = actorOf(ctx), sourceOf(ctx)
 	cmd.Method = path.Base(method)
 	var done changed
 	if req.GetValidateOnly() {
@@ -151,7 +153,9 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 			cmd.RequestId, cmd.Fingerprint = id, sum
 		}
 		var err error
-		if done.Outcome, err = c.store.Apply(ctx, cmd); err != nil {
+		done.Outcome, err = c.store.Apply(ctx, cmd)
+		noteOf(ctx).logged = err == nil || errors.Is(err, store.ErrOutcomeUnknown)
+		if err != nil {
 			return changed{}, err
 		}
 		done.after = c.store.State()

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -80,12 +81,23 @@ func (s *clusterService) JoinCluster(
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
+	if err := onlySelf(ctx, req.GetNodeId()); err != nil {
+		return nil, err
+	}
 	node := store.Node{ID: req.GetNodeId(), GRPCAddress: req.GetGrpcAddress(), Schema: req.GetSchema()}
 	if err := s.store.Join(ctx, node, req.GetRaftAddress(), calledByMember(ctx)); err != nil {
 		return nil, err
 	}
 	state := s.store.State()
 	return &fifev1.JoinClusterResponse{ClusterId: state.ClusterID(), Applied: toVersion(state.Applied())}, nil
+}
+
+// onlySelf refuses a node that calls for another one.
+func onlySelf(ctx context.Context, node string) error {
+	if caller, ok := identity.FromContext(ctx); ok && caller.Class == identity.Server && caller.Name != node {
+		return fmt.Errorf("%w: %s calls for member %s", ErrDenied, caller, node)
+	}
+	return nil
 }
 
 // calledByMember reports whether a node of this cluster calls for itself: it names
@@ -113,6 +125,9 @@ func (s *clusterService) PromoteMember(
 	var v release.Violations
 	id := parseMember(&v, "name", req.GetName())
 	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := onlySelf(ctx, id); err != nil {
 		return nil, err
 	}
 	if err := s.store.Sync(ctx); err != nil {

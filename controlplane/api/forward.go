@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -110,8 +111,12 @@ func (f *Forwarder) attempt(
 	if !ready(ctx, conn) {
 		return nil, fmt.Errorf("%w: the leader, %s, cannot be reached", store.ErrNotLeader, leader.ID)
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID())
-	if err := conn.Invoke(ctx, info.FullMethod, req, resp); err != nil {
+	caller, _ := identity.FromContext(ctx)
+	note := noteOf(ctx)
+	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID(), callerHeader, caller.String(), sourceHeader, note.source)
+	err = conn.Invoke(ctx, info.FullMethod, req, resp)
+	note.logged = err == nil || reasonOf(err) != "" // by the leader
+	if err != nil {
 		if reasonOf(err) == "" && status.Code(err) == codes.Unavailable {
 			// The connection broke: whether the leader got the call is open.
 			return nil, fmt.Errorf("%w: leader %s: %w", store.ErrOutcomeUnknown, leader.ID, err)

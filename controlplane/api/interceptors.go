@@ -18,10 +18,11 @@ import (
 
 // ServerOptions returns the interceptors of a node's gRPC server, outermost
 // first: metrics and the log see what the client sees; errors become statuses; a
-// panic becomes an error; nodes of other clusters are refused; what needs the
-// leader goes to the leader.
+// panic becomes an error; what the log does not record is noted for the audit; who
+// calls is verified; nodes of other clusters are refused; what needs the leader goes
+// to the leader.
 func ServerOptions(
-	guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
+	auditor *Auditor, callers *Callers, guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
 ) []grpc.ServerOption {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	registerer.MustRegister(metrics)
@@ -38,13 +39,16 @@ func ServerOptions(
 		grpc.ChainUnaryInterceptor(
 			metrics.UnaryServerInterceptor(),
 			unaryLog(logger),
+			auditor.unary,
 			unaryStatus(logger),
 			recovery.UnaryServerInterceptor(recovered),
+			callers.unary,
+			noteUnary,
 			guard.unary,
 			f.Unary,
 		),
 		grpc.StreamInterceptor(streams(
-			nested(streamStatus(logger), recovery.StreamServerInterceptor(recovered), guard.stream),
+			nested(auditor.stream, streamStatus(logger), recovery.StreamServerInterceptor(recovered), callers.stream, noteStream, guard.stream),
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events, levels),
 		)),

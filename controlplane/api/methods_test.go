@@ -15,7 +15,7 @@ import (
 // services are the files of fife.v1 that define services.
 var services = []protoreflect.FileDescriptor{
 	fifev1.File_fife_v1_api_proto, fifev1.File_fife_v1_deployment_proto, fifev1.File_fife_v1_stage_proto,
-	fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto,
+	fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto, fifev1.File_fife_v1_audit_proto,
 }
 
 // methods returns all methods of fife.v1 by the names of their requests.

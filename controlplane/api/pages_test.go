@@ -61,6 +61,9 @@ func (b *bench) fillLists() []listing {
 		{&fifev1.ListStageRevisionsRequest{Parent: prod}, []string{"4", "3", "2", "1"}},
 		{&fifev1.ListMembersRequest{}, []string{"members/n1"}},
 		{&fifev1.ListAgentsRequest{}, nil},
+		{&fifev1.ListAuditEntriesRequest{Resource: "apis/ab"}, []string{
+			"CreateApi apis/ab", "PutRoute apis/ab/routes/GET /", "CreateDeployment apis/ab/deployments/1",
+		}},
 	}
 }
 
@@ -88,6 +91,8 @@ func (b *bench) page(req proto.Message, size int32, token string) (ids []string,
 				ids = append(ids, e.GetMethod()+" "+e.GetPath())
 			case *fifev1.StageRevision:
 				ids = append(ids, fmt.Sprint(e.GetRevision()))
+			case *fifev1.AuditEntry:
+				ids = append(ids, e.GetMethod()+" "+e.GetResource())
 			case interface{ GetName() string }:
 				ids = append(ids, e.GetName())
 			default:

@@ -31,6 +31,8 @@ const (
 	reasonDiskFull       = "DISK_FULL"
 	reasonOtherCluster   = "OTHER_CLUSTER"
 	reasonNotSupported   = "NOT_SUPPORTED"
+	reasonUnknownCaller  = "UNAUTHENTICATED"
+	reasonDenied         = "PERMISSION_DENIED"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -67,6 +69,8 @@ var sentinels = []struct {
 	{store.ErrDiskFull, codes.ResourceExhausted, reasonDiskFull},
 	{store.ErrNotSupported, codes.FailedPrecondition, reasonNotSupported},
 	{ErrOtherCluster, codes.FailedPrecondition, reasonOtherCluster},
+	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
+	{ErrDenied, codes.PermissionDenied, reasonDenied},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }
 
@@ -121,11 +125,14 @@ func memberOf(err error) map[string]string {
 	return map[string]string{"resource": "members/" + about.Member}
 }
 
-func refusalStatus(r *release.Refusal) error {
-	code, ok := refusalCodes[r.Reason]
-	if !ok {
-		code = codes.Internal
+func codeOf(r release.Reason) codes.Code {
+	if code, ok := refusalCodes[r]; ok {
+		return code
 	}
+	return codes.Internal
+}
+
+func refusalStatus(r *release.Refusal) error {
 	var details []protoadapt.MessageV1
 	if len(r.Violations) > 0 {
 		bad := &errdetails.BadRequest{}
@@ -136,7 +143,7 @@ func refusalStatus(r *release.Refusal) error {
 		}
 		details = append(details, bad)
 	}
-	return withInfo(code, r.Error(), string(r.Reason), r.Metadata, details...)
+	return withInfo(codeOf(r.Reason), r.Error(), string(r.Reason), r.Metadata, details...)
 }
 
 func withInfo(

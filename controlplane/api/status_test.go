@@ -46,6 +46,8 @@ func TestToStatus(t *testing.T) {
 		{store.ErrNoMember, codes.NotFound, "RESOURCE_NOT_FOUND"},
 		{store.ErrDiskFull, codes.ResourceExhausted, "DISK_FULL"},
 		{store.ErrNotSupported, codes.FailedPrecondition, "NOT_SUPPORTED"},
+		{ErrUnauthenticated, codes.Unauthenticated, "UNAUTHENTICATED"},
+		{ErrDenied, codes.PermissionDenied, "PERMISSION_DENIED"},
 		{store.ErrQuorumAtRisk, codes.FailedPrecondition, "QUORUM_AT_RISK"},
 		{store.ErrNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
 		{remote, codes.Aborted, "STALE_ETAG"},
@@ -172,7 +174,8 @@ func TestInternalErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := &logText{}
 			guard := NewClusterGuard(func() string { return "" })
-			server := grpc.NewServer(ServerOptions(guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())...)
+			auditor := NewAuditor(nil, nil, slog.New(slog.DiscardHandler))
+			server := grpc.NewServer(ServerOptions(auditor, nil, guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())...)
 			fifev1.RegisterClusterServiceServer(server, faulty{fault: fault})
 			listener := bufconn.Listen(1 << 16)
 			served := make(chan error, 1)

@@ -160,7 +160,7 @@ func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // RaftTransport returns a transport in memory.
-func (h *Host) RaftTransport(_, advertise string, _ func() string, _ *slog.Logger) (raft.Transport, error) {
+func (h *Host) RaftTransport(_, advertise string, _ controlplane.RaftGate, _ *slog.Logger) (raft.Transport, error) {
 	h.network.mu.Lock()
 	defer h.network.mu.Unlock()
 	_, t := raft.NewInmemTransport(raft.ServerAddress(advertise))

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
@@ -155,6 +156,9 @@ func (s *Server) greet(stream discoveryv1.DiscoveryService_StreamServer) (*sessi
 	hello, err := readHello(stream, transport)
 	if err != nil {
 		return nil, err
+	}
+	if caller, ok := identity.FromContext(stream.Context()); ok && caller.Name != hello.GetAgentId() {
+		return nil, status.Errorf(codes.PermissionDenied, "agent_id %q is not that of the certificate of %s", hello.GetAgentId(), caller)
 	}
 	has, err := s.admit(stream.Context(), hello)
 	if err != nil {

@@ -41,3 +41,13 @@ func TestFromCertificate(t *testing.T) {
 		}
 	}
 }
+
+func TestContext(t *testing.T) {
+	if got, ok := FromContext(t.Context()); ok {
+		t.Errorf("nobody verified: %v", got)
+	}
+	want := Identity{"c", User, "ada"}
+	if got, ok := FromContext(NewContext(t.Context(), want)); !ok || got != want {
+		t.Errorf("%v, %v; want %v", got, ok, want)
+	}
+}

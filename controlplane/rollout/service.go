@@ -113,6 +113,32 @@ func (s *Service) RegisterAgents(
 	return &fifev1.RegisterAgentsResponse{}, nil
 }
 
+// maxRecorded is the most calls that one call puts into the audit.
+const maxRecorded = 100
+
+// RecordCalls puts calls into the audit.
+func (s *Service) RecordCalls(ctx context.Context, req *fifev1.RecordCallsRequest) (*fifev1.RecordCallsResponse, error) {
+	var v release.Violations
+	if n := len(req.GetCalls()); n > maxRecorded {
+		v.Addf("calls", "%d calls, at most %d are allowed", n, maxRecorded)
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	op := &storev1.RecordCalls{}
+	for _, c := range req.GetCalls() {
+		op.Calls = append(op.Calls, &storev1.AuditEntry{
+			Time: c.GetTime(), Actor: c.GetActor(), Source: c.GetSource(), Method: c.GetMethod(), Resource: c.GetResource(),
+			Code: uint32(c.GetCode()), Reason: c.GetReason(), Message: c.GetMessage(), Count: c.GetCount(),
+		})
+	}
+	err := s.apply(ctx, &storev1.Command{Method: "RecordCalls", Op: &storev1.Command_RecordCalls{RecordCalls: op}})
+	if err != nil {
+		return nil, err
+	}
+	return &fifev1.RecordCallsResponse{}, nil
+}
+
 // ReportAgents returns what this node knows of its agents.
 func (s *Service) ReportAgents(
 	ctx context.Context, req *fifev1.ReportAgentsRequest,

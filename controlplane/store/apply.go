@@ -122,6 +122,10 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.registerAgents(op.RegisterAgents)
 	case *storev1.Command_ForgetAgents:
 		return t.forgetAgents(op.ForgetAgents)
+	case *storev1.Command_ConfigureAudit:
+		return t.configureAudit(op.ConfigureAudit)
+	case *storev1.Command_RecordCalls:
+		return Outcome{}, nil // it has a place in the audit and no other effect
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }
@@ -131,6 +135,7 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 func (t *tx) initCluster(op *storev1.InitCluster) (Outcome, error) {
 	if t.next.clusterID == "" {
 		t.next.clusterID, t.next.epoch = op.GetClusterId(), op.GetEpoch()
+		t.next.auditLimits = decodeAuditLimits(op.GetAudit())
 		t.next.routing, t.next.rerouted = t.index, make(chan struct{})
 	}
 	return Outcome{}, nil

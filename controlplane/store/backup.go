@@ -58,6 +58,8 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 	restored.clusterID, restored.nodes, restored.departed = now.clusterID, now.nodes, now.departed
 	restored.changes = changeLog{}
 	restored.changes.floor = restored.routing
+	restored.auditLimits = now.auditLimits
+	restored.auditTakeover(now, "RestoreCluster", "node/"+s.config.NodeID, s.raft.CurrentTerm())
 	var data bytes.Buffer
 	if err := writeSnapshot(&data, &restored); err != nil {
 		return Version{}, err
@@ -131,6 +133,7 @@ func (f recoveredFSM) recovered() *State {
 	next.nodes, _, _ = iradix.New[Node]().Insert([]byte(f.node.ID), f.node)
 	next.changes = changeLog{}
 	next.changes.floor = next.routing
+	next.auditTakeover(f.state.Load(), "Recover", "node/"+f.node.ID, 0)
 	return &next
 }
 

@@ -298,10 +298,28 @@ func (s *Store) TransferLeadership(ctx context.Context, id string) error {
 // RecordNode records where a node is reached, unless that is recorded already.
 func (s *Store) RecordNode(ctx context.Context, n Node) error {
 	n.Schema = max(n.Schema, 1) // a build that does not say reads the first schema
-	if known, ok := s.State().Node(n.ID); ok && known == n {
+	if known, ok := s.State().Node(n.ID); !ok || known != n {
+		if err := s.putNode(ctx, n); err != nil {
+			return err
+		}
+	}
+	return s.configureAudit(ctx)
+}
+
+// configureAudit has the cluster keep as much audit as this node is told to. While a
+// node runs a build that knows of none, it is tried again with the next one that
+// says what it can read.
+func (s *Store) configureAudit(ctx context.Context) error {
+	limits := s.config.Audit
+	if limits == (AuditLimits{}) || limits == s.State().AuditLimits() {
 		return nil
 	}
-	return s.putNode(ctx, n)
+	cmd := s.command("ConfigureAudit")
+	cmd.Op = &storev1.Command_ConfigureAudit{ConfigureAudit: &storev1.ConfigureAudit{Limits: encodeAuditLimits(limits)}}
+	if _, err := s.Apply(ctx, cmd); err != nil && !errors.Is(err, ErrNotSupported) {
+		return fmt.Errorf("configure audit: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) putNode(ctx context.Context, n Node) error {

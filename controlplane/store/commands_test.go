@@ -104,6 +104,17 @@ var builders = map[string]func(args, *storev1.Command){
 	"init-cluster": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: a.text("id"), Epoch: a.number("epoch")}}
 	},
+	"configure-audit": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_ConfigureAudit{ConfigureAudit: &storev1.ConfigureAudit{
+			Limits: encodeAuditLimits(AuditLimits{Retention: a.duration("retention"), MaxBytes: a.number("bytes")}),
+		}}
+	},
+	"record-calls": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_RecordCalls{RecordCalls: &storev1.RecordCalls{Calls: []*storev1.AuditEntry{{
+			Time: encodeTime(clockStart), Actor: "somebody", Source: "192.0.2.1:5", Method: a.text("method"), Resource: a.text("resource"),
+			Code: uint32(a.number("code")), Reason: a.text("reason"), Message: a.text("message"), Count: a.number("times"),
+		}}}}
+	},
 	"put-node": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_PutNode{PutNode: &storev1.PutNode{
 			Node: encodeNode(Node{ID: a.text("id"), GRPCAddress: a.text("address"), Schema: uint32(a.number("schema"))}),

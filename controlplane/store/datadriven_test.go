@@ -100,6 +100,8 @@ func (r *replica) look(a args, out *strings.Builder) {
 	switch a.line.Cmd {
 	case "show":
 		showState(out, s)
+	case "audit":
+		showAudit(out, s)
 	case "version":
 		fmt.Fprintf(out, "%v applied %v\n", s.Version(), s.Applied())
 	case "since":
@@ -197,6 +199,11 @@ func checkState(t testing.TB, s *State) {
 	for r := range walk(s.outcomes.byID, nil) {
 		if o := r.outcome; (o.Stage != nil && o.Stage.History != nil) || (o.Deployment != nil && o.Deployment.Routes != nil) {
 			t.Errorf("the outcome of %s holds what the stage and the deployment hold already", r.id)
+		}
+	}
+	for _, r := range s.VerifyAudit() {
+		if r.Fault != nil {
+			t.Errorf("%v: %+v", r.Chain, *r.Fault)
 		}
 	}
 	data := snapshotBytes(t, s)

@@ -40,6 +40,7 @@ put-node id=n2 address=n2.example:7400 schema=1
 put-node id=n3 address=n3.example:7400 schema=1
 delete-node id=n3
 checkpoint
+configure-audit retention=2160h bytes=100000
 create-api name=demo hosts=(api.example, www.example) description=demonstration timeout=5s binary=(image/png, */*) request=create-demo
 create-api name=gone hosts=(gone.example)
 update-api name=gone description=changed hosts=(www.example) fields=(hosts) request=taken
@@ -91,6 +92,8 @@ start-canary api=demo stage=waved deployment=2 percent=10 salt=9
 promote api=demo stage=waved
 move-promotion api=demo stage=waved step=wave
 move-promotion api=demo stage=waved step=halt reason=refused
+record-calls method=PromoteCanary resource=apis/demo/stages/waved code=7 reason=PERMISSION_DENIED message=denied times=3
+record-calls method=TransferLeadership resource=cluster
 `
 
 func fixtureCommands(t testing.TB) []*storev1.Command {
@@ -186,6 +189,7 @@ func wholeText(s *State) string {
 			fmt.Fprintf(&b, "violations %v\n", refusal.Violations)
 		}
 	}
+	showAudit(&b, s)
 	for c := range s.changes.entries.from(0) {
 		fmt.Fprintf(&b, "change %d: %s\n", c.index, strings.Join(c.names, " "))
 	}

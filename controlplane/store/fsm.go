@@ -61,7 +61,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		if err := proto.Unmarshal(log.Data, &cmd); err != nil {
 			panic(fmt.Sprintf("apply index %d: the entry is damaged: %v", log.Index, err))
 		}
-		state, responses[i] = applyAny(state, log.Index, &cmd)
+		state, responses[i] = applyEntry(state, log, &cmd)
 	}
 	if state != before {
 		f.publish(state)
@@ -69,8 +69,10 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	return responses
 }
 
-func applyAny(s *State, index uint64, cmd *storev1.Command) (*State, any) {
-	next, outcome := s.apply(index, cmd)
+// applyEntry applies a command of the log and puts it in the audit.
+func applyEntry(s *State, log *raft.Log, cmd *storev1.Command) (*State, any) {
+	next, outcome := s.apply(log.Index, cmd)
+	next.audit(s, log.Term, cmd, outcome)
 	return next, outcome
 }
 

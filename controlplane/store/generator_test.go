@@ -98,7 +98,20 @@ var draws = []func(*rapid.T, *storev1.Command){
 	drawPutRoute, drawPutRoute, drawPutRoute, drawPutRoute, drawDeleteRoute,
 	drawCreateDeployment, drawCreateDeployment, drawCreateDeployment, drawDeleteDeployment, drawDeleteDeployment,
 	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
-	drawAbortCanary, drawPromoteCanary, drawRollback,
+	drawAbortCanary, drawPromoteCanary, drawRollback, drawConfigureAudit, drawRecordCalls,
+}
+
+func drawConfigureAudit(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_ConfigureAudit{ConfigureAudit: &storev1.ConfigureAudit{Limits: encodeAuditLimits(AuditLimits{
+		Retention: pick(t, "retention", time.Minute, time.Hour), MaxBytes: pick[uint64](t, "bytes", 500, 5_000),
+	})}}
+}
+
+func drawRecordCalls(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_RecordCalls{RecordCalls: &storev1.RecordCalls{Calls: []*storev1.AuditEntry{
+		{Time: c.GetTime(), Actor: drawText(t), Method: "Method", Resource: drawText(t), Code: pick[uint32](t, "code", 0, 7), Count: drawNumber(t)},
+		{Method: "Other", Code: 16},
+	}}}
 }
 
 func drawInitCluster(t *rapid.T, c *storev1.Command) {

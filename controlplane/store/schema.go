@@ -17,9 +17,20 @@ const Schema = 2
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
 // commandSchema returns the oldest schema that has all of a command. Schema 2 has
-// throttles; a command that sets none is as it was before.
+// throttles and the audit; a command without them is as it was before.
 func commandSchema(cmd *storev1.Command) uint32 {
-	if cmd.GetCreateStage().GetValues().GetThrottle() != nil || cmd.GetUpdateStage().GetValues().GetThrottle() != nil {
+	newer := false
+	switch op := cmd.GetOp().(type) {
+	case *storev1.Command_ConfigureAudit, *storev1.Command_RecordCalls:
+		newer = true
+	case *storev1.Command_InitCluster:
+		newer = op.InitCluster.GetAudit() != nil
+	case *storev1.Command_CreateStage:
+		newer = op.CreateStage.GetValues().GetThrottle() != nil
+	case *storev1.Command_UpdateStage:
+		newer = op.UpdateStage.GetValues().GetThrottle() != nil
+	}
+	if newer {
 		return 2
 	}
 	return 1

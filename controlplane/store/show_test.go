@@ -179,6 +179,14 @@ func showState(w io.Writer, s *State) {
 	if s.entryFloor > 0 || s.departed.Len() > 0 {
 		fmt.Fprintf(w, "floors renewal %d entry %d departed %v\n", s.renewalFloor, s.entryFloor, slices.Collect(s.Departed()))
 	}
+	if s.auditLimits != (AuditLimits{}) {
+		fmt.Fprintf(w, "audit for %v up to %d bytes\n", s.auditLimits.Retention, s.auditLimits.MaxBytes)
+	}
+	for c, l := range s.auditLogs {
+		if l.last > 0 {
+			fmt.Fprintf(w, "%v %d to %d head %x after %x\n", AuditChain(c), l.forgotten+1, l.last, l.head[:4], l.floor[:4])
+		}
+	}
 	for a := range s.Agents() {
 		fmt.Fprintf(w, "agent %s %s\n", a.ID, showVars(a.Labels))
 	}
@@ -206,6 +214,23 @@ func showState(w io.Writer, s *State) {
 				fmt.Fprintf(w, "    %d %s by %s %s: %s\n", r.Number, r.Change.Method, r.Change.Actor, showTime(r.Change.Time), showConfig(r.Config))
 			}
 		}
+	}
+}
+
+// showAudit writes the entries of the audit.
+func showAudit(w io.Writer, s *State) {
+	for e := range s.Audit(AuditPosition{}) {
+		fmt.Fprintf(w, "%v %d at %d.%d %s %q from %q %s %s", e.Chain, e.Number, e.Term, e.Index, showTime(e.Time), e.Actor, e.Source, e.Method, e.Resource)
+		if e.Count > 1 {
+			fmt.Fprintf(w, " %d times", e.Count)
+		}
+		if e.Reason != "" {
+			fmt.Fprintf(w, " refused %d %s: %s", e.Code, e.Reason, e.Message)
+		}
+		if len(e.Before)+len(e.After) > 0 {
+			fmt.Fprintf(w, " %s -> %s", showVars(e.Before), showVars(e.After))
+		}
+		fmt.Fprintf(w, " %x\n", e.Hash[:4])
 	}
 }
 

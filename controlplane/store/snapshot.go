@@ -70,6 +70,7 @@ func writeSnapshot(out io.Writer, s *State) error {
 		Schema: snapshotSchema, ClusterId: s.clusterID, Epoch: s.epoch, Index: s.index,
 		Routing: s.routing, ChangeFloor: s.changes.floor,
 		RenewalFloor: s.renewalFloor, EntryFloor: s.entryFloor, Departed: slices.Collect(s.Departed()),
+		Audit: encodeAuditLimits(s.auditLimits), AuditChains: encodeAuditChains(s),
 	}}})
 	for n := range s.Nodes() {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Node{Node: encodeNode(n)}})
@@ -97,6 +98,13 @@ func writeSnapshot(out io.Writer, s *State) error {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Change{
 			Change: &storev1.Change{Index: c.index, Names: c.names},
 		}})
+	}
+	for c := range auditChains {
+		for r := range s.auditLogs[c].records.from(0) {
+			w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Audit{
+				Audit: &storev1.AuditRecord{Chain: uint32(c), Entry: r.entry, Hash: r.hash[:]},
+			}})
+		}
 	}
 	w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Trailer{
 		Trailer: &storev1.SnapshotTrailer{Records: w.records, Checksum: w.sum.Sum64()},
@@ -213,6 +221,8 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 		for _, id := range header.GetDeparted() {
 			s.departed, _, _ = s.departed.Insert([]byte(id), id)
 		}
+		s.auditLimits = decodeAuditLimits(header.GetAudit())
+		return decodeAuditChains(s, header.GetAuditChains())
 	case *storev1.SnapshotRecord_Node:
 		n := decodeNode(p.Node)
 		s.nodes, _, _ = s.nodes.Insert([]byte(n.ID), n)
@@ -255,6 +265,8 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	case *storev1.SnapshotRecord_Change:
 		c := change{index: p.Change.GetIndex(), names: p.Change.GetNames()}
 		s.changes.entries = s.changes.entries.push(c)
+	case *storev1.SnapshotRecord_Audit:
+		return s.readAuditRecord(p.Audit)
 	default:
 		return fmt.Errorf("unknown record %T", p)
 	}

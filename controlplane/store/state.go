@@ -69,6 +69,8 @@ type State struct {
 	departed    *iradix.Tree[string]              // nodes that have left and may still hold a grant, by id
 	changes     changeLog
 	outcomes    outcomeLog
+	auditLimits AuditLimits
+	auditLogs   [auditChains]auditLog
 	checkpoint  *State // as of the last Checkpoint command; not replicated
 
 	superseded chan struct{}

@@ -54,6 +54,7 @@ type Config struct {
 	Storage     *Storage
 	Bootstrap   bool        // whether to found a cluster of this one node
 	Epoch       uint64      // of a cluster that is founded; 0 means 1
+	Audit       AuditLimits // how much audit the cluster keeps while this node leads; zero leaves it as it is
 	Fatal       func(error) // ends the process; called when going on would be unsafe
 	Logger      *slog.Logger
 
@@ -457,7 +458,9 @@ func (s *Store) beginTerm(ctx context.Context) error {
 	}
 	if s.State().ClusterID() == "" {
 		cmd := s.command("InitCluster")
-		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: s.config.Storage.ClusterID(), Epoch: max(s.config.Epoch, 1)}}
+		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{
+			ClusterId: s.config.Storage.ClusterID(), Epoch: max(s.config.Epoch, 1), Audit: encodeAuditLimits(s.config.Audit),
+		}}
 		if _, err := s.Apply(ctx, cmd); err != nil {
 			return fmt.Errorf("found cluster identity: %w", err)
 		}

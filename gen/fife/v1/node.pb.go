@@ -23,6 +23,89 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RecordCallsRequest is the request of RecordCalls.
+type RecordCallsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 100.
+	Calls         []*AuditEntry `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCallsRequest) Reset() {
+	*x = RecordCallsRequest{}
+	mi := &file_fife_v1_node_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCallsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCallsRequest) ProtoMessage() {}
+
+func (x *RecordCallsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_node_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCallsRequest.ProtoReflect.Descriptor instead.
+func (*RecordCallsRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *RecordCallsRequest) GetCalls() []*AuditEntry {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+// RecordCallsResponse is the response of RecordCalls.
+type RecordCallsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCallsResponse) Reset() {
+	*x = RecordCallsResponse{}
+	mi := &file_fife_v1_node_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCallsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCallsResponse) ProtoMessage() {}
+
+func (x *RecordCallsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_node_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCallsResponse.ProtoReflect.Descriptor instead.
+func (*RecordCallsResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{1}
+}
+
 // RenewGrantRequest is the request of RenewGrant.
 type RenewGrantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -36,7 +119,7 @@ type RenewGrantRequest struct {
 
 func (x *RenewGrantRequest) Reset() {
 	*x = RenewGrantRequest{}
-	mi := &file_fife_v1_node_proto_msgTypes[0]
+	mi := &file_fife_v1_node_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -48,7 +131,7 @@ func (x *RenewGrantRequest) String() string {
 func (*RenewGrantRequest) ProtoMessage() {}
 
 func (x *RenewGrantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[0]
+	mi := &file_fife_v1_node_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -61,7 +144,7 @@ func (x *RenewGrantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewGrantRequest.ProtoReflect.Descriptor instead.
 func (*RenewGrantRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RenewGrantRequest) GetNodeId() string {
@@ -91,7 +174,7 @@ type RenewGrantResponse struct {
 
 func (x *RenewGrantResponse) Reset() {
 	*x = RenewGrantResponse{}
-	mi := &file_fife_v1_node_proto_msgTypes[1]
+	mi := &file_fife_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -103,7 +186,7 @@ func (x *RenewGrantResponse) String() string {
 func (*RenewGrantResponse) ProtoMessage() {}
 
 func (x *RenewGrantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[1]
+	mi := &file_fife_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -116,7 +199,7 @@ func (x *RenewGrantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewGrantResponse.ProtoReflect.Descriptor instead.
 func (*RenewGrantResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RenewGrantResponse) GetTtl() *durationpb.Duration {
@@ -146,7 +229,7 @@ type AgentRegistration struct {
 
 func (x *AgentRegistration) Reset() {
 	*x = AgentRegistration{}
-	mi := &file_fife_v1_node_proto_msgTypes[2]
+	mi := &file_fife_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -158,7 +241,7 @@ func (x *AgentRegistration) String() string {
 func (*AgentRegistration) ProtoMessage() {}
 
 func (x *AgentRegistration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[2]
+	mi := &file_fife_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -171,7 +254,7 @@ func (x *AgentRegistration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRegistration.ProtoReflect.Descriptor instead.
 func (*AgentRegistration) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AgentRegistration) GetAgentId() string {
@@ -199,7 +282,7 @@ type RegisterAgentsRequest struct {
 
 func (x *RegisterAgentsRequest) Reset() {
 	*x = RegisterAgentsRequest{}
-	mi := &file_fife_v1_node_proto_msgTypes[3]
+	mi := &file_fife_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +294,7 @@ func (x *RegisterAgentsRequest) String() string {
 func (*RegisterAgentsRequest) ProtoMessage() {}
 
 func (x *RegisterAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[3]
+	mi := &file_fife_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +307,7 @@ func (x *RegisterAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgentsRequest.ProtoReflect.Descriptor instead.
 func (*RegisterAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RegisterAgentsRequest) GetAgents() []*AgentRegistration {
@@ -243,7 +326,7 @@ type RegisterAgentsResponse struct {
 
 func (x *RegisterAgentsResponse) Reset() {
 	*x = RegisterAgentsResponse{}
-	mi := &file_fife_v1_node_proto_msgTypes[4]
+	mi := &file_fife_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +338,7 @@ func (x *RegisterAgentsResponse) String() string {
 func (*RegisterAgentsResponse) ProtoMessage() {}
 
 func (x *RegisterAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[4]
+	mi := &file_fife_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +351,7 @@ func (x *RegisterAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgentsResponse.ProtoReflect.Descriptor instead.
 func (*RegisterAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 // ReportAgentsRequest is the request of ReportAgents.
@@ -282,7 +365,7 @@ type ReportAgentsRequest struct {
 
 func (x *ReportAgentsRequest) Reset() {
 	*x = ReportAgentsRequest{}
-	mi := &file_fife_v1_node_proto_msgTypes[5]
+	mi := &file_fife_v1_node_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +377,7 @@ func (x *ReportAgentsRequest) String() string {
 func (*ReportAgentsRequest) ProtoMessage() {}
 
 func (x *ReportAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[5]
+	mi := &file_fife_v1_node_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +390,7 @@ func (x *ReportAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ReportAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{5}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ReportAgentsRequest) GetVersion() *Version {
@@ -332,7 +415,7 @@ type ReportAgentsResponse struct {
 
 func (x *ReportAgentsResponse) Reset() {
 	*x = ReportAgentsResponse{}
-	mi := &file_fife_v1_node_proto_msgTypes[6]
+	mi := &file_fife_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -344,7 +427,7 @@ func (x *ReportAgentsResponse) String() string {
 func (*ReportAgentsResponse) ProtoMessage() {}
 
 func (x *ReportAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[6]
+	mi := &file_fife_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -357,7 +440,7 @@ func (x *ReportAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ReportAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReportAgentsResponse) GetAgents() []*AgentReport {
@@ -399,7 +482,7 @@ type AgentReport struct {
 
 func (x *AgentReport) Reset() {
 	*x = AgentReport{}
-	mi := &file_fife_v1_node_proto_msgTypes[7]
+	mi := &file_fife_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +494,7 @@ func (x *AgentReport) String() string {
 func (*AgentReport) ProtoMessage() {}
 
 func (x *AgentReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_v1_node_proto_msgTypes[7]
+	mi := &file_fife_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +507,7 @@ func (x *AgentReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReport.ProtoReflect.Descriptor instead.
 func (*AgentReport) Descriptor() ([]byte, []int) {
-	return file_fife_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_fife_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AgentReport) GetAgentId() string {
@@ -487,7 +570,10 @@ var File_fife_v1_node_proto protoreflect.FileDescriptor
 
 const file_fife_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x12fife/v1/node.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n" +
+	"\x12fife/v1/node.proto\x12\afife.v1\x1a\x13fife/v1/audit.proto\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"?\n" +
+	"\x12RecordCallsRequest\x12)\n" +
+	"\x05calls\x18\x01 \x03(\v2\x13.fife.v1.AuditEntryR\x05calls\"\x15\n" +
+	"\x13RecordCallsResponse\"X\n" +
 	"\x11RenewGrantRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12*\n" +
 	"\aapplied\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aapplied\"q\n" +
@@ -519,12 +605,13 @@ const file_fife_v1_node_proto_rawDesc = "" +
 	"\arefusal\x18\x06 \x01(\tR\arefusal\x12*\n" +
 	"\arefused\x18\a \x01(\v2\x10.fife.v1.VersionR\arefused\x12:\n" +
 	"\vclock_error\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"clockError2\xf4\x01\n" +
+	"clockError2\xbe\x02\n" +
 	"\vNodeService\x12E\n" +
 	"\n" +
 	"RenewGrant\x12\x1a.fife.v1.RenewGrantRequest\x1a\x1b.fife.v1.RenewGrantResponse\x12Q\n" +
 	"\x0eRegisterAgents\x12\x1e.fife.v1.RegisterAgentsRequest\x1a\x1f.fife.v1.RegisterAgentsResponse\x12K\n" +
-	"\fReportAgents\x12\x1c.fife.v1.ReportAgentsRequest\x1a\x1d.fife.v1.ReportAgentsResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\fReportAgents\x12\x1c.fife.v1.ReportAgentsRequest\x1a\x1d.fife.v1.ReportAgentsResponse\x12H\n" +
+	"\vRecordCalls\x12\x1b.fife.v1.RecordCallsRequest\x1a\x1c.fife.v1.RecordCallsResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_node_proto_rawDescOnce sync.Once
@@ -538,46 +625,52 @@ func file_fife_v1_node_proto_rawDescGZIP() []byte {
 	return file_fife_v1_node_proto_rawDescData
 }
 
-var file_fife_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_fife_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_fife_v1_node_proto_goTypes = []any{
-	(*RenewGrantRequest)(nil),      // 0: fife.v1.RenewGrantRequest
-	(*RenewGrantResponse)(nil),     // 1: fife.v1.RenewGrantResponse
-	(*AgentRegistration)(nil),      // 2: fife.v1.AgentRegistration
-	(*RegisterAgentsRequest)(nil),  // 3: fife.v1.RegisterAgentsRequest
-	(*RegisterAgentsResponse)(nil), // 4: fife.v1.RegisterAgentsResponse
-	(*ReportAgentsRequest)(nil),    // 5: fife.v1.ReportAgentsRequest
-	(*ReportAgentsResponse)(nil),   // 6: fife.v1.ReportAgentsResponse
-	(*AgentReport)(nil),            // 7: fife.v1.AgentReport
-	nil,                            // 8: fife.v1.AgentRegistration.LabelsEntry
-	(*Version)(nil),                // 9: fife.v1.Version
-	(*durationpb.Duration)(nil),    // 10: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
+	(*RecordCallsRequest)(nil),     // 0: fife.v1.RecordCallsRequest
+	(*RecordCallsResponse)(nil),    // 1: fife.v1.RecordCallsResponse
+	(*RenewGrantRequest)(nil),      // 2: fife.v1.RenewGrantRequest
+	(*RenewGrantResponse)(nil),     // 3: fife.v1.RenewGrantResponse
+	(*AgentRegistration)(nil),      // 4: fife.v1.AgentRegistration
+	(*RegisterAgentsRequest)(nil),  // 5: fife.v1.RegisterAgentsRequest
+	(*RegisterAgentsResponse)(nil), // 6: fife.v1.RegisterAgentsResponse
+	(*ReportAgentsRequest)(nil),    // 7: fife.v1.ReportAgentsRequest
+	(*ReportAgentsResponse)(nil),   // 8: fife.v1.ReportAgentsResponse
+	(*AgentReport)(nil),            // 9: fife.v1.AgentReport
+	nil,                            // 10: fife.v1.AgentRegistration.LabelsEntry
+	(*AuditEntry)(nil),             // 11: fife.v1.AuditEntry
+	(*Version)(nil),                // 12: fife.v1.Version
+	(*durationpb.Duration)(nil),    // 13: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
 }
 var file_fife_v1_node_proto_depIdxs = []int32{
-	9,  // 0: fife.v1.RenewGrantRequest.applied:type_name -> fife.v1.Version
-	10, // 1: fife.v1.RenewGrantResponse.ttl:type_name -> google.protobuf.Duration
-	11, // 2: fife.v1.RenewGrantResponse.time:type_name -> google.protobuf.Timestamp
-	8,  // 3: fife.v1.AgentRegistration.labels:type_name -> fife.v1.AgentRegistration.LabelsEntry
-	2,  // 4: fife.v1.RegisterAgentsRequest.agents:type_name -> fife.v1.AgentRegistration
-	9,  // 5: fife.v1.ReportAgentsRequest.version:type_name -> fife.v1.Version
-	7,  // 6: fife.v1.ReportAgentsResponse.agents:type_name -> fife.v1.AgentReport
-	10, // 7: fife.v1.ReportAgentsResponse.unsure_for:type_name -> google.protobuf.Duration
-	9,  // 8: fife.v1.AgentReport.applied:type_name -> fife.v1.Version
-	10, // 9: fife.v1.AgentReport.applied_ago:type_name -> google.protobuf.Duration
-	10, // 10: fife.v1.AgentReport.lease:type_name -> google.protobuf.Duration
-	9,  // 11: fife.v1.AgentReport.refused:type_name -> fife.v1.Version
-	10, // 12: fife.v1.AgentReport.clock_error:type_name -> google.protobuf.Duration
-	0,  // 13: fife.v1.NodeService.RenewGrant:input_type -> fife.v1.RenewGrantRequest
-	3,  // 14: fife.v1.NodeService.RegisterAgents:input_type -> fife.v1.RegisterAgentsRequest
-	5,  // 15: fife.v1.NodeService.ReportAgents:input_type -> fife.v1.ReportAgentsRequest
-	1,  // 16: fife.v1.NodeService.RenewGrant:output_type -> fife.v1.RenewGrantResponse
-	4,  // 17: fife.v1.NodeService.RegisterAgents:output_type -> fife.v1.RegisterAgentsResponse
-	6,  // 18: fife.v1.NodeService.ReportAgents:output_type -> fife.v1.ReportAgentsResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	11, // 0: fife.v1.RecordCallsRequest.calls:type_name -> fife.v1.AuditEntry
+	12, // 1: fife.v1.RenewGrantRequest.applied:type_name -> fife.v1.Version
+	13, // 2: fife.v1.RenewGrantResponse.ttl:type_name -> google.protobuf.Duration
+	14, // 3: fife.v1.RenewGrantResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 4: fife.v1.AgentRegistration.labels:type_name -> fife.v1.AgentRegistration.LabelsEntry
+	4,  // 5: fife.v1.RegisterAgentsRequest.agents:type_name -> fife.v1.AgentRegistration
+	12, // 6: fife.v1.ReportAgentsRequest.version:type_name -> fife.v1.Version
+	9,  // 7: fife.v1.ReportAgentsResponse.agents:type_name -> fife.v1.AgentReport
+	13, // 8: fife.v1.ReportAgentsResponse.unsure_for:type_name -> google.protobuf.Duration
+	12, // 9: fife.v1.AgentReport.applied:type_name -> fife.v1.Version
+	13, // 10: fife.v1.AgentReport.applied_ago:type_name -> google.protobuf.Duration
+	13, // 11: fife.v1.AgentReport.lease:type_name -> google.protobuf.Duration
+	12, // 12: fife.v1.AgentReport.refused:type_name -> fife.v1.Version
+	13, // 13: fife.v1.AgentReport.clock_error:type_name -> google.protobuf.Duration
+	2,  // 14: fife.v1.NodeService.RenewGrant:input_type -> fife.v1.RenewGrantRequest
+	5,  // 15: fife.v1.NodeService.RegisterAgents:input_type -> fife.v1.RegisterAgentsRequest
+	7,  // 16: fife.v1.NodeService.ReportAgents:input_type -> fife.v1.ReportAgentsRequest
+	0,  // 17: fife.v1.NodeService.RecordCalls:input_type -> fife.v1.RecordCallsRequest
+	3,  // 18: fife.v1.NodeService.RenewGrant:output_type -> fife.v1.RenewGrantResponse
+	6,  // 19: fife.v1.NodeService.RegisterAgents:output_type -> fife.v1.RegisterAgentsResponse
+	8,  // 20: fife.v1.NodeService.ReportAgents:output_type -> fife.v1.ReportAgentsResponse
+	1,  // 21: fife.v1.NodeService.RecordCalls:output_type -> fife.v1.RecordCallsResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_node_proto_init() }
@@ -585,6 +678,7 @@ func file_fife_v1_node_proto_init() {
 	if File_fife_v1_node_proto != nil {
 		return
 	}
+	file_fife_v1_audit_proto_init()
 	file_fife_v1_version_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -592,7 +686,7 @@ func file_fife_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_node_proto_rawDesc), len(file_fife_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	NodeService_RenewGrant_FullMethodName     = "/fife.v1.NodeService/RenewGrant"
 	NodeService_RegisterAgents_FullMethodName = "/fife.v1.NodeService/RegisterAgents"
 	NodeService_ReportAgents_FullMethodName   = "/fife.v1.NodeService/ReportAgents"
+	NodeService_RecordCalls_FullMethodName    = "/fife.v1.NodeService/RecordCalls"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -46,6 +47,9 @@ type NodeServiceClient interface {
 	// stream to it, and those whose lease from it has not run out. It answers once
 	// all of them have applied a version or lost their leases, or after a second.
 	ReportAgents(ctx context.Context, in *ReportAgentsRequest, opts ...grpc.CallOption) (*ReportAgentsResponse, error)
+	// RecordCalls puts calls into the audit that the node has refused. It is for the
+	// leader.
+	RecordCalls(ctx context.Context, in *RecordCallsRequest, opts ...grpc.CallOption) (*RecordCallsResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -86,6 +90,16 @@ func (c *nodeServiceClient) ReportAgents(ctx context.Context, in *ReportAgentsRe
 	return out, nil
 }
 
+func (c *nodeServiceClient) RecordCalls(ctx context.Context, in *RecordCallsRequest, opts ...grpc.CallOption) (*RecordCallsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordCallsResponse)
+	err := c.cc.Invoke(ctx, NodeService_RecordCalls_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -108,6 +122,9 @@ type NodeServiceServer interface {
 	// stream to it, and those whose lease from it has not run out. It answers once
 	// all of them have applied a version or lost their leases, or after a second.
 	ReportAgents(context.Context, *ReportAgentsRequest) (*ReportAgentsResponse, error)
+	// RecordCalls puts calls into the audit that the node has refused. It is for the
+	// leader.
+	RecordCalls(context.Context, *RecordCallsRequest) (*RecordCallsResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -126,6 +143,9 @@ func (UnimplementedNodeServiceServer) RegisterAgents(context.Context, *RegisterA
 }
 func (UnimplementedNodeServiceServer) ReportAgents(context.Context, *ReportAgentsRequest) (*ReportAgentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportAgents not implemented")
+}
+func (UnimplementedNodeServiceServer) RecordCalls(context.Context, *RecordCallsRequest) (*RecordCallsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordCalls not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -202,6 +222,24 @@ func _NodeService_ReportAgents_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_RecordCalls_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordCallsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).RecordCalls(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_RecordCalls_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).RecordCalls(ctx, req.(*RecordCallsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -220,6 +258,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReportAgents",
 			Handler:    _NodeService_ReportAgents_Handler,
+		},
+		{
+			MethodName: "RecordCalls",
+			Handler:    _NodeService_RecordCalls_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -158,6 +158,9 @@ type Command struct {
 	// The oldest schema that has this command; a node that knows only older ones
 	// stops rather than guess.
 	Schema uint32 `protobuf:"varint,6,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Where the call came from, host and port; empty for a command that a node gives
+	// itself.
+	Source string `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
 	// What to do.
 	//
 	// Types that are valid to be assigned to Op:
@@ -185,6 +188,8 @@ type Command struct {
 	//	*Command_MovePromotion
 	//	*Command_RegisterAgents
 	//	*Command_ForgetAgents
+	//	*Command_ConfigureAudit
+	//	*Command_RecordCalls
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -260,6 +265,13 @@ func (x *Command) GetSchema() uint32 {
 		return x.Schema
 	}
 	return 0
+}
+
+func (x *Command) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
 }
 
 func (x *Command) GetOp() isCommand_Op {
@@ -476,6 +488,24 @@ func (x *Command) GetForgetAgents() *ForgetAgents {
 	return nil
 }
 
+func (x *Command) GetConfigureAudit() *ConfigureAudit {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ConfigureAudit); ok {
+			return x.ConfigureAudit
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordCalls() *RecordCalls {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecordCalls); ok {
+			return x.RecordCalls
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -595,6 +625,16 @@ type Command_ForgetAgents struct {
 	ForgetAgents *ForgetAgents `protobuf:"bytes,61,opt,name=forget_agents,json=forgetAgents,proto3,oneof"`
 }
 
+type Command_ConfigureAudit struct {
+	// Say how much audit is kept.
+	ConfigureAudit *ConfigureAudit `protobuf:"bytes,80,opt,name=configure_audit,json=configureAudit,proto3,oneof"`
+}
+
+type Command_RecordCalls struct {
+	// Record calls that came to no command.
+	RecordCalls *RecordCalls `protobuf:"bytes,81,opt,name=record_calls,json=recordCalls,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -641,13 +681,19 @@ func (*Command_RegisterAgents) isCommand_Op() {}
 
 func (*Command_ForgetAgents) isCommand_Op() {}
 
+func (*Command_ConfigureAudit) isCommand_Op() {}
+
+func (*Command_RecordCalls) isCommand_Op() {}
+
 // InitCluster gives a new cluster its identity.
 type InitCluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Random, never changes.
 	ClusterId string `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// First part of every version.
-	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// How much audit is kept; unset for none.
+	Audit         *AuditLimits `protobuf:"bytes,3,opt,name=audit,proto3" json:"audit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -696,6 +742,461 @@ func (x *InitCluster) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *InitCluster) GetAudit() *AuditLimits {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
+// AuditLimits say how much audit is kept.
+type AuditLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long entries are kept.
+	Retention *durationpb.Duration `protobuf:"bytes,1,opt,name=retention,proto3" json:"retention,omitempty"`
+	// Bytes of entries of changes that are kept; of refusals it is a quarter.
+	MaxBytes      uint64 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditLimits) Reset() {
+	*x = AuditLimits{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditLimits) ProtoMessage() {}
+
+func (x *AuditLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
+func (*AuditLimits) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuditLimits) GetRetention() *durationpb.Duration {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *AuditLimits) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+// ConfigureAudit says how much audit is kept.
+type ConfigureAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new limits.
+	Limits        *AuditLimits `protobuf:"bytes,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureAudit) Reset() {
+	*x = ConfigureAudit{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureAudit) ProtoMessage() {}
+
+func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
+func (*ConfigureAudit) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ConfigureAudit) GetLimits() *AuditLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// RecordCalls records calls that came to no command: most were refused before.
+type RecordCalls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The calls. Of each, number, index, term and what was before and after are
+	// ignored.
+	Calls         []*AuditEntry `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCalls) Reset() {
+	*x = RecordCalls{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCalls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCalls) ProtoMessage() {}
+
+func (x *RecordCalls) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
+func (*RecordCalls) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RecordCalls) GetCalls() []*AuditEntry {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+// AuditEntry says who did what, or tried to.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Counts the entries of its chain from 1.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Index of the command.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// Term of the command.
+	Term uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	// When the call was taken.
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	// Who called.
+	Actor string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Where the call came from.
+	Source string `protobuf:"bytes,6,opt,name=source,proto3" json:"source,omitempty"`
+	// The RPC.
+	Method string `protobuf:"bytes,7,opt,name=method,proto3" json:"method,omitempty"`
+	// Name of the resource.
+	Resource string `protobuf:"bytes,8,opt,name=resource,proto3" json:"resource,omitempty"`
+	// Fields that have changed, as they were.
+	Before map[string]string `protobuf:"bytes,9,rep,name=before,proto3" json:"before,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Fields that have changed, as they are.
+	After map[string]string `protobuf:"bytes,10,rep,name=after,proto3" json:"after,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// gRPC code of a call that came to no command.
+	Code uint32 `protobuf:"varint,11,opt,name=code,proto3" json:"code,omitempty"`
+	// Why it was refused; empty if it was not.
+	Reason string `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The refusal, for people.
+	Message string `protobuf:"bytes,13,opt,name=message,proto3" json:"message,omitempty"`
+	// How many like calls the entry stands for; 0 and 1 are the same.
+	Count         uint64 `protobuf:"varint,14,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuditEntry) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetBefore() map[string]string {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetAfter() map[string]string {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// AuditRecord is an entry of the audit as it is kept.
+type AuditRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 for changes, 1 for refusals.
+	Chain uint32 `protobuf:"varint,1,opt,name=chain,proto3" json:"chain,omitempty"`
+	// An AuditEntry.
+	Entry []byte `protobuf:"bytes,2,opt,name=entry,proto3" json:"entry,omitempty"`
+	// SHA-256 of the hash before and of the entry.
+	Hash          []byte `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditRecord) Reset() {
+	*x = AuditRecord{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditRecord) ProtoMessage() {}
+
+func (x *AuditRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
+func (*AuditRecord) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AuditRecord) GetChain() uint32 {
+	if x != nil {
+		return x.Chain
+	}
+	return 0
+}
+
+func (x *AuditRecord) GetEntry() []byte {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *AuditRecord) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// AuditChain says where a chain of the audit begins and ends.
+type AuditChain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the last entry forgotten.
+	Forgotten uint64 `protobuf:"varint,1,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	// Its hash.
+	Floor []byte `protobuf:"bytes,2,opt,name=floor,proto3" json:"floor,omitempty"`
+	// Number of the last entry.
+	Last uint64 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	// Its hash.
+	Head          []byte `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditChain) Reset() {
+	*x = AuditChain{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditChain) ProtoMessage() {}
+
+func (x *AuditChain) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
+func (*AuditChain) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AuditChain) GetForgotten() uint64 {
+	if x != nil {
+		return x.Forgotten
+	}
+	return 0
+}
+
+func (x *AuditChain) GetFloor() []byte {
+	if x != nil {
+		return x.Floor
+	}
+	return nil
+}
+
+func (x *AuditChain) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *AuditChain) GetHead() []byte {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
 // PutNode records where a node is reached.
 type PutNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -707,7 +1208,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +1220,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +1233,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -754,7 +1255,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +1267,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1280,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -799,7 +1300,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1312,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1325,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 // CreateApi makes an API.
@@ -838,7 +1339,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +1351,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +1364,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -888,7 +1389,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1401,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1414,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -950,7 +1451,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1463,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1476,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -1007,7 +1508,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1520,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1533,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -1073,7 +1574,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1586,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1599,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -1148,7 +1649,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1661,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1674,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1226,7 +1727,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1739,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1752,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -1290,7 +1791,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1803,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1816,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -1358,7 +1859,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1871,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1884,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -1450,7 +1951,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1963,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1976,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -1563,7 +2064,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +2076,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +2089,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -1627,7 +2128,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +2140,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +2153,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -1695,7 +2196,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +2208,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +2221,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -1777,7 +2278,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +2290,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +2303,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -1855,7 +2356,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2368,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2381,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -1923,7 +2424,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2436,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2449,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2009,7 +2510,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2522,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2535,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2112,7 +2613,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2625,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2638,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2219,7 +2720,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2732,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2745,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -2307,7 +2808,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2820,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2833,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -2353,7 +2854,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2866,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2879,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -2401,7 +2902,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2914,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2927,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Agent) GetId() string {
@@ -2460,7 +2961,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2973,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2986,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -2531,7 +3032,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +3044,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +3057,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Node) GetId() string {
@@ -2609,7 +3110,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +3122,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +3135,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Api) GetId() string {
@@ -2732,7 +3233,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +3245,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +3258,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Route) GetMethod() string {
@@ -2860,7 +3361,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3373,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3386,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -2915,7 +3416,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2927,7 +3428,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2940,7 +3441,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -2972,7 +3473,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3485,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3498,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3048,7 +3549,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3060,7 +3561,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3073,7 +3574,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3158,7 +3659,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3671,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3684,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3238,7 +3739,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3751,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3764,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -3309,7 +3810,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3822,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3835,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -3379,7 +3880,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3892,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3905,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -3466,7 +3967,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3979,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3992,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -3563,7 +4064,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +4076,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +4089,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -3722,7 +4223,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +4235,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +4248,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -3828,7 +4329,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +4341,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +4354,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Stage) GetApi() string {
@@ -4006,7 +4507,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4519,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4532,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4128,7 +4629,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4641,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4654,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Refusal) GetKind() string {
@@ -4197,7 +4698,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4209,7 +4710,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4222,7 +4723,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -4252,7 +4753,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4264,7 +4765,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4277,7 +4778,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -4314,14 +4815,18 @@ type SnapshotHeader struct {
 	// Index that a node must have applied to get a grant, and an agent to get a lease.
 	EntryFloor uint64 `protobuf:"varint,8,opt,name=entry_floor,json=entryFloor,proto3" json:"entry_floor,omitempty"`
 	// Ids of nodes that have left and may still hold a grant.
-	Departed      []string `protobuf:"bytes,9,rep,name=departed,proto3" json:"departed,omitempty"`
+	Departed []string `protobuf:"bytes,9,rep,name=departed,proto3" json:"departed,omitempty"`
+	// How much audit is kept; unset for none.
+	Audit *AuditLimits `protobuf:"bytes,10,opt,name=audit,proto3" json:"audit,omitempty"`
+	// The chains of the audit: changes, refusals.
+	AuditChains   []*AuditChain `protobuf:"bytes,11,rep,name=audit_chains,json=auditChains,proto3" json:"audit_chains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4333,7 +4838,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4346,7 +4851,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -4412,6 +4917,20 @@ func (x *SnapshotHeader) GetDeparted() []string {
 	return nil
 }
 
+func (x *SnapshotHeader) GetAudit() *AuditLimits {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
+func (x *SnapshotHeader) GetAuditChains() []*AuditChain {
+	if x != nil {
+		return x.AuditChains
+	}
+	return nil
+}
+
 // SnapshotRecord is one record of a snapshot.
 type SnapshotRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4430,6 +4949,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Change
 	//	*SnapshotRecord_Trailer
 	//	*SnapshotRecord_Agent
+	//	*SnapshotRecord_Audit
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4437,7 +4957,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4449,7 +4969,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4462,7 +4982,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -4571,6 +5091,15 @@ func (x *SnapshotRecord) GetAgent() *Agent {
 	return nil
 }
 
+func (x *SnapshotRecord) GetAudit() *AuditRecord {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Audit); ok {
+			return x.Audit
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -4630,6 +5159,11 @@ type SnapshotRecord_Agent struct {
 	Agent *Agent `protobuf:"bytes,11,opt,name=agent,proto3,oneof"`
 }
 
+type SnapshotRecord_Audit struct {
+	// An entry of the audit.
+	Audit *AuditRecord `protobuf:"bytes,12,opt,name=audit,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -4652,6 +5186,8 @@ func (*SnapshotRecord_Trailer) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Agent) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Audit) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4663,7 +5199,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +5211,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4688,7 +5224,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -4711,7 +5247,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4723,7 +5259,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4736,7 +5272,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -4757,7 +5293,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\r\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x0e\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -4765,7 +5301,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12 \n" +
 	"\vfingerprint\x18\x05 \x01(\fR\vfingerprint\x12\x16\n" +
-	"\x06schema\x18\x06 \x01(\rR\x06schema\x12?\n" +
+	"\x06schema\x18\x06 \x01(\rR\x06schema\x12\x16\n" +
+	"\x06source\x18\a \x01(\tR\x06source\x12?\n" +
 	"\finit_cluster\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.InitClusterH\x00R\vinitCluster\x123\n" +
 	"\bput_node\x18\v \x01(\v2\x16.fife.store.v1.PutNodeH\x00R\aputNode\x12<\n" +
@@ -4795,12 +5332,56 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0eopen_promotion\x180 \x01(\v2\x1c.fife.store.v1.OpenPromotionH\x00R\ropenPromotion\x12E\n" +
 	"\x0emove_promotion\x181 \x01(\v2\x1c.fife.store.v1.MovePromotionH\x00R\rmovePromotion\x12H\n" +
 	"\x0fregister_agents\x18< \x01(\v2\x1d.fife.store.v1.RegisterAgentsH\x00R\x0eregisterAgents\x12B\n" +
-	"\rforget_agents\x18= \x01(\v2\x1b.fife.store.v1.ForgetAgentsH\x00R\fforgetAgentsB\x04\n" +
-	"\x02op\"B\n" +
+	"\rforget_agents\x18= \x01(\v2\x1b.fife.store.v1.ForgetAgentsH\x00R\fforgetAgents\x12H\n" +
+	"\x0fconfigure_audit\x18P \x01(\v2\x1d.fife.store.v1.ConfigureAuditH\x00R\x0econfigureAudit\x12?\n" +
+	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCallsB\x04\n" +
+	"\x02op\"t\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"2\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
+	"\x05audit\x18\x03 \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\"c\n" +
+	"\vAuditLimits\x127\n" +
+	"\tretention\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\tretention\x12\x1b\n" +
+	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\"D\n" +
+	"\x0eConfigureAudit\x122\n" +
+	"\x06limits\x18\x01 \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x06limits\">\n" +
+	"\vRecordCalls\x12/\n" +
+	"\x05calls\x18\x01 \x03(\v2\x19.fife.store.v1.AuditEntryR\x05calls\"\xac\x04\n" +
+	"\n" +
+	"AuditEntry\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x16\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\x12\x16\n" +
+	"\x06method\x18\a \x01(\tR\x06method\x12\x1a\n" +
+	"\bresource\x18\b \x01(\tR\bresource\x12=\n" +
+	"\x06before\x18\t \x03(\v2%.fife.store.v1.AuditEntry.BeforeEntryR\x06before\x12:\n" +
+	"\x05after\x18\n" +
+	" \x03(\v2$.fife.store.v1.AuditEntry.AfterEntryR\x05after\x12\x12\n" +
+	"\x04code\x18\v \x01(\rR\x04code\x12\x16\n" +
+	"\x06reason\x18\f \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\r \x01(\tR\amessage\x12\x14\n" +
+	"\x05count\x18\x0e \x01(\x04R\x05count\x1a9\n" +
+	"\vBeforeEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"AfterEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"M\n" +
+	"\vAuditRecord\x12\x14\n" +
+	"\x05chain\x18\x01 \x01(\rR\x05chain\x12\x14\n" +
+	"\x05entry\x18\x02 \x01(\fR\x05entry\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"h\n" +
+	"\n" +
+	"AuditChain\x12\x1c\n" +
+	"\tforgotten\x18\x01 \x01(\x04R\tforgotten\x12\x14\n" +
+	"\x05floor\x18\x02 \x01(\fR\x05floor\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\x04R\x04last\x12\x12\n" +
+	"\x04head\x18\x04 \x01(\fR\x04head\"2\n" +
 	"\aPutNode\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.fife.store.v1.NodeR\x04node\"\x1c\n" +
 	"\n" +
@@ -5132,7 +5713,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\"4\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
-	"\x05names\x18\x02 \x03(\tR\x05names\"\x92\x02\n" +
+	"\x05names\x18\x02 \x03(\tR\x05names\"\x82\x03\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\rR\x06schema\x12\x1d\n" +
 	"\n" +
@@ -5144,7 +5725,10 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\rrenewal_floor\x18\a \x01(\x04R\frenewalFloor\x12\x1f\n" +
 	"\ventry_floor\x18\b \x01(\x04R\n" +
 	"entryFloor\x12\x1a\n" +
-	"\bdeparted\x18\t \x03(\tR\bdeparted\"\xde\x04\n" +
+	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
+	"\x05audit\x18\n" +
+	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\x92\x05\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -5159,7 +5743,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06change\x18\t \x01(\v2\x15.fife.store.v1.ChangeH\x00R\x06change\x12:\n" +
 	"\atrailer\x18\n" +
 	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailer\x12,\n" +
-	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agentB\b\n" +
+	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agent\x122\n" +
+	"\x05audit\x18\f \x01(\v2\x1a.fife.store.v1.AuditRecordH\x00R\x05auditB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
@@ -5190,179 +5775,199 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
 	(*Command)(nil),               // 2: fife.store.v1.Command
 	(*InitCluster)(nil),           // 3: fife.store.v1.InitCluster
-	(*PutNode)(nil),               // 4: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 5: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 6: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 7: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 8: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 9: fife.store.v1.DeleteApi
-	(*PutRoute)(nil),              // 10: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 11: fife.store.v1.DeleteRoute
-	(*CreateDeployment)(nil),      // 12: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 13: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 14: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 15: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 16: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 17: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 18: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 19: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 20: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 21: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 22: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 23: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 24: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 25: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 26: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 27: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 28: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 29: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 30: fife.store.v1.Node
-	(*Api)(nil),                   // 31: fife.store.v1.Api
-	(*Route)(nil),                 // 32: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 33: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 34: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 35: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 36: fife.store.v1.Deployment
-	(*Canary)(nil),                // 37: fife.store.v1.Canary
-	(*Split)(nil),                 // 38: fife.store.v1.Split
-	(*StageConfig)(nil),           // 39: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 40: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 41: fife.store.v1.Wave
-	(*Promotion)(nil),             // 42: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 43: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 44: fife.store.v1.Stage
-	(*Outcome)(nil),               // 45: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 46: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 47: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 48: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 49: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 50: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 51: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 52: fife.store.v1.SnapshotTrailer
-	nil,                           // 53: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 54: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 55: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 56: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 57: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 58: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 59: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 60: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
+	(*AuditLimits)(nil),           // 4: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 5: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 6: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 7: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 8: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 9: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 10: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 11: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 12: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 13: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 14: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 15: fife.store.v1.DeleteApi
+	(*PutRoute)(nil),              // 16: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 17: fife.store.v1.DeleteRoute
+	(*CreateDeployment)(nil),      // 18: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 19: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 20: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 21: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 22: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 23: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 24: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 25: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 26: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 27: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 28: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 29: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 30: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 31: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 32: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 33: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 34: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 35: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 36: fife.store.v1.Node
+	(*Api)(nil),                   // 37: fife.store.v1.Api
+	(*Route)(nil),                 // 38: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 39: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 40: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 41: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 42: fife.store.v1.Deployment
+	(*Canary)(nil),                // 43: fife.store.v1.Canary
+	(*Split)(nil),                 // 44: fife.store.v1.Split
+	(*StageConfig)(nil),           // 45: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 46: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 47: fife.store.v1.Wave
+	(*Promotion)(nil),             // 48: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 49: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 50: fife.store.v1.Stage
+	(*Outcome)(nil),               // 51: fife.store.v1.Outcome
+	(*Refusal)(nil),               // 52: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 53: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 54: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 55: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 56: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 57: fife.store.v1.DeploymentRoutes
+	(*SnapshotTrailer)(nil),       // 58: fife.store.v1.SnapshotTrailer
+	nil,                           // 59: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 60: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 61: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 62: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 63: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 64: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 65: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 66: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 67: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 68: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 69: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 70: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	61,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	69,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	4,   // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	5,   // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	6,   // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	7,   // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	8,   // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	9,   // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	10,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	11,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	12,  // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	13,  // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	14,  // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	15,  // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	18,  // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	19,  // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	20,  // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	21,  // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	22,  // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	29,  // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	23,  // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	24,  // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	26,  // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	27,  // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	30,  // 24: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	31,  // 25: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	31,  // 26: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	32,  // 27: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,   // 28: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	16,  // 29: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	16,  // 30: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	53,  // 31: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	38,  // 32: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	41,  // 33: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	17,  // 34: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	37,  // 35: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	37,  // 36: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	62,  // 37: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	61,  // 38: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	25,  // 39: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	62,  // 40: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	62,  // 41: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	28,  // 42: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	54,  // 43: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	62,  // 44: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	61,  // 45: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	61,  // 46: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	62,  // 47: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	33,  // 48: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	34,  // 49: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	35,  // 50: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	55,  // 51: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	61,  // 52: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	62,  // 53: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	56,  // 54: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	61,  // 55: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 56: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	57,  // 57: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	37,  // 58: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	61,  // 59: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	39,  // 60: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	58,  // 61: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	62,  // 62: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	61,  // 63: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	61,  // 64: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	39,  // 65: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	61,  // 66: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	61,  // 67: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	25,  // 68: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	43,  // 69: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	39,  // 70: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	59,  // 71: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	62,  // 72: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	39,  // 73: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	38,  // 74: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	61,  // 75: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	40,  // 76: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	61,  // 77: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	41,  // 78: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	42,  // 79: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	17,  // 80: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	61,  // 81: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	46,  // 82: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	31,  // 83: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	32,  // 84: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	36,  // 85: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	44,  // 86: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	60,  // 87: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	47,  // 88: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	49,  // 89: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	30,  // 90: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	31,  // 91: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	32,  // 92: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	36,  // 93: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	51,  // 94: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	44,  // 95: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	45,  // 96: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	48,  // 97: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	52,  // 98: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	28,  // 99: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	32,  // 100: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	101, // [101:101] is the sub-list for method output_type
-	101, // [101:101] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	10,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	11,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	12,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	13,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	14,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	15,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	16,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	17,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	18,  // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	19,  // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	20,  // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	21,  // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	24,  // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	25,  // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	26,  // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	27,  // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	28,  // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	35,  // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	29,  // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	30,  // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	32,  // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	33,  // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	5,   // 24: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	6,   // 25: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	4,   // 26: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	70,  // 27: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	4,   // 28: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	7,   // 29: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	69,  // 30: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	59,  // 31: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	60,  // 32: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	36,  // 33: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	37,  // 34: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	37,  // 35: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	38,  // 36: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	0,   // 37: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	22,  // 38: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	22,  // 39: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	61,  // 40: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	44,  // 41: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	47,  // 42: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	23,  // 43: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	43,  // 44: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	43,  // 45: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	70,  // 46: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	69,  // 47: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	31,  // 48: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	70,  // 49: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	70,  // 50: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	34,  // 51: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	62,  // 52: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	70,  // 53: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	69,  // 54: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	69,  // 55: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	70,  // 56: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	39,  // 57: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	40,  // 58: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	41,  // 59: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	63,  // 60: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	69,  // 61: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	70,  // 62: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	64,  // 63: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	69,  // 64: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 65: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	65,  // 66: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	43,  // 67: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	69,  // 68: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	45,  // 69: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	66,  // 70: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	70,  // 71: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	69,  // 72: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	69,  // 73: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	45,  // 74: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	69,  // 75: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	69,  // 76: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	31,  // 77: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	49,  // 78: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	45,  // 79: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	67,  // 80: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	70,  // 81: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	45,  // 82: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	44,  // 83: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	69,  // 84: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	46,  // 85: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	69,  // 86: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	47,  // 87: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	48,  // 88: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	23,  // 89: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	69,  // 90: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	52,  // 91: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	37,  // 92: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	38,  // 93: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	42,  // 94: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	50,  // 95: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	68,  // 96: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	53,  // 97: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	4,   // 98: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	9,   // 99: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	55,  // 100: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	36,  // 101: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	37,  // 102: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	38,  // 103: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	42,  // 104: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	57,  // 105: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	50,  // 106: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	51,  // 107: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	54,  // 108: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	58,  // 109: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	34,  // 110: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	8,   // 111: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	38,  // 112: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	113, // [113:113] is the sub-list for method output_type
+	113, // [113:113] is the sub-list for method input_type
+	113, // [113:113] is the sub-list for extension type_name
+	113, // [113:113] is the sub-list for extension extendee
+	0,   // [0:113] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -5394,13 +5999,15 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_MovePromotion)(nil),
 		(*Command_RegisterAgents)(nil),
 		(*Command_ForgetAgents)(nil),
+		(*Command_ConfigureAudit)(nil),
+		(*Command_RecordCalls)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[30].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[36].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[48].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[54].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -5412,6 +6019,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Change)(nil),
 		(*SnapshotRecord_Trailer)(nil),
 		(*SnapshotRecord_Agent)(nil),
+		(*SnapshotRecord_Audit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5419,7 +6027,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   59,
+			NumMessages:   67,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,166 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/fifegateway/fife/controlplane/identity"
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+// Errors of callers.
+var (
+	// ErrUnauthenticated says that a caller has not said who it is, or cannot prove it.
+	ErrUnauthenticated = errors.New("the caller is not known")
+	// ErrDenied says that a caller may not do what it asks for.
+	ErrDenied = errors.New("permission denied")
+)
+
+// callerHeader carries the caller of a call that a node passes on: its SPIFFE ID, or
+// nothing for one who is not known.
+const callerHeader = "fife-caller"
+
+// Callers finds out who calls, by the certificate of the connection, and whether
+// that class of callers may call the service at all. The caller is then in the
+// context: see identity.FromContext. A nil *Callers is for plaintext ports, where
+// nobody is known and everybody may call. It is safe for concurrent use.
+type Callers struct {
+	admits identity.Check
+}
+
+// NewCallers returns what verifies the callers of a port that speaks TLS by
+// identity.ServerConfig. admits has the last word on every call of a certificate's
+// holder, as connections outlast what was known when they were made.
+func NewCallers(admits identity.Check) *Callers { return &Callers{admits} }
+
+// allowedClasses returns who may call a method by what they are. anonymous says that
+// callers without a certificate may as well.
+func allowedClasses(fullMethod string) (classes []identity.Class, anonymous bool) {
+	service := strings.Split(fullMethod, "/")[1]
+	switch service {
+	case grpc_health_v1.Health_ServiceDesc.ServiceName:
+		return []identity.Class{identity.Server, identity.Agent, identity.User}, true
+	case discoveryv1.DiscoveryService_ServiceDesc.ServiceName:
+		return []identity.Class{identity.Agent}, false
+	case fifev1.NodeService_ServiceDesc.ServiceName:
+		return []identity.Class{identity.Server}, false
+	}
+	return []identity.Class{identity.User, identity.Server}, false
+}
+
+// verify returns the context of a call with its caller in it.
+func (c *Callers) verify(ctx context.Context, fullMethod string) (context.Context, error) {
+	if c == nil {
+		return ctx, nil
+	}
+	caller, known, ctx, err := c.caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if known {
+		noteOf(ctx).actor = caller.String()
+	}
+	classes, anonymous := allowedClasses(fullMethod)
+	switch {
+	case !known && !anonymous:
+		return nil, fmt.Errorf("%w: show a client certificate", ErrUnauthenticated)
+	case !known:
+		return ctx, nil
+	case !slices.Contains(classes, caller.Class):
+		return nil, fmt.Errorf("%w: %s is not for %s", ErrDenied, fullMethod, caller)
+	}
+	return identity.NewContext(ctx, caller), nil
+}
+
+// caller returns who calls. A node of the cluster is believed when it says for whom;
+// what only nodes may say is taken out of the calls of others.
+func (c *Callers) caller(ctx context.Context) (caller identity.Identity, known bool, _ context.Context, err error) {
+	holder, ok := holderOf(ctx)
+	if ok && time.Now().After(holder.NotAfter) {
+		return caller, false, nil, fmt.Errorf("%w: the certificate of %s has expired at %s",
+			ErrUnauthenticated, holder, holder.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if ok {
+		if err := c.admits(holder.Identity); err != nil {
+			return caller, false, nil, fmt.Errorf("%w: %s: %w", ErrUnauthenticated, holder, err)
+		}
+	}
+	if !ok || holder.Class != identity.Server {
+		return holder.Identity, ok, withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, sourceHeader), nil
+	}
+	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) == 0 {
+		return holder.Identity, true, ctx, nil
+	}
+	said := metadata.ValueFromIncomingContext(ctx, callerHeader)
+	if len(said) != 1 || said[0] == "" {
+		return caller, false, ctx, nil
+	}
+	caller, err = identity.Parse(said[0])
+	if err == nil && caller.Cluster != holder.Cluster {
+		err = fmt.Errorf("%w: %s is of another cluster than %s", ErrUnauthenticated, caller, holder)
+	}
+	return caller, true, ctx, err
+}
+
+// holderOf returns whose certificate the connection of a call has shown, if any.
+func holderOf(ctx context.Context) (identity.Peer, bool) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return identity.Peer{}, false
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return identity.Peer{}, false
+	}
+	return identity.PeerOf(info.State.PeerCertificates)
+}
+
+func withoutHeaders(ctx context.Context, names ...string) context.Context {
+	md, ok := metadata.FromIncomingContext(ctx) // a copy
+	if !ok {
+		return ctx
+	}
+	for _, name := range names {
+		md.Delete(name)
+	}
+	return metadata.NewIncomingContext(ctx, md)
+}
+
+func (c *Callers) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	ctx, err := c.verify(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
+}
+
+func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if c == nil {
+		return handler(srv, stream)
+	}
+	ctx, err := c.verify(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	return handler(srv, calledStream{stream, ctx})
+}
+
+// calledStream is a stream whose context names its caller.
+type calledStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context returns the context with the caller.
+func (s calledStream) Context() context.Context { return s.ctx }

@@ -1,0 +1,279 @@
+package controlplane
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/fifegateway/fife/controlplane/api"
+	"github.com/fifegateway/fife/controlplane/identity"
+	"github.com/fifegateway/fife/controlplane/store"
+)
+
+// Security says how a node proves who it is, and has others prove it. Its credential
+// is in DataDir. A node that founds a cluster makes the cluster's root authority
+// there, or takes one that is given.
+type Security struct {
+	CACert, CAKey string // PEM files of the root of a cluster that is founded; empty to make one
+}
+
+// What Security keeps in a data directory.
+const (
+	nodeFile  = "node.pem"  // the node's credential
+	adminFile = "admin.pem" // the first user's, on the node that has founded the cluster
+	caDir     = "ca"        // the root authority, on the same node until it is moved to a safe
+	rootCert  = "root.crt"
+	rootKey   = "root.key"
+)
+
+// How long certificates last that the root is asked for.
+const (
+	serverTTL = 365 * 24 * time.Hour
+	adminTTL  = 90 * 24 * time.Hour
+)
+
+// AdminName is the name of the user whose credential a founded cluster begins with.
+const AdminName = "admin"
+
+// ErrNoCredential says that a node has nothing to prove by who it is.
+var ErrNoCredential = errors.New("the data directory has no credential of the node")
+
+// secrets is what a running node proves by who it is, and how it decides on others.
+// A nil *secrets is that of a plaintext node.
+type secrets struct {
+	holder *identity.Holder
+	store  atomic.Pointer[store.Store] // nil until it is open; nobody is let in before
+}
+
+// secure returns the secrets of a node, and makes them first if it founds a cluster.
+func (n *Node) secure(founds bool) (*secrets, error) {
+	c := n.config
+	if c.Security == nil {
+		return nil, nil
+	}
+	path := filepath.Join(c.DataDir, nodeFile)
+	holder, err := identity.OpenHolder(path)
+	if errors.Is(err, fs.ErrNotExist) && founds {
+		if err := n.foundTrust(); err != nil {
+			return nil, fmt.Errorf("found the cluster's authorities: %w", err)
+		}
+		holder, err = identity.OpenHolder(path)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: there is no %s; a node that has run without TLS goes on with plaintext", ErrNoCredential, path)
+	case err != nil:
+		return nil, err
+	}
+	if id := holder.Current().Identity; id.Class != identity.Server || id.Name != c.Name {
+		return nil, fmt.Errorf("%s is the credential of %s, not of server/%s", path, id, c.Name)
+	}
+	return &secrets{holder: holder}, nil
+}
+
+// foundTrust makes the root of a new cluster, and the credentials of this node and of
+// its first user. The node's comes last: while it is missing all is made again.
+func (n *Node) foundTrust() error {
+	c := n.config
+	root, cluster, err := n.newRoot()
+	if err != nil {
+		return err
+	}
+	for _, made := range []struct {
+		file string
+		id   identity.Identity
+		ttl  time.Duration
+	}{
+		{adminFile, identity.Identity{Cluster: cluster, Class: identity.User, Name: AdminName}, adminTTL},
+		{nodeFile, identity.Identity{Cluster: cluster, Class: identity.Server, Name: c.Name}, serverTTL},
+	} {
+		credential, err := issueByRoot(root, made.id, made.ttl)
+		if err != nil {
+			return err
+		}
+		if _, err := identity.CreateHolder(filepath.Join(c.DataDir, made.file), credential); err != nil {
+			return err
+		}
+	}
+	c.Logger.Info("cluster authority made: move the key of the root to a safe place",
+		"cluster", cluster, "root_key", filepath.Join(c.DataDir, caDir, rootKey))
+	c.Logger.Info("credential of the first user made: move it to where it is used", "user", AdminName,
+		"file", filepath.Join(c.DataDir, adminFile))
+	return nil
+}
+
+// newRoot returns the root of a new cluster and the cluster's name. What an earlier
+// attempt has left is used.
+func (n *Node) newRoot() (root identity.Authority, cluster string, err error) {
+	c := n.config
+	dir := filepath.Join(c.DataDir, caDir)
+	cert, key := filepath.Join(dir, rootCert), filepath.Join(dir, rootKey)
+	if c.Security.CACert != "" {
+		if root, err = readAuthority(c.Security.CACert, c.Security.CAKey); err != nil {
+			return root, "", err
+		}
+	} else if root, err = readAuthority(cert, key); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return root, "", err
+		}
+		if root, err = identity.NewRoot(identity.NewClusterName()); err != nil {
+			return root, "", err
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return root, "", fmt.Errorf("make directory of the root: %w", err)
+		}
+		certPEM, keyPEM, err := root.PEM()
+		if err != nil {
+			return root, "", err
+		}
+		if err := identity.WriteSecret(key, keyPEM); err != nil {
+			return root, "", err
+		}
+		if err := identity.WriteSecret(cert, certPEM); err != nil {
+			return root, "", err
+		}
+	}
+	if cluster = root.Cluster(); cluster == "" {
+		cluster = identity.NewClusterName()
+	}
+	return root, cluster, nil
+}
+
+func readAuthority(cert, key string) (identity.Authority, error) {
+	certPEM, err := os.ReadFile(cert)
+	if err != nil {
+		return identity.Authority{}, fmt.Errorf("read authority: %w", err)
+	}
+	keyPEM, err := os.ReadFile(key)
+	if err != nil {
+		return identity.Authority{}, fmt.Errorf("read authority: %w", err)
+	}
+	a, err := identity.ParseAuthority(certPEM, keyPEM)
+	if err != nil {
+		return a, fmt.Errorf("read authority %s and %s: %w", cert, key, err)
+	}
+	return a, nil
+}
+
+// issueByRoot makes a credential that needs nobody but the root: its intermediate is
+// made for it alone, and the intermediate's key forgotten.
+func issueByRoot(root identity.Authority, id identity.Identity, ttl time.Duration) (*identity.Credential, error) {
+	intermediate, err := root.NewIntermediate(id.Cluster, id.Class)
+	if err != nil {
+		return nil, err
+	}
+	key, err := identity.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := intermediate.Issue(key.Public(), id, ttl)
+	if err != nil {
+		return nil, err
+	}
+	return identity.NewCredential(key, []*x509.Certificate{cert, intermediate.Certificate}, []*x509.Certificate{root.Certificate})
+}
+
+// IssueByRoot makes a credential with the root authority, for when nobody else can be
+// asked: name is CLASS/NAME. The cluster is that of the node in dataDir, whose own
+// credential says it; cert and key are the root's files, by default those in dataDir.
+func IssueByRoot(dataDir, cert, key, name string, ttl time.Duration) (*identity.Credential, error) {
+	if cert == "" {
+		cert, key = filepath.Join(dataDir, caDir, rootCert), filepath.Join(dataDir, caDir, rootKey)
+	}
+	root, err := readAuthority(cert, key)
+	if err != nil {
+		return nil, err
+	}
+	node, err := identity.OpenHolder(filepath.Join(dataDir, nodeFile))
+	if err != nil {
+		return nil, err
+	}
+	id, err := identity.Parse("spiffe://" + node.Current().Identity.Cluster + "/" + name)
+	if err != nil {
+		return nil, err
+	}
+	return issueByRoot(root, id, ttl)
+}
+
+// callers returns what verifies the callers of the gRPC port.
+func (s *secrets) callers() *api.Callers {
+	if s == nil {
+		return nil
+	}
+	return api.NewCallers(s.admits)
+}
+
+// serverCredentials returns those of the gRPC port. Callers without a certificate
+// get as far as api.Callers, which decides by what they call.
+func (s *secrets) serverCredentials() credentials.TransportCredentials {
+	plain := insecure.NewCredentials()
+	if s != nil {
+		plain = credentials.NewTLS(identity.ServerConfig(s.holder, true, s.admits))
+	}
+	return boundCredentials{plain, newHandshakes()}
+}
+
+// clientCredentials returns those of calls to other nodes.
+func (s *secrets) clientCredentials() credentials.TransportCredentials {
+	if s == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(identity.ClientConfig(s.holder))
+}
+
+// opened says that the store is open: until then nobody is let in, as nobody knows
+// who may.
+func (s *secrets) opened(st *store.Store) {
+	if s != nil {
+		s.store.Store(st)
+	}
+}
+
+var errNotOpen = errors.New("this node is still starting")
+
+// admits decides on a caller whose certificate is good.
+func (s *secrets) admits(identity.Identity) error {
+	if s.store.Load() == nil {
+		return errNotOpen
+	}
+	return nil
+}
+
+var (
+	errNoServer = errors.New("only servers replicate")
+	errNoMember = errors.New("it is no member of the cluster")
+)
+
+// admitsToRaft decides on a caller of the raft port: it must be a server that is in
+// the configuration. A node that is out of touch may have missed by whom it is led
+// now, and takes any server that has not been revoked; so does one that is joining.
+func (s *secrets) admitsToRaft(id identity.Identity) error {
+	if id.Class != identity.Server {
+		return fmt.Errorf("%w: %s does not", errNoServer, id)
+	}
+	if err := s.admits(id); err != nil {
+		return err
+	}
+	st := s.store.Load()
+	if st.Age() > outOfTouch {
+		return nil
+	}
+	members, err := st.Members()
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.ID == id.Name {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %s", errNoMember, id)
+}

@@ -1,0 +1,290 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fifegateway/fife/controlplane/release"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+)
+
+// subject is what a command is about: its name, and how its fields read in a state.
+// The fields of what does not exist are none.
+type subject struct {
+	name   string
+	fields func(*State) map[string]string
+}
+
+// subjectOf returns what a command is about. Of a command that it does not know it
+// says which kind of command it is.
+func subjectOf(cmd *storev1.Command, outcome Outcome) subject {
+	switch op := cmd.GetOp().(type) {
+	case *storev1.Command_InitCluster, *storev1.Command_ConfigureAudit:
+		return subject{"cluster", clusterFields}
+	case *storev1.Command_PutNode:
+		return nodeSubject(op.PutNode.GetNode().GetId())
+	case *storev1.Command_DeleteNode:
+		return nodeSubject(op.DeleteNode.GetId())
+	case *storev1.Command_CreateApi:
+		return apiSubject(op.CreateApi.GetApi().GetId())
+	case *storev1.Command_UpdateApi:
+		return apiSubject(op.UpdateApi.GetApi().GetId())
+	case *storev1.Command_DeleteApi:
+		return apiSubject(op.DeleteApi.GetApi())
+	case *storev1.Command_PutRoute:
+		return routeSubject(op.PutRoute.GetApi(), op.PutRoute.GetRoute().GetMethod(), op.PutRoute.GetRoute().GetPath())
+	case *storev1.Command_DeleteRoute:
+		return routeSubject(op.DeleteRoute.GetApi(), op.DeleteRoute.GetMethod(), op.DeleteRoute.GetPath())
+	case *storev1.Command_CreateDeployment:
+		return createdDeploymentSubject(op.CreateDeployment, outcome)
+	case *storev1.Command_DeleteDeployment:
+		return deploymentSubject(op.DeleteDeployment.GetApi(), op.DeleteDeployment.GetNumber())
+	}
+	if ref, ok := stageOf(cmd); ok {
+		return stageSubject(ref.GetApi(), ref.GetStage())
+	}
+	m := cmd.ProtoReflect()
+	kind := ""
+	if f := m.WhichOneof(m.Descriptor().Oneofs().ByName("op")); f != nil {
+		kind = string(f.Name())
+	}
+	return subject{kind, func(*State) map[string]string { return nil }}
+}
+
+// stageOf returns the stage that a command names, if it is one on a stage.
+func stageOf(cmd *storev1.Command) (ref interface {
+	GetApi() string
+	GetStage() string
+}, ok bool,
+) {
+	m := cmd.ProtoReflect()
+	f := m.WhichOneof(m.Descriptor().Oneofs().ByName("op"))
+	if f == nil {
+		return nil, false
+	}
+	ref, ok = m.Get(f).Message().Interface().(interface {
+		GetApi() string
+		GetStage() string
+	})
+	return ref, ok
+}
+
+func nodeSubject(id string) subject {
+	return subject{"members/" + id, func(s *State) map[string]string {
+		n, ok := s.Node(id)
+		if !ok {
+			return nil
+		}
+		return map[string]string{"grpc_address": n.GRPCAddress, "schema": fmt.Sprint(n.Schema)}
+	}}
+}
+
+func clusterFields(s *State) map[string]string {
+	f := map[string]string{}
+	set(f, "cluster_id", s.clusterID)
+	if s.auditLimits != (AuditLimits{}) {
+		f["audit.retention"], f["audit.max_bytes"] = s.auditLimits.Retention.String(), fmt.Sprint(s.auditLimits.MaxBytes)
+	}
+	return f
+}
+
+func apiSubject(id string) subject {
+	return subject{release.APIName(id), func(s *State) map[string]string {
+		a, ok := s.API(id)
+		if !ok {
+			return nil
+		}
+		f := map[string]string{"exists": "true"}
+		set(f, "description", a.Description)
+		set(f, "hosts", strings.Join(a.Hosts, " "))
+		set(f, "binary_media_types", strings.Join(a.BinaryMediaTypes, " "))
+		if a.DefaultTimeout != 0 {
+			f["default_timeout"] = a.DefaultTimeout.String()
+		}
+		return f
+	}}
+}
+
+func routeSubject(api, method, path string) subject {
+	return subject{release.APIName(api) + "/routes/" + method + " " + path, func(s *State) map[string]string {
+		r, ok := s.Route(api, method, path)
+		if !ok {
+			return nil
+		}
+		f := map[string]string{"exists": "true"}
+		if r.Timeout != 0 {
+			f["timeout"] = r.Timeout.String()
+		}
+		switch i := r.Integration.(type) {
+		case release.HTTP:
+			f["http.uri"] = i.URI
+			set(f, "http.method", i.Method)
+		case release.Lambda:
+			f["lambda.function"] = i.Function
+			set(f, "lambda.qualifier", i.Qualifier)
+		case release.Mock:
+			f["mock.status"] = fmt.Sprint(i.Status)
+			set(f, "mock.body", i.Body)
+			pairs(f, "mock.headers.", i.Headers)
+		}
+		return f
+	}}
+}
+
+func deploymentSubject(api string, number uint64) subject {
+	return subject{release.DeploymentName(api, number), func(s *State) map[string]string {
+		d, ok := s.Deployment(api, number)
+		if !ok {
+			return nil
+		}
+		f := map[string]string{"digest": fmt.Sprintf("%x", d.Digest), "routes": fmt.Sprint(d.RouteCount)}
+		set(f, "description", d.Description)
+		return f
+	}}
+}
+
+// createdDeploymentSubject is a deployment with the stage that it is put on.
+func createdDeploymentSubject(op *storev1.CreateDeployment, outcome Outcome) subject {
+	if outcome.Deployment == nil {
+		if op.GetStage() != "" {
+			return stageSubject(op.GetApi(), op.GetStage())
+		}
+		return apiSubject(op.GetApi())
+	}
+	made := deploymentSubject(op.GetApi(), outcome.Deployment.Number)
+	if op.GetStage() == "" {
+		return made
+	}
+	stage := stageSubject(op.GetApi(), op.GetStage())
+	return subject{made.name, func(s *State) map[string]string {
+		f := map[string]string{}
+		maps.Copy(f, made.fields(s))
+		pairs(f, "stages/"+op.GetStage()+".", stage.fields(s))
+		return f
+	}}
+}
+
+func stageSubject(api, id string) subject {
+	return subject{release.StageName(api, id), func(s *State) map[string]string {
+		stage, ok := s.Stage(api, id)
+		if !ok {
+			return nil
+		}
+		f := map[string]string{}
+		set(f, "description", stage.Description)
+		configFields(f, "", stage.Config)
+		splitFields(f, stage.Split)
+		for name, on := range map[string]bool{
+			"expose_headers": stage.ExposeHeaders, "fail_closed": stage.FailClosed, "consistent_clients": stage.Consistent,
+		} {
+			if on {
+				f[name] = "true"
+			}
+		}
+		for i, w := range stage.Waves {
+			f[fmt.Sprintf("waves.%d", i+1)] = fmt.Sprintf("%s %v %d %v", w.OnePerLabel, w.Labels, w.PartsPerMillion, w.Dwell)
+		}
+		promotionFields(f, stage.Promotion)
+		return f
+	}}
+}
+
+func configFields(f map[string]string, prefix string, c release.Config) {
+	f[prefix+"deployment"] = fmt.Sprint(c.Deployment)
+	pairs(f, prefix+"variables.", c.Variables)
+	if k := c.Canary; k != nil {
+		f[prefix+"canary.deployment"] = fmt.Sprint(k.Deployment)
+		f[prefix+"canary.percent"] = fmt.Sprint(release.Percent(k.PartsPerMillion))
+		f[prefix+"canary.salt"] = fmt.Sprint(k.Salt)
+		pairs(f, prefix+"canary.variable_overrides.", k.Overrides)
+	}
+}
+
+func splitFields(f map[string]string, p release.Split) {
+	if p.Source != release.KeyNone {
+		f["split.source"] = [...]string{"", "header", "cookie", "query", "client IP"}[p.Source]
+	}
+	set(f, "split.name", p.Name)
+	if p.AllowOverride {
+		f["split.allow_override"] = "true"
+	}
+	if p.OverrideKey != "" {
+		f["split.override_key"] = "(secret)"
+	}
+}
+
+func promotionFields(f map[string]string, p *release.Promotion) {
+	if p == nil {
+		return
+	}
+	f["promotion"] = fmt.Sprint(p.Number)
+	f["promotion.state"] = p.State.String()
+	set(f, "promotion.reason", p.Reason)
+	if n := len(p.Waves); n > 0 {
+		f["promotion.waves"] = fmt.Sprint(n)
+	}
+	if p.Fenced != 0 {
+		f["promotion.fenced"] = fmt.Sprint(p.Fenced)
+	}
+	if !p.FlipTime.IsZero() {
+		f["promotion.flip_time"] = p.FlipTime.UTC().String()
+	}
+}
+
+func set(f map[string]string, name, value string) {
+	if value != "" {
+		f[name] = value
+	}
+}
+
+func pairs(f map[string]string, prefix string, m map[string]string) {
+	for k, v := range m {
+		f[prefix+k] = v
+	}
+}
+
+// maxAuditFields is how many bytes of fields an entry holds of each side, and
+// maxAuditField how many of one.
+const (
+	maxAuditFields = 4 << 10
+	maxAuditField  = 256
+)
+
+// differences returns the fields that differ, each as it was and as it is, up to a
+// bound; what is beyond it is counted in the field "...".
+func differences(was, is map[string]string) (before, after map[string]string) {
+	before, after = map[string]string{}, map[string]string{}
+	names := map[string]bool{}
+	for name := range was {
+		names[name] = true
+	}
+	for name := range is {
+		names[name] = true
+	}
+	size, left := 0, 0
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		w, had := was[name]
+		i, has := is[name]
+		if had == has && w == i {
+			continue
+		}
+		short := cut(name, maxAuditField)
+		w, i = cut(w, maxAuditField), cut(i, maxAuditField)
+		if size += len(short) + max(len(w), len(i)); size > maxAuditFields {
+			left++
+			continue
+		}
+		if had {
+			before[short] = w
+		}
+		if has {
+			after[short] = i
+		}
+	}
+	if left > 0 {
+		after["..."] = fmt.Sprintf("%d more fields have changed", left)
+	}
+	return before, after
+}
