@@ -70,7 +70,16 @@ func Freeze(api *API, draft []*Route, description string, at time.Time, index ui
 // size returns about how many bytes the deployment has on its way to agents.
 func (d *Deployment) size() (n int) {
 	for _, r := range d.Routes {
-		n += len(r.Method) + len(r.Path)
+		n += r.Size()
+	}
+	return n
+}
+
+// Size returns about how many bytes the route has in a log entry and on its way to
+// agents. The sizes of a deployment's routes come to MaxDeployment at most.
+func (r *Route) Size() int {
+	n := len(r.Method) + len(r.Path)
+	if r.Integration != nil {
 		for _, text := range r.Integration.canonical() {
 			n += len(text)
 		}
