@@ -129,8 +129,14 @@ func DiffRoutes(from, to *Deployment) RouteDiff {
 	if from != nil {
 		before = from.Routes
 	}
+	return diffRoutes(before, to.Routes, func(a, b *Route) bool { return sameAnswer(from, a, to, b) })
+}
+
+// DiffDrafts compares two drafts, which must be in path order.
+func DiffDrafts(before, after []*Route) RouteDiff { return diffRoutes(before, after, (*Route).Equal) }
+
+func diffRoutes(before, after []*Route, same func(a, b *Route) bool) RouteDiff {
 	var diff RouteDiff
-	after := to.Routes
 	for len(before) > 0 || len(after) > 0 {
 		switch order := compareHeads(before, after); {
 		case order < 0:
@@ -140,7 +146,7 @@ func DiffRoutes(from, to *Deployment) RouteDiff {
 			diff.Added = append(diff.Added, after[0].String())
 			after = after[1:]
 		default:
-			if !sameAnswer(from, before[0], to, after[0]) {
+			if !same(before[0], after[0]) {
 				diff.Changed = append(diff.Changed, after[0].String())
 			}
 			before, after = before[1:], after[1:]
@@ -175,5 +181,12 @@ func sameAnswer(da *Deployment, a *Route, db *Deployment, b *Route) bool {
 		}
 		return d.DefaultTimeout
 	}
-	return timeout(da, a) == timeout(db, b) && slices.Equal(a.Integration.canonical(), b.Integration.canonical())
+	return timeout(da, a) == timeout(db, b) && sameIntegration(a.Integration, b.Integration)
+}
+
+func sameIntegration(a, b Integration) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.canonical(), b.canonical())
 }

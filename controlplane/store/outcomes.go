@@ -17,6 +17,7 @@ type Outcome struct {
 	Route      *release.Route
 	Deployment *release.Deployment
 	Stage      *release.Stage
+	Imported   *Imported
 	Checkpoint uint64  // index of the state kept, of a Checkpoint command
 	Version    Version // what agents route by once they have seen the command's effect
 }
@@ -63,6 +64,11 @@ func (l outcomeLog) add(r remembered) outcomeLog {
 		bare := *r.outcome.Deployment
 		bare.Routes = nil // as above
 		r.outcome.Deployment = &bare
+	}
+	if r.outcome.Imported != nil {
+		bare := *r.outcome.Imported
+		bare.Names = release.RouteDiff{} // there may be many
+		r.outcome.Imported = &bare
 	}
 	l.byID, _, _ = l.byID.Insert([]byte(r.id), r)
 	l.byIndex = l.byIndex.push(r.id)

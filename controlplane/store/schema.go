@@ -11,14 +11,18 @@ import (
 // that adds a command, or a field that changes what a command does, raises it and
 // says so in commandSchema; nodes record what they read, and nobody writes what
 // some node could not follow.
-const Schema = 2
+const Schema = 3
 
 // ErrNotSupported says that a command needs a build that not all nodes run yet.
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
 // commandSchema returns the oldest schema that has all of a command. Schema 2 has
-// throttles; a command that sets none is as it was before.
+// throttles; a command that sets none is as it was before. Schema 3 has imports.
 func commandSchema(cmd *storev1.Command) uint32 {
+	switch cmd.GetOp().(type) {
+	case *storev1.Command_StageRoutes, *storev1.Command_ImportRoutes:
+		return 3
+	}
 	if cmd.GetCreateStage().GetValues().GetThrottle() != nil || cmd.GetUpdateStage().GetValues().GetThrottle() != nil {
 		return 2
 	}

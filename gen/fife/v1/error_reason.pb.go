@@ -89,6 +89,9 @@ const (
 	// FAILED_PRECONDITION: the stage has no promotion in a state that allows the call.
 	// `resource`.
 	ErrorReason_ERROR_REASON_NO_PROMOTION ErrorReason = 27
+	// ABORTED: another import into the same API began before this one was done;
+	// nothing was changed by this one. `resource`.
+	ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED ErrorReason = 40
 )
 
 // Enum value maps for ErrorReason.
@@ -122,6 +125,7 @@ var (
 		25: "ERROR_REASON_NOT_SUPPORTED",
 		26: "ERROR_REASON_PROMOTION_OPEN",
 		27: "ERROR_REASON_NO_PROMOTION",
+		40: "ERROR_REASON_IMPORT_SUPERSEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -152,6 +156,7 @@ var (
 		"ERROR_REASON_NOT_SUPPORTED":      25,
 		"ERROR_REASON_PROMOTION_OPEN":     26,
 		"ERROR_REASON_NO_PROMOTION":       27,
+		"ERROR_REASON_IMPORT_SUPERSEDED":  40,
 	}
 )
 
@@ -186,7 +191,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x80\a\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xa4\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -216,7 +221,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_OTHER_CLUSTER\x10\x18\x12\x1e\n" +
 	"\x1aERROR_REASON_NOT_SUPPORTED\x10\x19\x12\x1f\n" +
 	"\x1bERROR_REASON_PROMOTION_OPEN\x10\x1a\x12\x1d\n" +
-	"\x19ERROR_REASON_NO_PROMOTION\x10\x1bB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x19ERROR_REASON_NO_PROMOTION\x10\x1b\x12\"\n" +
+	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -171,6 +171,8 @@ type Command struct {
 	//	*Command_DeleteApi
 	//	*Command_PutRoute
 	//	*Command_DeleteRoute
+	//	*Command_StageRoutes
+	//	*Command_ImportRoutes
 	//	*Command_CreateDeployment
 	//	*Command_DeleteDeployment
 	//	*Command_CreateStage
@@ -345,6 +347,24 @@ func (x *Command) GetDeleteRoute() *DeleteRoute {
 	if x != nil {
 		if x, ok := x.Op.(*Command_DeleteRoute); ok {
 			return x.DeleteRoute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStageRoutes() *StageRoutes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_StageRoutes); ok {
+			return x.StageRoutes
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetImportRoutes() *ImportRoutes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ImportRoutes); ok {
+			return x.ImportRoutes
 		}
 	}
 	return nil
@@ -525,6 +545,16 @@ type Command_DeleteRoute struct {
 	DeleteRoute *DeleteRoute `protobuf:"bytes,24,opt,name=delete_route,json=deleteRoute,proto3,oneof"`
 }
 
+type Command_StageRoutes struct {
+	// Keep routes for an import.
+	StageRoutes *StageRoutes `protobuf:"bytes,25,opt,name=stage_routes,json=stageRoutes,proto3,oneof"`
+}
+
+type Command_ImportRoutes struct {
+	// Make the routes of an import the draft.
+	ImportRoutes *ImportRoutes `protobuf:"bytes,26,opt,name=import_routes,json=importRoutes,proto3,oneof"`
+}
+
 type Command_CreateDeployment struct {
 	// Freeze the draft, and put it on a stage if one is named.
 	CreateDeployment *CreateDeployment `protobuf:"bytes,30,opt,name=create_deployment,json=createDeployment,proto3,oneof"`
@@ -612,6 +642,10 @@ func (*Command_DeleteApi) isCommand_Op() {}
 func (*Command_PutRoute) isCommand_Op() {}
 
 func (*Command_DeleteRoute) isCommand_Op() {}
+
+func (*Command_StageRoutes) isCommand_Op() {}
+
+func (*Command_ImportRoutes) isCommand_Op() {}
 
 func (*Command_CreateDeployment) isCommand_Op() {}
 
@@ -1129,6 +1163,199 @@ func (x *DeleteRoute) GetIfRevision() uint64 {
 	return 0
 }
 
+// StageRoutes keeps routes for an import until ImportRoutes makes them the draft.
+// The first part of an import takes the place of what an earlier one has kept for
+// the same API; any other must follow the part before it.
+type StageRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id; the API need not exist.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Which import, random.
+	Import string `protobuf:"bytes,2,opt,name=import,proto3" json:"import,omitempty"`
+	// How many parts of it came before.
+	Part uint32 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	// The routes.
+	Routes        []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageRoutes) Reset() {
+	*x = StageRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageRoutes) ProtoMessage() {}
+
+func (x *StageRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
+func (*StageRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StageRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *StageRoutes) GetImport() string {
+	if x != nil {
+		return x.Import
+	}
+	return ""
+}
+
+func (x *StageRoutes) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *StageRoutes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+// ImportRoutes makes the routes of an import the draft.
+type ImportRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Which import; empty if no part of it was kept.
+	Import string `protobuf:"bytes,2,opt,name=import,proto3" json:"import,omitempty"`
+	// How many parts of it were kept.
+	Parts uint32 `protobuf:"varint,3,opt,name=parts,proto3" json:"parts,omitempty"`
+	// The routes that were not kept.
+	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	// Whether routes of the draft that the import does not have stay.
+	Merge bool `protobuf:"varint,5,opt,name=merge,proto3" json:"merge,omitempty"`
+	// Revision the API must have; 0 for any.
+	IfRevision uint64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Whether the API is made if there is none.
+	Create bool `protobuf:"varint,7,opt,name=create,proto3" json:"create,omitempty"`
+	// Description of an API that is made.
+	Description string `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"`
+	// What the API's media types with binary bodies become; empty to leave them.
+	BinaryMediaTypes []string `protobuf:"bytes,9,rep,name=binary_media_types,json=binaryMediaTypes,proto3" json:"binary_media_types,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ImportRoutes) Reset() {
+	*x = ImportRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRoutes) ProtoMessage() {}
+
+func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
+func (*ImportRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ImportRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *ImportRoutes) GetImport() string {
+	if x != nil {
+		return x.Import
+	}
+	return ""
+}
+
+func (x *ImportRoutes) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *ImportRoutes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *ImportRoutes) GetMerge() bool {
+	if x != nil {
+		return x.Merge
+	}
+	return false
+}
+
+func (x *ImportRoutes) GetIfRevision() uint64 {
+	if x != nil {
+		return x.IfRevision
+	}
+	return 0
+}
+
+func (x *ImportRoutes) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
+}
+
+func (x *ImportRoutes) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *ImportRoutes) GetBinaryMediaTypes() []string {
+	if x != nil {
+		return x.BinaryMediaTypes
+	}
+	return nil
+}
+
 // CreateDeployment freezes a draft.
 type CreateDeployment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1148,7 +1375,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1387,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1400,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1226,7 +1453,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1465,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1478,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -1290,7 +1517,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1529,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1542,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -1358,7 +1585,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1597,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1610,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -1450,7 +1677,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1689,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1702,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -1563,7 +1790,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1802,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1815,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -1627,7 +1854,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1866,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1879,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -1695,7 +1922,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1934,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1947,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -1777,7 +2004,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +2016,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +2029,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -1855,7 +2082,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2094,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2107,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -1923,7 +2150,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2162,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2175,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2009,7 +2236,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2248,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2261,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2112,7 +2339,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2351,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2364,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2219,7 +2446,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2458,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2471,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -2307,7 +2534,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2546,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2559,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -2353,7 +2580,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2592,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2605,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -2401,7 +2628,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2640,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2653,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Agent) GetId() string {
@@ -2460,7 +2687,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2699,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2712,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -2531,7 +2758,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2770,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2783,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Node) GetId() string {
@@ -2609,7 +2836,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2848,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2861,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Api) GetId() string {
@@ -2732,7 +2959,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2971,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2984,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetMethod() string {
@@ -2860,7 +3087,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3099,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3112,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -2915,7 +3142,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2927,7 +3154,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2940,7 +3167,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -2972,7 +3199,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3211,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3224,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3048,7 +3275,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3060,7 +3287,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3073,7 +3300,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3158,7 +3385,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3397,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3410,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3238,7 +3465,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3477,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3490,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -3309,7 +3536,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3548,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3561,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -3379,7 +3606,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3618,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3631,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -3466,7 +3693,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3705,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3718,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -3563,7 +3790,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +3802,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +3815,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -3722,7 +3949,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3961,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3974,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -3828,7 +4055,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +4067,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +4080,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Stage) GetApi() string {
@@ -3999,14 +4226,16 @@ type Outcome struct {
 	// Epoch of what agents routed by after the command.
 	Epoch uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Index of what agents routed by after the command.
-	Routing       uint64 `protobuf:"varint,11,opt,name=routing,proto3" json:"routing,omitempty"`
+	Routing uint64 `protobuf:"varint,11,opt,name=routing,proto3" json:"routing,omitempty"`
+	// What the command imported, if it did.
+	Imported      *Imported `protobuf:"bytes,20,opt,name=imported,proto3" json:"imported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4247,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4260,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4111,6 +4340,86 @@ func (x *Outcome) GetRouting() uint64 {
 	return 0
 }
 
+func (x *Outcome) GetImported() *Imported {
+	if x != nil {
+		return x.Imported
+	}
+	return nil
+}
+
+// Imported counts what an import did to a draft.
+type Imported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Routes that were not there before.
+	Added uint32 `protobuf:"varint,1,opt,name=added,proto3" json:"added,omitempty"`
+	// Routes that are there no more.
+	Removed uint32 `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Routes that have changed.
+	Changed uint32 `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Routes of the import that were there before, alike.
+	Unchanged     uint32 `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Imported) Reset() {
+	*x = Imported{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Imported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Imported) ProtoMessage() {}
+
+func (x *Imported) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Imported.ProtoReflect.Descriptor instead.
+func (*Imported) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Imported) GetAdded() uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *Imported) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *Imported) GetChanged() uint32 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Imported) GetUnchanged() uint32 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
 // Refusal is a command that was refused.
 type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4128,7 +4437,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4449,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4462,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Refusal) GetKind() string {
@@ -4197,7 +4506,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4209,7 +4518,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4222,7 +4531,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -4252,7 +4561,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4264,7 +4573,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4277,7 +4586,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -4321,7 +4630,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4333,7 +4642,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4346,7 +4655,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -4430,6 +4739,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Change
 	//	*SnapshotRecord_Trailer
 	//	*SnapshotRecord_Agent
+	//	*SnapshotRecord_StagedRoutes
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4437,7 +4747,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4449,7 +4759,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4462,7 +4772,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -4571,6 +4881,15 @@ func (x *SnapshotRecord) GetAgent() *Agent {
 	return nil
 }
 
+func (x *SnapshotRecord) GetStagedRoutes() *StagedRoutes {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_StagedRoutes); ok {
+			return x.StagedRoutes
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -4630,6 +4949,11 @@ type SnapshotRecord_Agent struct {
 	Agent *Agent `protobuf:"bytes,11,opt,name=agent,proto3,oneof"`
 }
 
+type SnapshotRecord_StagedRoutes struct {
+	// Routes kept for an import.
+	StagedRoutes *StagedRoutes `protobuf:"bytes,20,opt,name=staged_routes,json=stagedRoutes,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -4652,6 +4976,8 @@ func (*SnapshotRecord_Trailer) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Agent) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_StagedRoutes) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4663,7 +4989,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +5001,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4688,10 +5014,83 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+// StagedRoutes is one part of what is kept for an import.
+type StagedRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Which import.
+	Import string `protobuf:"bytes,2,opt,name=import,proto3" json:"import,omitempty"`
+	// When its last part was kept.
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// The routes.
+	Routes        []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StagedRoutes) Reset() {
+	*x = StagedRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StagedRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StagedRoutes) ProtoMessage() {}
+
+func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
+func (*StagedRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *StagedRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *StagedRoutes) GetImport() string {
+	if x != nil {
+		return x.Import
+	}
+	return ""
+}
+
+func (x *StagedRoutes) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *StagedRoutes) GetRoutes() []*Route {
 	if x != nil {
 		return x.Routes
 	}
@@ -4711,7 +5110,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4723,7 +5122,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4736,7 +5135,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -4757,7 +5156,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\r\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x0e\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -4781,7 +5180,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"delete_api\x18\x16 \x01(\v2\x18.fife.store.v1.DeleteApiH\x00R\tdeleteApi\x126\n" +
 	"\tput_route\x18\x17 \x01(\v2\x17.fife.store.v1.PutRouteH\x00R\bputRoute\x12?\n" +
-	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12N\n" +
+	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12?\n" +
+	"\fstage_routes\x18\x19 \x01(\v2\x1a.fife.store.v1.StageRoutesH\x00R\vstageRoutes\x12B\n" +
+	"\rimport_routes\x18\x1a \x01(\v2\x1b.fife.store.v1.ImportRoutesH\x00R\fimportRoutes\x12N\n" +
 	"\x11create_deployment\x18\x1e \x01(\v2\x1f.fife.store.v1.CreateDeploymentH\x00R\x10createDeployment\x12N\n" +
 	"\x11delete_deployment\x18\x1f \x01(\v2\x1f.fife.store.v1.DeleteDeploymentH\x00R\x10deleteDeployment\x12?\n" +
 	"\fcreate_stage\x18( \x01(\v2\x1a.fife.store.v1.CreateStageH\x00R\vcreateStage\x12?\n" +
@@ -4829,7 +5230,23 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1f\n" +
 	"\vif_revision\x18\x04 \x01(\x04R\n" +
-	"ifRevision\"\xac\x01\n" +
+	"ifRevision\"y\n" +
+	"\vStageRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
+	"\x06import\x18\x02 \x01(\tR\x06import\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\rR\x04part\x12,\n" +
+	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x9b\x02\n" +
+	"\fImportRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
+	"\x06import\x18\x02 \x01(\tR\x06import\x12\x14\n" +
+	"\x05parts\x18\x03 \x01(\rR\x05parts\x12,\n" +
+	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\x12\x14\n" +
+	"\x05merge\x18\x05 \x01(\bR\x05merge\x12\x1f\n" +
+	"\vif_revision\x18\x06 \x01(\x04R\n" +
+	"ifRevision\x12\x16\n" +
+	"\x06create\x18\a \x01(\bR\x06create\x12 \n" +
+	"\vdescription\x18\b \x01(\tR\vdescription\x12,\n" +
+	"\x12binary_media_types\x18\t \x03(\tR\x10binaryMediaTypes\"\xac\x01\n" +
 	"\x10CreateDeployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -5100,7 +5517,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05waves\x18\x0e \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x126\n" +
 	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
 	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\x123\n" +
-	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xab\x03\n" +
+	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xe0\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -5116,7 +5533,13 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05stage\x18\t \x01(\v2\x14.fife.store.v1.StageR\x05stage\x12\x14\n" +
 	"\x05epoch\x18\n" +
 	" \x01(\x04R\x05epoch\x12\x18\n" +
-	"\arouting\x18\v \x01(\x04R\arouting\"\xf5\x01\n" +
+	"\arouting\x18\v \x01(\x04R\arouting\x123\n" +
+	"\bimported\x18\x14 \x01(\v2\x17.fife.store.v1.ImportedR\bimported\"r\n" +
+	"\bImported\x12\x14\n" +
+	"\x05added\x18\x01 \x01(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\rR\aremoved\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\rR\achanged\x12\x1c\n" +
+	"\tunchanged\x18\x04 \x01(\rR\tunchanged\"\xf5\x01\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12@\n" +
@@ -5144,7 +5567,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\rrenewal_floor\x18\a \x01(\x04R\frenewalFloor\x12\x1f\n" +
 	"\ventry_floor\x18\b \x01(\x04R\n" +
 	"entryFloor\x12\x1a\n" +
-	"\bdeparted\x18\t \x03(\tR\bdeparted\"\xde\x04\n" +
+	"\bdeparted\x18\t \x03(\tR\bdeparted\"\xa2\x05\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -5159,10 +5582,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06change\x18\t \x01(\v2\x15.fife.store.v1.ChangeH\x00R\x06change\x12:\n" +
 	"\atrailer\x18\n" +
 	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailer\x12,\n" +
-	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agentB\b\n" +
+	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agent\x12B\n" +
+	"\rstaged_routes\x18\x14 \x01(\v2\x1b.fife.store.v1.StagedRoutesH\x00R\fstagedRoutesB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
-	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
+	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
+	"\fStagedRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
+	"\x06import\x18\x02 \x01(\tR\x06import\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
+	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
 	"\x0fSnapshotTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\x06R\bchecksum*D\n" +
@@ -5190,7 +5619,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -5204,60 +5633,64 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*DeleteApi)(nil),             // 9: fife.store.v1.DeleteApi
 	(*PutRoute)(nil),              // 10: fife.store.v1.PutRoute
 	(*DeleteRoute)(nil),           // 11: fife.store.v1.DeleteRoute
-	(*CreateDeployment)(nil),      // 12: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 13: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 14: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 15: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 16: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 17: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 18: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 19: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 20: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 21: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 22: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 23: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 24: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 25: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 26: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 27: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 28: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 29: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 30: fife.store.v1.Node
-	(*Api)(nil),                   // 31: fife.store.v1.Api
-	(*Route)(nil),                 // 32: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 33: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 34: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 35: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 36: fife.store.v1.Deployment
-	(*Canary)(nil),                // 37: fife.store.v1.Canary
-	(*Split)(nil),                 // 38: fife.store.v1.Split
-	(*StageConfig)(nil),           // 39: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 40: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 41: fife.store.v1.Wave
-	(*Promotion)(nil),             // 42: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 43: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 44: fife.store.v1.Stage
-	(*Outcome)(nil),               // 45: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 46: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 47: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 48: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 49: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 50: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 51: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 52: fife.store.v1.SnapshotTrailer
-	nil,                           // 53: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 54: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 55: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 56: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 57: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 58: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 59: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 60: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
+	(*StageRoutes)(nil),           // 12: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 13: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 14: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 15: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 16: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 17: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 18: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 19: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 20: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 21: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 22: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 23: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 24: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 25: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 26: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 27: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 28: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 29: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 30: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 31: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 32: fife.store.v1.Node
+	(*Api)(nil),                   // 33: fife.store.v1.Api
+	(*Route)(nil),                 // 34: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 35: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 36: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 37: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 38: fife.store.v1.Deployment
+	(*Canary)(nil),                // 39: fife.store.v1.Canary
+	(*Split)(nil),                 // 40: fife.store.v1.Split
+	(*StageConfig)(nil),           // 41: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 42: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 43: fife.store.v1.Wave
+	(*Promotion)(nil),             // 44: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 45: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 46: fife.store.v1.Stage
+	(*Outcome)(nil),               // 47: fife.store.v1.Outcome
+	(*Imported)(nil),              // 48: fife.store.v1.Imported
+	(*Refusal)(nil),               // 49: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 50: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 51: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 52: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 53: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 54: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 55: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 56: fife.store.v1.SnapshotTrailer
+	nil,                           // 57: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 58: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 59: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 60: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 61: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 62: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 63: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 64: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 65: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 66: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	61,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	65,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
 	4,   // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
 	5,   // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
@@ -5267,102 +5700,110 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	9,   // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
 	10,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
 	11,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	12,  // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	13,  // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	14,  // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	15,  // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	18,  // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	19,  // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	20,  // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	21,  // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	22,  // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	29,  // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	23,  // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	24,  // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	26,  // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	27,  // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	30,  // 24: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	31,  // 25: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	31,  // 26: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	32,  // 27: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,   // 28: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	16,  // 29: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	16,  // 30: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	53,  // 31: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	38,  // 32: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	41,  // 33: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	17,  // 34: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	37,  // 35: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	37,  // 36: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	62,  // 37: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	61,  // 38: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	25,  // 39: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	62,  // 40: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	62,  // 41: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	28,  // 42: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	54,  // 43: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	62,  // 44: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	61,  // 45: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	61,  // 46: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	62,  // 47: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	33,  // 48: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	34,  // 49: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	35,  // 50: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	55,  // 51: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	61,  // 52: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	62,  // 53: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	56,  // 54: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	61,  // 55: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 56: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	57,  // 57: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	37,  // 58: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	61,  // 59: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	39,  // 60: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	58,  // 61: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	62,  // 62: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	61,  // 63: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	61,  // 64: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	39,  // 65: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	61,  // 66: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	61,  // 67: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	25,  // 68: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	43,  // 69: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	39,  // 70: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	59,  // 71: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	62,  // 72: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	39,  // 73: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	38,  // 74: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	61,  // 75: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	40,  // 76: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	61,  // 77: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	41,  // 78: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	42,  // 79: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	17,  // 80: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	61,  // 81: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	46,  // 82: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	31,  // 83: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	32,  // 84: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	36,  // 85: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	44,  // 86: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	60,  // 87: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	47,  // 88: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	49,  // 89: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	30,  // 90: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	31,  // 91: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	32,  // 92: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	36,  // 93: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	51,  // 94: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	44,  // 95: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	45,  // 96: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	48,  // 97: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	52,  // 98: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	28,  // 99: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	32,  // 100: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	101, // [101:101] is the sub-list for method output_type
-	101, // [101:101] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	12,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	13,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	14,  // 12: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	15,  // 13: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	16,  // 14: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	17,  // 15: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	20,  // 16: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	21,  // 17: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	22,  // 18: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	23,  // 19: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	24,  // 20: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	31,  // 21: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	25,  // 22: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	26,  // 23: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	28,  // 24: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	29,  // 25: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	32,  // 26: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	33,  // 27: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	33,  // 28: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	34,  // 29: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	34,  // 30: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	34,  // 31: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 32: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	18,  // 33: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	18,  // 34: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	57,  // 35: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	40,  // 36: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	43,  // 37: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	19,  // 38: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	39,  // 39: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	39,  // 40: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	66,  // 41: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	65,  // 42: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	27,  // 43: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	66,  // 44: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	66,  // 45: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	30,  // 46: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	58,  // 47: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	66,  // 48: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	65,  // 49: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	65,  // 50: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	66,  // 51: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	35,  // 52: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	36,  // 53: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	37,  // 54: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	59,  // 55: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	65,  // 56: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	66,  // 57: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	60,  // 58: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	65,  // 59: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 60: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	61,  // 61: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	39,  // 62: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	65,  // 63: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	41,  // 64: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	62,  // 65: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	66,  // 66: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	65,  // 67: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	65,  // 68: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	41,  // 69: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	65,  // 70: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	65,  // 71: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	27,  // 72: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	45,  // 73: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	41,  // 74: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	63,  // 75: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	66,  // 76: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	41,  // 77: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	40,  // 78: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	65,  // 79: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	42,  // 80: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	65,  // 81: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	43,  // 82: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	44,  // 83: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	19,  // 84: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	65,  // 85: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	49,  // 86: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	33,  // 87: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	34,  // 88: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	38,  // 89: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	46,  // 90: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	48,  // 91: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	64,  // 92: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	50,  // 93: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	52,  // 94: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	32,  // 95: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	33,  // 96: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	34,  // 97: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	38,  // 98: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	54,  // 99: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	46,  // 100: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	47,  // 101: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	51,  // 102: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	56,  // 103: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	30,  // 104: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	55,  // 105: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	34,  // 106: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	65,  // 107: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	34,  // 108: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	109, // [109:109] is the sub-list for method output_type
+	109, // [109:109] is the sub-list for method input_type
+	109, // [109:109] is the sub-list for extension type_name
+	109, // [109:109] is the sub-list for extension extendee
+	0,   // [0:109] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -5380,6 +5821,8 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_DeleteApi)(nil),
 		(*Command_PutRoute)(nil),
 		(*Command_DeleteRoute)(nil),
+		(*Command_StageRoutes)(nil),
+		(*Command_ImportRoutes)(nil),
 		(*Command_CreateDeployment)(nil),
 		(*Command_DeleteDeployment)(nil),
 		(*Command_CreateStage)(nil),
@@ -5395,12 +5838,12 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_RegisterAgents)(nil),
 		(*Command_ForgetAgents)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[30].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[32].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[48].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[51].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -5412,6 +5855,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Change)(nil),
 		(*SnapshotRecord_Trailer)(nil),
 		(*SnapshotRecord_Agent)(nil),
+		(*SnapshotRecord_StagedRoutes)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5419,7 +5863,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   59,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
