@@ -159,6 +159,8 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return fmt.Sprintf("delete its stages first: fife stage list %s", at)
 	case fifev1.ErrorReason_ERROR_REASON_NO_HISTORY:
 		return fmt.Sprintf("see what there is with: fife stage history %s", at)
+	case fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED:
+		return "see which routes there are now with: fife route list " + at
 	case fifev1.ErrorReason_ERROR_REASON_LIMIT_REACHED:
 		return fmt.Sprintf("the limit is %s; delete what is no longer needed", clean(meta["limit"]))
 	case fifev1.ErrorReason_ERROR_REASON_QUORUM_AT_RISK:

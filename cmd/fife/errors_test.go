@@ -72,6 +72,7 @@ func TestRefusals(t *testing.T) {
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the leader changed while the change was written", nil, nil,
 			"canary abort demo/canary --request-id r1 --etag s4"},
 		{"INTERNAL", codes.Internal, "assertion failed", nil, nil, "api get demo"},
+		{"IMPORT_SUPERSEDED", codes.Aborted, "another import into apis/demo began", map[string]string{"resource": "apis/demo"}, nil, "api import demo -f testdata/errors.golden"},
 		{"LIMIT_REACHED", codes.ResourceExhausted, "API demo has 10000 routes", map[string]string{"resource": "apis/demo", "limit": "10000"}, nil,
 			"route put demo GET /a --mock-status 200"},
 		{"QUORUM_AT_RISK", codes.FailedPrecondition,

@@ -27,6 +27,7 @@ func reads() []proto.Message {
 		&fifev1.GetStageRequest{Name: prod}, &fifev1.ListStagesRequest{Parent: demo},
 		&fifev1.ListStageRevisionsRequest{Parent: prod}, &fifev1.ExplainSplitRequest{Name: prod, Key: "k"},
 		&fifev1.ListAgentsRequest{}, &fifev1.ListMembersRequest{},
+		&fifev1.ExportRoutesRequest{Parent: demo}, &fifev1.ExportRoutesRequest{Parent: first},
 	}
 }
 

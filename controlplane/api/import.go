@@ -52,9 +52,9 @@ func (s *apiService) ImportRoutes(ctx context.Context, req *fifev1.ImportRoutesR
 		Removed:       int32(i.Removed),
 		Changed:       int32(i.Changed),
 		Unchanged:     int32(i.Unchanged),
-		RoutesAdded:   firstOf(i.Names.Added),
-		RoutesRemoved: firstOf(i.Names.Removed),
-		RoutesChanged: firstOf(i.Names.Changed),
+		RoutesAdded:   i.Names.Added,
+		RoutesRemoved: i.Names.Removed,
+		RoutesChanged: i.Names.Changed,
 		Warnings:      doc.Warnings,
 	}, nil
 }
@@ -114,8 +114,6 @@ func importID(id string) string {
 	}
 	return id
 }
-
-func firstOf(names []string) []string { return names[:min(len(names), previewRoutes)] }
 
 func (s *apiService) ExportRoutes(ctx context.Context, req *fifev1.ExportRoutesRequest) (*fifev1.ExportRoutesResponse, error) {
 	var v release.Violations

@@ -22,6 +22,8 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_INTERNAL:      "a bug",
 	fifev1.ErrorReason_ERROR_REASON_DISK_FULL:     "there is no disk",
 	fifev1.ErrorReason_ERROR_REASON_NOT_SUPPORTED: "all nodes run this build",
+
+	fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED: "takes two imports at once: see TestImportsAtOnce",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

@@ -30,7 +30,23 @@ type staged struct {
 // Imported says what an import did to a draft.
 type Imported struct {
 	Added, Removed, Changed, Unchanged int
-	Names                              release.RouteDiff // not of a repeat
+	Names                              release.RouteDiff // the first of each kind
+}
+
+// How many names of each kind an outcome keeps: outcomes are remembered.
+const (
+	importedNames = 100
+	importedBytes = 8 << 10
+)
+
+func firstNames(names []string) []string {
+	size := 0
+	for i, name := range names {
+		if size += len(name); i == importedNames || size > importedBytes {
+			return slices.Clone(names[:i])
+		}
+	}
+	return names
 }
 
 // dropAbandoned removes what imports have kept that nobody went on with.
@@ -155,8 +171,11 @@ func (t *tx) replaceDraft(a *release.API, routes []*release.Route, merge bool) (
 	if a.RouteCount = len(after); a.RouteCount > release.MaxRoutes {
 		return nil, release.TooMany(a.Name(), "routes", release.MaxRoutes)
 	}
-	names := release.DiffDrafts(before, after)
-	i := &Imported{Added: len(names.Added), Removed: len(names.Removed), Changed: len(names.Changed), Names: names}
+	diff := release.DiffDrafts(before, after)
+	i := &Imported{Added: len(diff.Added), Removed: len(diff.Removed), Changed: len(diff.Changed)}
+	i.Names = release.RouteDiff{
+		Added: firstNames(diff.Added), Removed: firstNames(diff.Removed), Changed: firstNames(diff.Changed),
+	}
 	i.Unchanged = len(routes) - i.Added - i.Changed
 	return i, nil
 }

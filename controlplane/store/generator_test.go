@@ -141,7 +141,9 @@ func drawDeleteRoute(t *rapid.T, c *storev1.Command) {
 	}}
 }
 
-func drawRoutes(t *rapid.T) []*storev1.Route { return rapid.SliceOfN(rapid.Custom(drawRoute), 0, 3).Draw(t, "routes") }
+func drawRoutes(t *rapid.T) []*storev1.Route {
+	return rapid.SliceOfN(rapid.Custom(drawRoute), 0, 3).Draw(t, "routes")
+}
 
 func drawStageRoutes(t *rapid.T, c *storev1.Command) {
 	c.Op = &storev1.Command_StageRoutes{StageRoutes: &storev1.StageRoutes{

@@ -65,11 +65,6 @@ func (l outcomeLog) add(r remembered) outcomeLog {
 		bare.Routes = nil // as above
 		r.outcome.Deployment = &bare
 	}
-	if r.outcome.Imported != nil {
-		bare := *r.outcome.Imported
-		bare.Names = release.RouteDiff{} // there may be many
-		r.outcome.Imported = &bare
-	}
 	l.byID, _, _ = l.byID.Insert([]byte(r.id), r)
 	l.byIndex = l.byIndex.push(r.id)
 	for {

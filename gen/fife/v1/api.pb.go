@@ -1773,11 +1773,11 @@ type ImportRoutesResponse struct {
 	Changed int32 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
 	// How many routes of the document were there before, alike.
 	Unchanged int32 `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
-	// The first 100 added routes, as `METHOD /path`. A repeat of a call gets no names.
+	// The first added routes, as `METHOD /path`: at most 100, and 8 KiB.
 	RoutesAdded []string `protobuf:"bytes,7,rep,name=routes_added,json=routesAdded,proto3" json:"routes_added,omitempty"`
-	// The first 100 removed routes.
+	// The first removed routes, likewise.
 	RoutesRemoved []string `protobuf:"bytes,8,rep,name=routes_removed,json=routesRemoved,proto3" json:"routes_removed,omitempty"`
-	// The first 100 changed routes.
+	// The first changed routes, likewise.
 	RoutesChanged []string `protobuf:"bytes,9,rep,name=routes_changed,json=routesChanged,proto3" json:"routes_changed,omitempty"`
 	// What the document asks for and Fife does not do, each with its place.
 	Warnings      []string `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`

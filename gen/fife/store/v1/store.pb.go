@@ -4357,7 +4357,13 @@ type Imported struct {
 	// Routes that have changed.
 	Changed uint32 `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Routes of the import that were there before, alike.
-	Unchanged     uint32 `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	Unchanged uint32 `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// The first of those that were added.
+	RoutesAdded []string `protobuf:"bytes,5,rep,name=routes_added,json=routesAdded,proto3" json:"routes_added,omitempty"`
+	// The first of those that were removed.
+	RoutesRemoved []string `protobuf:"bytes,6,rep,name=routes_removed,json=routesRemoved,proto3" json:"routes_removed,omitempty"`
+	// The first of those that have changed.
+	RoutesChanged []string `protobuf:"bytes,7,rep,name=routes_changed,json=routesChanged,proto3" json:"routes_changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4418,6 +4424,27 @@ func (x *Imported) GetUnchanged() uint32 {
 		return x.Unchanged
 	}
 	return 0
+}
+
+func (x *Imported) GetRoutesAdded() []string {
+	if x != nil {
+		return x.RoutesAdded
+	}
+	return nil
+}
+
+func (x *Imported) GetRoutesRemoved() []string {
+	if x != nil {
+		return x.RoutesRemoved
+	}
+	return nil
+}
+
+func (x *Imported) GetRoutesChanged() []string {
+	if x != nil {
+		return x.RoutesChanged
+	}
+	return nil
 }
 
 // Refusal is a command that was refused.
@@ -5534,12 +5561,15 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05epoch\x18\n" +
 	" \x01(\x04R\x05epoch\x12\x18\n" +
 	"\arouting\x18\v \x01(\x04R\arouting\x123\n" +
-	"\bimported\x18\x14 \x01(\v2\x17.fife.store.v1.ImportedR\bimported\"r\n" +
+	"\bimported\x18\x14 \x01(\v2\x17.fife.store.v1.ImportedR\bimported\"\xe3\x01\n" +
 	"\bImported\x12\x14\n" +
 	"\x05added\x18\x01 \x01(\rR\x05added\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\rR\aremoved\x12\x18\n" +
 	"\achanged\x18\x03 \x01(\rR\achanged\x12\x1c\n" +
-	"\tunchanged\x18\x04 \x01(\rR\tunchanged\"\xf5\x01\n" +
+	"\tunchanged\x18\x04 \x01(\rR\tunchanged\x12!\n" +
+	"\froutes_added\x18\x05 \x03(\tR\vroutesAdded\x12%\n" +
+	"\x0eroutes_removed\x18\x06 \x03(\tR\rroutesRemoved\x12%\n" +
+	"\x0eroutes_changed\x18\a \x03(\tR\rroutesChanged\"\xf5\x01\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12@\n" +
