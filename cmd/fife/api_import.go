@@ -63,8 +63,8 @@ stderr.`,
 	return cmd
 }
 
-// maxDocument is more than the control plane takes, which says so.
-const maxDocument = 6<<20 + 1
+// maxDocument is the most bytes that the control plane takes.
+const maxDocument = 6 << 20
 
 func readDocument(c *cli, cmd *cobra.Command, file string) ([]byte, error) {
 	if file == "" {
@@ -79,9 +79,12 @@ func readDocument(c *cli, cmd *cobra.Command, file string) ([]byte, error) {
 		defer func() { _ = opened.Close() }() // it was only read
 		in = opened
 	}
-	document, err := io.ReadAll(io.LimitReader(in, maxDocument))
+	document, err := io.ReadAll(io.LimitReader(in, maxDocument+1))
 	if err != nil {
 		return nil, usagef(cmd, "-f: %v", err)
+	}
+	if len(document) > maxDocument {
+		return nil, usagef(cmd, "-f: %s has more than %d bytes, the most that can be imported", file, maxDocument)
 	}
 	return document, nil
 }

@@ -87,9 +87,16 @@ func explain(err error, f *changeFlags) error {
 	if text == "" {
 		text = errorInfo(st).GetReason()
 	}
+	var lines []string
 	for _, v := range violations(st) {
+		lines = append(lines, clean(v.GetField())+": "+clean(v.GetDescription()))
+	}
+	if len(lines) > 1 { // a message that tells them all is hard to read
+		text = strings.TrimSuffix(text, ": "+strings.Join(lines, "; "))
+	}
+	for _, line := range lines {
 		// One field may be told in the message already.
-		if line := clean(v.GetField()) + ": " + clean(v.GetDescription()); !strings.Contains(text, line) {
+		if !strings.Contains(text, line) {
 			text += "\n" + line
 		}
 	}

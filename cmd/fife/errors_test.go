@@ -32,6 +32,8 @@ func TestRefusals(t *testing.T) {
 			"canary start demo/canary --percent 12.3456"},
 		{"INVALID_FIELD", codes.InvalidArgument, "the request has bad fields: api_id: \"BAD\" must have lower-case letters", nil,
 			[]string{"api_id: \"BAD\" must have lower-case letters"}, "api create BAD"},
+		{"INVALID_FIELD", codes.InvalidArgument, "the request has bad fields: document: line 1: one; document: line 2: two", nil,
+			[]string{"document: line 1: one", "document: line 2: two"}, "api import demo -f testdata/errors.golden"},
 		{"PROPOSAL_TOO_LARGE", codes.InvalidArgument, "the change is too large", map[string]string{"size": "600000", "limit": "524288"}, nil,
 			"canary abort demo/canary"},
 		{"REQUEST_ID_REUSED", codes.InvalidArgument, "request id \"r1\" was used for another call", nil, nil,

@@ -23,6 +23,10 @@ const maxResponse = 6 * release.MaxDeployment
 // store.MaxCommand is for what is around them.
 const partSize = store.MaxCommand - 64<<10
 
+// maxFaults is how many faults of a document are named: errors travel as headers,
+// and clients take few kilobytes of those.
+const maxFaults = 20
+
 func (s *apiService) ImportRoutes(ctx context.Context, req *fifev1.ImportRoutesRequest) (*fifev1.ImportRoutesResponse, error) {
 	var v release.Violations
 	cmd := &storev1.ImportRoutes{
@@ -77,11 +81,12 @@ func parseDocument(v *release.Violations, req *fifev1.ImportRoutesRequest) *open
 	if !ok {
 		return doc
 	}
-	for _, f := range bad.Faults {
+	named := bad.Faults[:min(len(bad.Faults), maxFaults)]
+	for _, f := range named {
 		v.Addf("document", "%s", f)
 	}
-	if bad.More > 0 {
-		v.Addf("document", "and %d more", bad.More)
+	if more := bad.More + len(bad.Faults) - len(named); more > 0 {
+		v.Addf("document", "and %d more", more)
 	}
 	return &openapi.Document{}
 }

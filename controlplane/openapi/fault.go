@@ -1,13 +1,15 @@
 package openapi
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Error is all that is wrong with a document. Nothing was taken from it.
 type Error struct {
-	Faults []Fault // in the order in which they were found; at most 100
+	Faults []Fault // by line; at most 100
 	More   int     // how many others there are
 }
 
@@ -60,6 +62,7 @@ func (f *faults) err() error {
 	if len(f.e.Faults) == 0 {
 		return nil
 	}
+	slices.SortStableFunc(f.e.Faults, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
 	return &f.e
 }
 

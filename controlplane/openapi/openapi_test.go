@@ -345,6 +345,7 @@ func TestFaults(t *testing.T) {
 		"mock status":        {get(`{"type": "mock", "responses": {"default": {"statusCode": "ok"}}}`), []string{"line 1, " + at + `/responses/default/statusCode: "ok" is no HTTP status`, "line 1, " + at + "/responses: 0 must lie between"}},
 		"server":             {"openapi: 3.0.0\nservers: [{url: 'ftp://h'}]\npaths: {/a: {get: {}}}", []string{`line 3, /paths/~1a/get: with the server of /servers/0: "ftp://h/a" must begin with http://`}},
 		"server variable":    {"openapi: 3.0.0\nservers: [{url: 'http://{h}'}]\npaths: {}", []string{`line 2, /servers/0/variables/h: has no default, and "http://{h}" needs one`}},
+		"by line":            {"openapi: 3.0.0\npaths:\n  /a: {get: 1}\n  /b: {$ref: x}", []string{"line 3, /paths/~1a/get: ", "line 4, /paths/~1b/$ref: "}},
 		"all at once": {head + `"info": {"title": []}, "paths": {"a": {}, "/b": {"get": 1, "put": {"x-amazon-apigateway-integration": {"type": "x"}}}}}`, []string{
 			"line 1, /info/title: must be a text, and is a list", "line 1, /paths/a: ", "line 1, /paths/~1b/get: ", "line 1, /paths/~1b/put/x-amazon-apigateway-integration/type: "}},
 	}
