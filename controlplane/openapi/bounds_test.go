@@ -90,6 +90,7 @@ func TestBounds(t *testing.T) {
 		"long YAML name": {repeat("a", 1000) + ": 1\n? " + repeat("b", 5000) + "\n: 2", "line 2: the name of a member has 5000 bytes"},
 		"bytes of routes": {"openapi: 3.0.0\nx: &x {x-amazon-apigateway-integration: {type: mock, responses: {default: {responseTemplates: {text/plain: '" +
 			repeat("x", 60<<10) + "'}}}}}\npaths:\n" + aliases(500, "  /%d: {get: *x}\n"), "/paths: has routes of more than 16777216 bytes"},
+		"directives": {aliases(300_000, "%%TAG !%d! x\n") + "---\na: b\n", "it has 300000 %TAG directives, at most 100"},
 		"patterns": {`{"openapi": "3.0.0", "paths": {"/a": {"get": {"x-amazon-apigateway-integration": {"type": "mock", "responses": {` +
 			aliases(100_000, `"[0-9]{900}%d": {}, `) + `"default": {"statusCode": 0}}}}}}}`, "0 must lie between 200 and 599"},
 	}

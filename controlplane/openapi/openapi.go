@@ -19,6 +19,7 @@ const (
 	maxDepth    = 200     // of nested objects and lists
 	maxNodes    = 1_500_000
 	maxName     = 4096 // bytes of a member's name, and of a reference
+	maxTags     = 100  // directives of YAML
 	maxPatterns = 1000 // of mocks' responses, different ones
 	maxFaults   = 100  // that are named
 	maxWarnings = 100

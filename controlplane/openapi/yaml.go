@@ -16,6 +16,10 @@ func readYAML(doc []byte) (*node, error) {
 	if n := separators(doc); n > maxNodes {
 		return nil, wrong(0, "it has more than %d values", maxNodes)
 	}
+	// The library compares every directive with all before it.
+	if n := bytes.Count(doc, []byte("%TAG")); n > maxTags {
+		return nil, wrong(0, "it has %d %%TAG directives, at most %d are allowed", n, maxTags)
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(doc))
 	var first, second yaml.Node
 	if err := decoder.Decode(&first); err != nil {
