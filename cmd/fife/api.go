@@ -17,7 +17,8 @@ import (
 
 func newAPICommand(c *cli) *cobra.Command {
 	return newGroup("api", "Make and change APIs",
-		newAPICreateCommand(c), newAPIGetCommand(c), newAPIListCommand(c), newAPIUpdateCommand(c), newAPIDeleteCommand(c))
+		newAPICreateCommand(c), newAPIGetCommand(c), newAPIListCommand(c), newAPIUpdateCommand(c), newAPIDeleteCommand(c),
+		newAPIImportCommand(c), newAPIExportCommand(c))
 }
 
 // apiFlags are the fields of an API that operators set.

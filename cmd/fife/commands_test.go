@@ -83,13 +83,17 @@ func demo(t *testing.T) *fake {
 	}
 	warnings := []string{"GET /b: stage variable region is unset"}
 	for method, m := range map[string]proto.Message{
-		"ApiService/CreateApi":                   &fifev1.CreateApiResponse{Api: demoAPI(), Version: version},
-		"ApiService/GetApi":                      &fifev1.GetApiResponse{Api: demoAPI()},
-		"ApiService/UpdateApi":                   &fifev1.UpdateApiResponse{Api: demoAPI(), Version: version},
-		"ApiService/DeleteApi":                   &fifev1.DeleteApiResponse{Version: version},
-		"ApiService/PutRoute":                    &fifev1.PutRouteResponse{Route: demoRoutes()[0], Version: version},
-		"ApiService/ListRoutes":                  &fifev1.ListRoutesResponse{Routes: demoRoutes()},
-		"ApiService/DeleteRoute":                 &fifev1.DeleteRouteResponse{Version: version},
+		"ApiService/CreateApi":   &fifev1.CreateApiResponse{Api: demoAPI(), Version: version},
+		"ApiService/GetApi":      &fifev1.GetApiResponse{Api: demoAPI()},
+		"ApiService/UpdateApi":   &fifev1.UpdateApiResponse{Api: demoAPI(), Version: version},
+		"ApiService/DeleteApi":   &fifev1.DeleteApiResponse{Version: version},
+		"ApiService/PutRoute":    &fifev1.PutRouteResponse{Route: demoRoutes()[0], Version: version},
+		"ApiService/ListRoutes":  &fifev1.ListRoutesResponse{Routes: demoRoutes()},
+		"ApiService/DeleteRoute": &fifev1.DeleteRouteResponse{Version: version},
+		"ApiService/ImportRoutes": &fifev1.ImportRoutesResponse{
+			Api: demoAPI(), Version: version, Added: 102, Removed: 1, Changed: 1, Unchanged: 7, RoutesAdded: []string{"GET /new", "ANY /{proxy+}"},
+			RoutesRemoved: []string{"GET /old"}, RoutesChanged: []string{"PUT /both"}, Warnings: []string{"/security: is ignored: Fife does not authorize requests"}},
+		"ApiService/ExportRoutes":                &fifev1.ExportRoutesResponse{Document: []byte(`{"openapi": "3.0.1", "paths": {"/{proxy+}": {"get": {"x-amazon-apigateway-integration": {"uri": "http://h?a&b"}}}}}` + "\n")},
 		"DeploymentService/CreateDeployment":     &fifev1.CreateDeploymentResponse{Deployment: deployment, Stage: demoStage(), Warnings: warnings, Version: version, Preview: preview},
 		"DeploymentService/GetDeployment":        &fifev1.GetDeploymentResponse{Deployment: deployment},
 		"DeploymentService/ListDeployments":      &fifev1.ListDeploymentsResponse{Deployments: []*fifev1.Deployment{deployment}},
@@ -155,6 +159,15 @@ func TestTranscripts(t *testing.T) {
 			"api update demo",
 			"api delete demo --etag a1 --dry-run",
 			"api delete demo",
+			"api import demo -f pets.yaml",
+			"api import demo -f pets.yaml --merge --create --base-path split --etag a1 --dry-run",
+			"api import demo -f pets.yaml -o json",
+			"api import demo -f missing.yaml",
+			"api import demo -f pets.yaml --base-path both",
+			"api import demo",
+			"api export demo",
+			"api export demo --deployment 2 -o yaml",
+			"api export demo --deployment x",
 		},
 		"route": {
 			"route put demo get /a/{id} --http http://up/{id} --http-method post --integration-timeout 1s --etag r1",
@@ -286,6 +299,7 @@ func TestTranscripts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			files := t.TempDir()
 			writeFile(t, files, "override.key", "0123456789abcdef\n")
+			writeFile(t, files, "pets.yaml", "openapi: 3.1.0\n")
 			writeFile(t, files, "short.key", "0123456789abcde\n")
 			golden(t, name, transcript(t, demo(t), files, lines))
 		})
@@ -303,7 +317,7 @@ func transcript(t *testing.T, f *fake, files string, lines []string) string {
 			args = strings.Split(line, " ")
 		}
 		for i := range args {
-			if strings.HasSuffix(args[i], ".key") || strings.HasSuffix(args[i], ".backup") {
+			if strings.HasSuffix(args[i], ".key") || strings.HasSuffix(args[i], ".yaml") || strings.HasSuffix(args[i], ".backup") {
 				args[i] = filepath.Join(files, args[i])
 			}
 		}

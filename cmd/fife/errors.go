@@ -87,9 +87,16 @@ func explain(err error, f *changeFlags) error {
 	if text == "" {
 		text = errorInfo(st).GetReason()
 	}
+	var lines []string
 	for _, v := range violations(st) {
+		lines = append(lines, clean(v.GetField())+": "+clean(v.GetDescription()))
+	}
+	if len(lines) > 1 { // a message that tells them all is hard to read
+		text = strings.TrimSuffix(text, ": "+strings.Join(lines, "; "))
+	}
+	for _, line := range lines {
 		// One field may be told in the message already.
-		if line := clean(v.GetField()) + ": " + clean(v.GetDescription()); !strings.Contains(text, line) {
+		if !strings.Contains(text, line) {
 			text += "\n" + line
 		}
 	}
@@ -159,6 +166,8 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return fmt.Sprintf("delete its stages first: fife stage list %s", at)
 	case fifev1.ErrorReason_ERROR_REASON_NO_HISTORY:
 		return fmt.Sprintf("see what there is with: fife stage history %s", at)
+	case fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED:
+		return "see which routes there are now with: fife route list " + at
 	case fifev1.ErrorReason_ERROR_REASON_LIMIT_REACHED:
 		return fmt.Sprintf("the limit is %s; delete what is no longer needed", clean(meta["limit"]))
 	case fifev1.ErrorReason_ERROR_REASON_QUORUM_AT_RISK:

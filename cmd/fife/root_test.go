@@ -26,6 +26,7 @@ func TestExamples(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writeFile(t, ".", "override.key", "0123456789abcdef\n")
 	writeFile(t, ".", "fife.backup", "a backup")
+	writeFile(t, ".", "openapi.yaml", "openapi: 3.1.0")
 	f := demoCluster(t)
 	f.on("FleetService/WaitForVersion", reply(waiting(1, 1)))
 	f.on("StageService/GetStage", reply(&fifev1.GetStageResponse{Stage: promoting(fifev1.Promotion_STATE_COMPLETE)}))

@@ -127,20 +127,25 @@ type changed struct {
 
 // change carries a command out, or with validate_only says what it would do. The
 // command's op must be set; everything else is stamped here. A refusal comes back
-// as the error.
-func (c changer) change(ctx context.Context, v release.Violations, req changeRequest, cmd *storev1.Command) (changed, error) {
+// as the error. The commands of first go into the log before it; what they do must
+// come to nothing without it.
+func (c changer) change(
+	ctx context.Context, v release.Violations, req changeRequest, cmd *storev1.Command, first ...*storev1.Command,
+) (changed, error) {
 	checkRequestID(&v, req.GetRequestId())
 	if err := v.Err(); err != nil {
 		return changed{}, err
 	}
 	method, _ := grpc.Method(ctx)
-	cmd.Time = timestamppb.New(time.Now())
-	cmd.Actor, cmd.Source = actorOf(ctx), sourceOf(ctx)
-	cmd.Method = path.Base(method)
+	for _, c := range append(first, cmd) {
+		c.Time = timestamppb.New(time.Now())
+		c.Actor, c.Source = actorOf(ctx), sourceOf(ctx)
+		c.Method = path.Base(method)
+	}
 	var done changed
 	if req.GetValidateOnly() {
 		var err error
-		if done.before, done.after, done.Outcome, err = c.store.Preview(ctx, cmd); err != nil {
+		if done.before, done.after, done.Outcome, err = c.store.Preview(ctx, append(first, cmd)...); err != nil {
 			return changed{}, err
 		}
 		done.Version = store.Version{} // nobody can wait for what was not done
@@ -151,6 +156,11 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 				return changed{}, err
 			}
 			cmd.RequestId, cmd.Fingerprint = id, sum
+		}
+		for _, f := range first {
+			if outcome, err := c.store.Apply(ctx, f); err != nil || outcome.Refusal != nil {
+				return changed{}, refusalOr(outcome, err)
+			}
 		}
 		var err error
 		done.Outcome, err = c.store.Apply(ctx, cmd)
@@ -164,6 +174,13 @@ func (c changer) change(ctx context.Context, v release.Violations, req changeReq
 		return changed{}, done.Refusal
 	}
 	return done, nil
+}
+
+func refusalOr(o store.Outcome, err error) error {
+	if err != nil {
+		return err
+	}
+	return o.Refusal
 }
 
 func checkRequestID(v *release.Violations, id string) {

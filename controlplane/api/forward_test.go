@@ -28,6 +28,7 @@ func reads() []proto.Message {
 		&fifev1.ListStageRevisionsRequest{Parent: prod}, &fifev1.ExplainSplitRequest{Name: prod, Key: "k"},
 		&fifev1.ListAgentsRequest{}, &fifev1.ListMembersRequest{},
 		&fifev1.ListAuditEntriesRequest{Resource: demo}, &fifev1.VerifyAuditRequest{},
+		&fifev1.ExportRoutesRequest{Parent: demo}, &fifev1.ExportRoutesRequest{Parent: first},
 	}
 }
 

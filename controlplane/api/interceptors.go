@@ -13,8 +13,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/fifegateway/fife/controlplane/openapi"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
+
+// maxRequest is the most bytes of a request: an OpenAPI document and what is around
+// it.
+const maxRequest = openapi.MaxDocument + 64<<10
 
 // ServerOptions returns the interceptors of a node's gRPC server, outermost
 // first: metrics and the log see what the client sees; errors become statuses; a
@@ -36,6 +41,7 @@ func ServerOptions(
 		return fmt.Errorf("handler panicked: %v", p)
 	})
 	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.ChainUnaryInterceptor(
 			metrics.UnaryServerInterceptor(),
 			unaryLog(logger),

@@ -43,6 +43,15 @@ func parseDeployment(v *release.Violations, field, name string) (api string, num
 	return "", 0
 }
 
+// parseDraftOrDeployment reads `apis/{api}`, for which number is 0, or
+// `apis/{api}/deployments/{number}`.
+func parseDraftOrDeployment(v *release.Violations, field, name string) (api string, number uint64) {
+	if strings.Contains(name, "/deployments/") {
+		return parseDeployment(v, field, name)
+	}
+	return parseAPI(v, field, name), 0
+}
+
 // parseDeploymentOf reads the name of a deployment that must belong to an API;
 // an empty name is 0.
 func parseDeploymentOf(v *release.Violations, field, name, api string) uint64 {

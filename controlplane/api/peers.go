@@ -20,6 +20,7 @@ type Peers struct {
 // NewPeers returns connections that are made with the given options, which must
 // say how they are secured.
 func NewPeers(options ...grpc.DialOption) *Peers {
+	options = append(options, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
 	return &Peers{options: options, conns: map[string]*grpc.ClientConn{}}
 }
 

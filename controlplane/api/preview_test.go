@@ -27,7 +27,10 @@ func changes() []proto.Message {
 		&fifev1.UpdateApiRequest{Api: &fifev1.Api{Name: "apis/other", Hosts: []string{"i"}}},
 		&fifev1.PutRouteRequest{Parent: "apis/other", Route: mockRoute("GET", "/x", 200)},
 		&fifev1.DeleteRouteRequest{Parent: "apis/other", Method: "GET", Path: "/x"},
+		&fifev1.ImportRoutesRequest{Parent: "apis/other", Document: openAPI("/y", "/z")},
+		&fifev1.ImportRoutesRequest{Parent: "apis/new", Document: openAPI("/y"), AllowMissing: true},
 		&fifev1.DeleteApiRequest{Name: "apis/other"},
+		&fifev1.DeleteApiRequest{Name: "apis/new"},
 		&fifev1.PutRouteRequest{Parent: demo, Route: mockRoute("GET", "/b", 500)},
 		&fifev1.PutRouteRequest{Parent: demo, Route: mockRoute("GET", "/c", 200)},
 		&fifev1.DeleteRouteRequest{Parent: demo, Method: "GET", Path: "/a"},
@@ -99,6 +102,8 @@ func lasting(resp proto.Message) string {
 		r.Version, r.Route.Etag = nil, ""
 	case *fifev1.DeleteRouteResponse:
 		r.Version = nil
+	case *fifev1.ImportRoutesResponse:
+		r.Version, r.Api.Etag, r.Api.CreateTime, r.Api.UpdateTime = nil, "", nil, nil
 	case *fifev1.CreateDeploymentResponse:
 		r.Version, r.Preview, r.Deployment.Etag, r.Deployment.CreateTime = nil, nil, "", nil
 		r.Stage = lastingStage(r.Stage)

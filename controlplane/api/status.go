@@ -52,6 +52,8 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.LimitReached:    codes.ResourceExhausted,
 	release.PromotionOpen:   codes.FailedPrecondition,
 	release.NoPromotion:     codes.FailedPrecondition,
+
+	release.ImportSuperseded: codes.Aborted,
 }
 
 // sentinels maps errors whose own text says all to codes and reasons.

@@ -70,7 +70,16 @@ func Freeze(api *API, draft []*Route, description string, at time.Time, index ui
 // size returns about how many bytes the deployment has on its way to agents.
 func (d *Deployment) size() (n int) {
 	for _, r := range d.Routes {
-		n += len(r.Method) + len(r.Path)
+		n += r.Size()
+	}
+	return n
+}
+
+// Size returns about how many bytes the route has in a log entry and on its way to
+// agents. The sizes of a deployment's routes come to MaxDeployment at most.
+func (r *Route) Size() int {
+	n := len(r.Method) + len(r.Path)
+	if r.Integration != nil {
 		for _, text := range r.Integration.canonical() {
 			n += len(text)
 		}
@@ -120,8 +129,14 @@ func DiffRoutes(from, to *Deployment) RouteDiff {
 	if from != nil {
 		before = from.Routes
 	}
+	return diffRoutes(before, to.Routes, func(a, b *Route) bool { return sameAnswer(from, a, to, b) })
+}
+
+// DiffDrafts compares two drafts, which must be in path order.
+func DiffDrafts(before, after []*Route) RouteDiff { return diffRoutes(before, after, (*Route).Equal) }
+
+func diffRoutes(before, after []*Route, same func(a, b *Route) bool) RouteDiff {
 	var diff RouteDiff
-	after := to.Routes
 	for len(before) > 0 || len(after) > 0 {
 		switch order := compareHeads(before, after); {
 		case order < 0:
@@ -131,7 +146,7 @@ func DiffRoutes(from, to *Deployment) RouteDiff {
 			diff.Added = append(diff.Added, after[0].String())
 			after = after[1:]
 		default:
-			if !sameAnswer(from, before[0], to, after[0]) {
+			if !same(before[0], after[0]) {
 				diff.Changed = append(diff.Changed, after[0].String())
 			}
 			before, after = before[1:], after[1:]
@@ -166,5 +181,12 @@ func sameAnswer(da *Deployment, a *Route, db *Deployment, b *Route) bool {
 		}
 		return d.DefaultTimeout
 	}
-	return timeout(da, a) == timeout(db, b) && slices.Equal(a.Integration.canonical(), b.Integration.canonical())
+	return timeout(da, a) == timeout(db, b) && sameIntegration(a.Integration, b.Integration)
+}
+
+func sameIntegration(a, b Integration) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.canonical(), b.canonical())
 }

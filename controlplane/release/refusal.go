@@ -28,6 +28,7 @@ const (
 	LimitReached     Reason = "LIMIT_REACHED"
 	PromotionOpen    Reason = "PROMOTION_OPEN"
 	NoPromotion      Reason = "NO_PROMOTION"
+	ImportSuperseded Reason = "IMPORT_SUPERSEDED"
 	metadataResource        = "resource"
 )
 
@@ -129,6 +130,12 @@ func (v Violations) Err() error {
 func InUse(reason Reason, resource, usedBy string) *Refusal {
 	return refuse(reason, resource, "%s is in use by %s; change or delete that first", resource, usedBy).
 		with("used_by", usedBy)
+}
+
+// Superseded refuses a step of an import that another import has taken the place of.
+func Superseded(resource string) *Refusal {
+	return refuse(ImportSuperseded, resource,
+		"another import into %s began before this one was done, or this one took over an hour; look at the draft, then repeat", resource)
 }
 
 // TooMany refuses to pass a limit.

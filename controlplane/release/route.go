@@ -18,6 +18,12 @@ type Route struct {
 // of its own on the same path.
 const MethodAny = "ANY"
 
+// Equal reports whether both routes have the same key and answer alike; when they
+// were changed does not matter.
+func (r *Route) Equal(o *Route) bool {
+	return r.Method == o.Method && r.Path == o.Path && r.Timeout == o.Timeout && sameIntegration(r.Integration, o.Integration)
+}
+
 // String returns the route's key as people write it, such as `GET /pets/{id}`.
 func (r *Route) String() string { return r.Method + " " + r.Path }
 

@@ -18,7 +18,7 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		panic(fmt.Sprintf("apply index %d: the entry has schema %d, this build reads up to %d; run a newer build",
 			index, cmd.GetSchema(), Schema))
 	}
-	t := &tx{next: s.successor(index), index: index, change: release.Change{
+	t := &tx{next: s.successor(index, cmd), index: index, change: release.Change{
 		Time:   decodeTime(cmd.GetTime()),
 		Actor:  cmd.GetActor(),
 		Method: cmd.GetMethod(),
@@ -38,7 +38,7 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		if !ok {
 			panic(fmt.Sprintf("apply index %d: %v", index, err))
 		}
-		t.next = s.successor(index)
+		t.next = s.successor(index, cmd)
 		outcome = Outcome{Refusal: refusal}
 	} else if len(t.names) > 0 {
 		t.next.routing, t.next.rerouted = index, make(chan struct{})
@@ -53,15 +53,26 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 	return t.next, outcome
 }
 
-// Preview returns the state that a command would lead to and what it would come
-// to. Nothing is changed.
-func (s *State) Preview(cmd *storev1.Command) (*State, Outcome) { return s.apply(s.index+1, cmd) }
+// Preview returns the state that commands would lead to, one after the other, and
+// what the last of them, or the first that is refused, would come to. Nothing is
+// changed.
+func (s *State) Preview(cmds ...*storev1.Command) (next *State, outcome Outcome) {
+	next = s
+	for _, cmd := range cmds {
+		if next, outcome = next.apply(next.index+1, cmd); outcome.Refusal != nil {
+			break
+		}
+	}
+	return next, outcome
+}
 
-// successor returns a copy of the state as of a later index.
-func (s *State) successor(index uint64) *State {
+// successor returns a copy of the state as of a later index, at which a command
+// is applied.
+func (s *State) successor(index uint64, cmd *storev1.Command) *State {
 	next := *s
 	next.index = index
 	next.superseded = make(chan struct{})
+	next.dropAbandoned(decodeTime(cmd.GetTime()))
 	return &next
 }
 
@@ -94,6 +105,10 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.putRoute(op.PutRoute)
 	case *storev1.Command_DeleteRoute:
 		return t.deleteRoute(op.DeleteRoute)
+	case *storev1.Command_StageRoutes:
+		return t.stageRoutes(op.StageRoutes)
+	case *storev1.Command_ImportRoutes:
+		return t.importRoutes(op.ImportRoutes)
 	case *storev1.Command_CreateDeployment:
 		return t.createDeployment(op.CreateDeployment)
 	case *storev1.Command_DeleteDeployment:

@@ -88,6 +88,7 @@ func (t *tx) deleteAPI(op *storev1.DeleteApi) (Outcome, error) {
 	}
 	t.next.routes, _ = t.next.routes.DeletePrefix(key(a.ID))
 	t.next.deployments, _ = t.next.deployments.DeletePrefix(key(a.ID))
+	t.next.staged, _, _ = t.next.staged.Delete([]byte(a.ID))
 	t.next.apis, _, _ = t.next.apis.Delete([]byte(a.ID))
 	t.touch(a.Name())
 	return Outcome{}, nil
@@ -108,14 +109,8 @@ func (t *tx) putRoute(op *storev1.PutRoute) (Outcome, error) {
 			return Outcome{}, err
 		}
 	}
-	for _, slot := range release.VariableSlots(r.Path) {
-		parent := append(key(a.ID), slot.Parent+"{"...)
-		for sibling := range walk(t.next.routes, parent) {
-			if err := release.CheckSibling(r, slot, sibling.Path); err != nil {
-				return Outcome{}, err
-			}
-			break // the siblings agree among themselves
-		}
+	if err := t.checkSiblings(a.ID, r); err != nil {
+		return Outcome{}, err
 	}
 	next := *a
 	next.UpdateTime = t.change.Time
@@ -128,6 +123,20 @@ func (t *tx) putRoute(op *storev1.PutRoute) (Outcome, error) {
 	t.next.routes, _, _ = t.next.routes.Insert(routeKey(a.ID, r.Method, r.Path), r)
 	t.setAPI(&next)
 	return Outcome{API: &next, Route: r}, nil
+}
+
+// checkSiblings refuses a route that has a variable where the draft has another.
+func (t *tx) checkSiblings(api string, r *release.Route) error {
+	for _, slot := range release.VariableSlots(r.Path) {
+		parent := append(key(api), slot.Parent+"{"...)
+		for sibling := range walk(t.next.routes, parent) {
+			if err := release.CheckSibling(r, slot, sibling.Path); err != nil {
+				return err
+			}
+			break // the siblings agree among themselves
+		}
+	}
+	return nil
 }
 
 func (t *tx) deleteRoute(op *storev1.DeleteRoute) (Outcome, error) {

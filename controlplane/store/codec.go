@@ -371,6 +371,12 @@ func encodeRemembered(r remembered) *storev1.Outcome {
 	if o.Stage != nil {
 		p.Stage = encodeStage(o.Stage)
 	}
+	if i := o.Imported; i != nil {
+		p.Imported = &storev1.Imported{
+			Added: uint32(i.Added), Removed: uint32(i.Removed), Changed: uint32(i.Changed), Unchanged: uint32(i.Unchanged),
+			RoutesAdded: i.Names.Added, RoutesRemoved: i.Names.Removed, RoutesChanged: i.Names.Changed,
+		}
+	}
 	return p
 }
 
@@ -396,6 +402,12 @@ func decodeRemembered(p *storev1.Outcome) remembered {
 	}
 	if p.GetStage() != nil {
 		r.outcome.Stage = decodeStage(p.GetStage())
+	}
+	if i := p.GetImported(); i != nil {
+		r.outcome.Imported = &Imported{
+			Added: int(i.GetAdded()), Removed: int(i.GetRemoved()), Changed: int(i.GetChanged()), Unchanged: int(i.GetUnchanged()),
+			Names: release.RouteDiff{Added: i.GetRoutesAdded(), Removed: i.GetRoutesRemoved(), Changed: i.GetRoutesChanged()},
+		}
 	}
 	return r
 }

@@ -147,6 +147,18 @@ var builders = map[string]func(args, *storev1.Command){
 			Api: a.text("api"), Method: a.text("method"), Path: a.text("path"), IfRevision: a.number("if"),
 		}}
 	},
+	"stage-routes": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_StageRoutes{StageRoutes: &storev1.StageRoutes{
+			Api: a.text("api"), Import: a.text("import"), Part: uint32(a.number("part")), Routes: a.mockRoutes(),
+		}}
+	},
+	"import-routes": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_ImportRoutes{ImportRoutes: &storev1.ImportRoutes{
+			Api: a.text("api"), Import: a.text("import"), Parts: uint32(a.number("parts")), Routes: a.mockRoutes(),
+			Merge: a.has("merge"), IfRevision: a.number("if"), Create: a.has("create"), Description: a.text("description"),
+			BinaryMediaTypes: a.list("binary"),
+		}}
+	},
 	"deploy": func(a args, c *storev1.Command) {
 		targets := map[string]storev1.Target{"": 0, "base": storev1.Target_TARGET_BASE, "canary": storev1.Target_TARGET_CANARY}
 		c.Op = &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{
@@ -257,6 +269,19 @@ func (a args) route() *release.Route {
 		r.Integration = release.Mock{Status: int(a.number("mock")), Headers: a.pairs("headers"), Body: a.text("body")}
 	}
 	return r
+}
+
+// mockRoutes reads `routes=(GET:/a, PUT:/b:201)`, mocks of a status.
+func (a args) mockRoutes() (routes []*storev1.Route) {
+	for _, text := range a.list("routes") {
+		parts := strings.Split(text+":200", ":")
+		status, err := strconv.Atoi(parts[2])
+		if err != nil {
+			a.line.Fatalf(a.t, "routes: %v", err)
+		}
+		routes = append(routes, EncodeRoute(&release.Route{Method: parts[0], Path: parts[1], Integration: release.Mock{Status: status}}))
+	}
+	return routes
 }
 
 func (a args) stageValues() *storev1.StageFields {

@@ -94,6 +94,10 @@ move-promotion api=demo stage=waved step=wave
 move-promotion api=demo stage=waved step=halt reason=refused
 record-calls method=PromoteCanary resource=apis/demo/stages/waved code=7 reason=PERMISSION_DENIED message=denied times=3
 record-calls method=TransferLeadership resource=cluster
+stage-routes api=shop import=i1 part=0 routes=(GET:/a, PUT:/b/{c}:201)
+import-routes api=shop import=i1 parts=1 routes=(GET:/d) create description=imported binary=(image/png) request=imported
+stage-routes api=shop import=i2 part=0 routes=(GET:/a:404)
+stage-routes api=shop import=i2 part=1 routes=(GET:/b)
 `
 
 func fixtureCommands(t testing.TB) []*storev1.Command {

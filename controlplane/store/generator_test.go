@@ -95,7 +95,7 @@ func drawCommand(t *rapid.T) *storev1.Command {
 // draws are weighted so that most sequences get as far as canaries.
 var draws = []func(*rapid.T, *storev1.Command){
 	drawInitCluster, drawPutNode, drawDeleteNode, drawCheckpoint, drawCreateAPI, drawCreateAPI, drawUpdateAPI, drawDeleteAPI,
-	drawPutRoute, drawPutRoute, drawPutRoute, drawPutRoute, drawDeleteRoute,
+	drawPutRoute, drawPutRoute, drawPutRoute, drawPutRoute, drawDeleteRoute, drawStageRoutes, drawStageRoutes, drawImportRoutes, drawImportRoutes,
 	drawCreateDeployment, drawCreateDeployment, drawCreateDeployment, drawDeleteDeployment, drawDeleteDeployment,
 	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
 	drawAbortCanary, drawPromoteCanary, drawRollback, drawConfigureAudit, drawRecordCalls,
@@ -151,6 +151,23 @@ func drawPutRoute(t *rapid.T, c *storev1.Command) {
 func drawDeleteRoute(t *rapid.T, c *storev1.Command) {
 	c.Op = &storev1.Command_DeleteRoute{DeleteRoute: &storev1.DeleteRoute{
 		Api: drawAPI(t), Method: drawMethod(t), Path: drawPath(t), IfRevision: drawIfRev(t),
+	}}
+}
+
+func drawRoutes(t *rapid.T) []*storev1.Route {
+	return rapid.SliceOfN(rapid.Custom(drawRoute), 0, 3).Draw(t, "routes")
+}
+
+func drawStageRoutes(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_StageRoutes{StageRoutes: &storev1.StageRoutes{
+		Api: drawAPI(t), Import: pick(t, "import", "i", "j"), Part: pick[uint32](t, "part", 0, 0, 1, 2), Routes: drawRoutes(t),
+	}}
+}
+
+func drawImportRoutes(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_ImportRoutes{ImportRoutes: &storev1.ImportRoutes{
+		Api: drawAPI(t), Import: pick(t, "import", "i", "j"), Parts: pick[uint32](t, "parts", 0, 0, 1, 2), Routes: drawRoutes(t),
+		Merge: drawFlag(t), IfRevision: drawIfRev(t), Create: drawFlag(t), BinaryMediaTypes: pick(t, "binary", nil, []string{"a/b"}),
 	}}
 }
 

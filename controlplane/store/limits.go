@@ -15,6 +15,7 @@ const (
 	MaxStages      = 100  // per API
 	MaxDeployments = 1000 // per API; delete old ones
 	MaxAgents      = 100_000
+	MaxImports     = 8 // under way at a time, with routes of up to release.MaxDeployment each
 )
 
 // ErrDiskFull says that this node's disk is too full to take changes.
@@ -92,11 +93,12 @@ func (s *State) Counts() map[string]int {
 		"changes":     s.changes.entries.len(),
 		"nodes":       s.nodes.Len(),
 		"agents":      s.agents.Len(),
+		"imports":     s.staged.Len(),
 	}
 }
 
 // Limits returns the most objects that the state may hold, of the kinds that are
 // limited as a whole.
 func Limits() map[string]int {
-	return map[string]int{"apis": MaxAPIs, "agents": MaxAgents, "request_ids": outcomeLimit, "changes": changeLimit}
+	return map[string]int{"apis": MaxAPIs, "agents": MaxAgents, "imports": MaxImports, "request_ids": outcomeLimit, "changes": changeLimit}
 }

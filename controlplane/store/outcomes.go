@@ -17,6 +17,7 @@ type Outcome struct {
 	Route      *release.Route
 	Deployment *release.Deployment
 	Stage      *release.Stage
+	Imported   *Imported
 	Checkpoint uint64  // index of the state kept, of a Checkpoint command
 	Version    Version // what agents route by once they have seen the command's effect
 }

@@ -170,6 +170,9 @@ func showOutcome(w io.Writer, o Outcome) {
 	if o.Stage != nil {
 		fmt.Fprintln(w, showStage(o.Stage))
 	}
+	if i := o.Imported; i != nil {
+		fmt.Fprintf(w, "imported %d added %d removed %d changed %d unchanged, names %v\n", i.Added, i.Removed, i.Changed, i.Unchanged, i.Names)
+	}
 }
 
 // showState writes all that a state holds.
@@ -192,6 +195,14 @@ func showState(w io.Writer, s *State) {
 	}
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
+	}
+	for i := range walk(s.staged, nil) {
+		fmt.Fprintf(w, "import %s of %s at %s: %d routes, %d bytes\n", i.id, i.api, showTime(i.time), i.count, i.size)
+		for n, part := range i.parts {
+			for _, r := range part {
+				fmt.Fprintf(w, "  part %d %s\n", n, showRoute(r))
+			}
+		}
 	}
 	for a := range s.APIs("") {
 		fmt.Fprintln(w, showAPI(a))

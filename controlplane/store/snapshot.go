@@ -90,6 +90,11 @@ func writeSnapshot(out io.Writer, s *State) error {
 	for a := range s.Agents() {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Agent{Agent: encodeAgent(a)}})
 	}
+	for i := range walk(s.staged, nil) {
+		for _, part := range i.parts {
+			w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_StagedRoutes{StagedRoutes: encodeStaged(i, part)}})
+		}
+	}
 	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Outcome{Outcome: encodeRemembered(r)}})
@@ -258,6 +263,9 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	case *storev1.SnapshotRecord_Agent:
 		a := decodeAgent(p.Agent)
 		s.agents, _, _ = s.agents.Insert([]byte(a.ID), a)
+	case *storev1.SnapshotRecord_StagedRoutes:
+		part := p.StagedRoutes
+		r.tx.keepRoutes(part.GetApi(), part.GetImport(), decodeTime(part.GetTime()), part.GetRoutes())
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)

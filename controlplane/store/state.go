@@ -66,6 +66,7 @@ type State struct {
 	live        *iradix.Tree[int]                 // how many stages need a deployment on agents
 	promoting   *iradix.Tree[*release.Stage]      // stages with an open promotion, by API, stage
 	agents      *iradix.Tree[release.Agent]       // on the record, by id
+	staged      *iradix.Tree[*staged]             // imports under way, by API id
 	departed    *iradix.Tree[string]              // nodes that have left and may still hold a grant, by id
 	changes     changeLog
 	outcomes    outcomeLog
@@ -88,6 +89,7 @@ func newState() *State {
 		live:        iradix.New[int](),
 		promoting:   iradix.New[*release.Stage](),
 		agents:      iradix.New[release.Agent](),
+		staged:      iradix.New[*staged](),
 		departed:    iradix.New[string](),
 		changes:     changeLog{},
 		outcomes:    newOutcomeLog(),

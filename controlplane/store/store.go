@@ -261,18 +261,21 @@ func (s *Store) Apply(ctx context.Context, cmd *storev1.Command) (Outcome, error
 	return future.Response().(Outcome), nil
 }
 
-// Preview returns what Apply would do now: the state as it is, the state that the
-// command would lead to, and what it would come to. Nothing is changed. Its errors
-// are those of Apply and of Sync.
-func (s *Store) Preview(ctx context.Context, cmd *storev1.Command) (before, after *State, outcome Outcome, err error) {
-	if _, err := s.admit(cmd); err != nil {
-		return nil, nil, Outcome{}, err
+// Preview returns what Apply would do now with one command after the other: the
+// state as it is, the state that they would lead to, and what the last of them, or
+// the first that is refused, would come to. Nothing is changed. Its errors are
+// those of Apply and of Sync.
+func (s *Store) Preview(ctx context.Context, cmds ...*storev1.Command) (before, after *State, outcome Outcome, err error) {
+	for _, cmd := range cmds {
+		if _, err := s.admit(cmd); err != nil {
+			return nil, nil, Outcome{}, err
+		}
 	}
 	if err := s.Sync(ctx); err != nil {
 		return nil, nil, Outcome{}, err
 	}
 	before = s.State()
-	after, outcome = before.Preview(cmd)
+	after, outcome = before.Preview(cmds...)
 	return before, after, outcome, nil
 }
 

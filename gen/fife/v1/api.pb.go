@@ -24,6 +24,117 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// ImportMode says what becomes of routes that an imported document does not have.
+type ImportMode int32
+
+const (
+	// As REPLACE.
+	ImportMode_IMPORT_MODE_UNSPECIFIED ImportMode = 0
+	// They are removed.
+	ImportMode_IMPORT_MODE_REPLACE ImportMode = 1
+	// They stay.
+	ImportMode_IMPORT_MODE_MERGE ImportMode = 2
+)
+
+// Enum value maps for ImportMode.
+var (
+	ImportMode_name = map[int32]string{
+		0: "IMPORT_MODE_UNSPECIFIED",
+		1: "IMPORT_MODE_REPLACE",
+		2: "IMPORT_MODE_MERGE",
+	}
+	ImportMode_value = map[string]int32{
+		"IMPORT_MODE_UNSPECIFIED": 0,
+		"IMPORT_MODE_REPLACE":     1,
+		"IMPORT_MODE_MERGE":       2,
+	}
+)
+
+func (x ImportMode) Enum() *ImportMode {
+	p := new(ImportMode)
+	*p = x
+	return p
+}
+
+func (x ImportMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ImportMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_api_proto_enumTypes[0].Descriptor()
+}
+
+func (ImportMode) Type() protoreflect.EnumType {
+	return &file_fife_v1_api_proto_enumTypes[0]
+}
+
+func (x ImportMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ImportMode.Descriptor instead.
+func (ImportMode) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{0}
+}
+
+// BasePathMode says what becomes of the base path of a document: `basePath` in
+// Swagger 2.0, the path of the first server in OpenAPI 3.
+type BasePathMode int32
+
+const (
+	// As IGNORE.
+	BasePathMode_BASE_PATH_MODE_UNSPECIFIED BasePathMode = 0
+	// Routes have the document's paths.
+	BasePathMode_BASE_PATH_MODE_IGNORE BasePathMode = 1
+	// It is put before every path.
+	BasePathMode_BASE_PATH_MODE_PREPEND BasePathMode = 2
+	// As PREPEND, without its first segment.
+	BasePathMode_BASE_PATH_MODE_SPLIT BasePathMode = 3
+)
+
+// Enum value maps for BasePathMode.
+var (
+	BasePathMode_name = map[int32]string{
+		0: "BASE_PATH_MODE_UNSPECIFIED",
+		1: "BASE_PATH_MODE_IGNORE",
+		2: "BASE_PATH_MODE_PREPEND",
+		3: "BASE_PATH_MODE_SPLIT",
+	}
+	BasePathMode_value = map[string]int32{
+		"BASE_PATH_MODE_UNSPECIFIED": 0,
+		"BASE_PATH_MODE_IGNORE":      1,
+		"BASE_PATH_MODE_PREPEND":     2,
+		"BASE_PATH_MODE_SPLIT":       3,
+	}
+)
+
+func (x BasePathMode) Enum() *BasePathMode {
+	p := new(BasePathMode)
+	*p = x
+	return p
+}
+
+func (x BasePathMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BasePathMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_v1_api_proto_enumTypes[1].Descriptor()
+}
+
+func (BasePathMode) Type() protoreflect.EnumType {
+	return &file_fife_v1_api_proto_enumTypes[1]
+}
+
+func (x BasePathMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BasePathMode.Descriptor instead.
+func (BasePathMode) EnumDescriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{1}
+}
+
 // Api is a set of routes that is deployed as one.
 type Api struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1533,6 +1644,359 @@ func (x *DeleteRouteResponse) GetVersion() *Version {
 	return nil
 }
 
+// ImportRoutesRequest is the request of ImportRoutes.
+type ImportRoutesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The API, `apis/{api}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Required. The document: OpenAPI 3.0 or 3.1 or Swagger 2.0, in JSON or YAML, at
+	// most 6 MiB. An operation with an `x-amazon-apigateway-integration` of type
+	// http_proxy, aws_proxy or mock gets that; in a document without any, operations
+	// pass requests on to their server. Its binary media types, if it names any,
+	// become those of the API; nothing else of the API is changed.
+	Document []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	// What becomes of routes that the document does not have.
+	Mode ImportMode `protobuf:"varint,3,opt,name=mode,proto3,enum=fife.v1.ImportMode" json:"mode,omitempty"`
+	// What becomes of the document's base path.
+	BasePath BasePathMode `protobuf:"varint,4,opt,name=base_path,json=basePath,proto3,enum=fife.v1.BasePathMode" json:"base_path,omitempty"`
+	// If set and there is no API, it is made, with the document's title for its
+	// description, in the same step.
+	AllowMissing bool `protobuf:"varint,5,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	// Etag of the API, which edits of its draft do not change. See ApiService.
+	Etag string `protobuf:"bytes,6,opt,name=etag,proto3" json:"etag,omitempty"`
+	// See ApiService.
+	RequestId string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// See ApiService.
+	ValidateOnly  bool `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRoutesRequest) Reset() {
+	*x = ImportRoutesRequest{}
+	mi := &file_fife_v1_api_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRoutesRequest) ProtoMessage() {}
+
+func (x *ImportRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRoutesRequest.ProtoReflect.Descriptor instead.
+func (*ImportRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ImportRoutesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ImportRoutesRequest) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *ImportRoutesRequest) GetMode() ImportMode {
+	if x != nil {
+		return x.Mode
+	}
+	return ImportMode_IMPORT_MODE_UNSPECIFIED
+}
+
+func (x *ImportRoutesRequest) GetBasePath() BasePathMode {
+	if x != nil {
+		return x.BasePath
+	}
+	return BasePathMode_BASE_PATH_MODE_UNSPECIFIED
+}
+
+func (x *ImportRoutesRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *ImportRoutesRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *ImportRoutesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ImportRoutesRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// ImportRoutesResponse is the response of ImportRoutes.
+type ImportRoutesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API as it is now.
+	Api *Api `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// The version that holds the change.
+	Version *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// How many routes were not there before.
+	Added int32 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
+	// How many routes are there no more.
+	Removed int32 `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
+	// How many routes have changed.
+	Changed int32 `protobuf:"varint,5,opt,name=changed,proto3" json:"changed,omitempty"`
+	// How many routes of the document were there before, alike.
+	Unchanged int32 `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// The first added routes, as `METHOD /path`: at most 100, and 8 KiB.
+	RoutesAdded []string `protobuf:"bytes,7,rep,name=routes_added,json=routesAdded,proto3" json:"routes_added,omitempty"`
+	// The first removed routes, likewise.
+	RoutesRemoved []string `protobuf:"bytes,8,rep,name=routes_removed,json=routesRemoved,proto3" json:"routes_removed,omitempty"`
+	// The first changed routes, likewise.
+	RoutesChanged []string `protobuf:"bytes,9,rep,name=routes_changed,json=routesChanged,proto3" json:"routes_changed,omitempty"`
+	// What the document asks for and Fife does not do, each with its place.
+	Warnings      []string `protobuf:"bytes,10,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportRoutesResponse) Reset() {
+	*x = ImportRoutesResponse{}
+	mi := &file_fife_v1_api_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRoutesResponse) ProtoMessage() {}
+
+func (x *ImportRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRoutesResponse.ProtoReflect.Descriptor instead.
+func (*ImportRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ImportRoutesResponse) GetApi() *Api {
+	if x != nil {
+		return x.Api
+	}
+	return nil
+}
+
+func (x *ImportRoutesResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *ImportRoutesResponse) GetAdded() int32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *ImportRoutesResponse) GetRemoved() int32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *ImportRoutesResponse) GetChanged() int32 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *ImportRoutesResponse) GetUnchanged() int32 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *ImportRoutesResponse) GetRoutesAdded() []string {
+	if x != nil {
+		return x.RoutesAdded
+	}
+	return nil
+}
+
+func (x *ImportRoutesResponse) GetRoutesRemoved() []string {
+	if x != nil {
+		return x.RoutesRemoved
+	}
+	return nil
+}
+
+func (x *ImportRoutesResponse) GetRoutesChanged() []string {
+	if x != nil {
+		return x.RoutesChanged
+	}
+	return nil
+}
+
+func (x *ImportRoutesResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+// ExportRoutesRequest is the request of ExportRoutes.
+type ExportRoutesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. `apis/{api}` for its draft, `apis/{api}/deployments/{deployment}` for
+	// what was deployed.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// What the answer may miss.
+	Consistency   ReadConsistency `protobuf:"varint,2,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRoutesRequest) Reset() {
+	*x = ExportRoutesRequest{}
+	mi := &file_fife_v1_api_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRoutesRequest) ProtoMessage() {}
+
+func (x *ExportRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRoutesRequest.ProtoReflect.Descriptor instead.
+func (*ExportRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExportRoutesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ExportRoutesRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
+// ExportRoutesResponse is the response of ExportRoutes.
+type ExportRoutesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// OpenAPI 3.0 in JSON, with `x-amazon-apigateway-integration` for every route.
+	// ImportRoutes takes it back.
+	Document []byte `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// Set if a stale answer was asked for.
+	Staleness     *Staleness `protobuf:"bytes,2,opt,name=staleness,proto3" json:"staleness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRoutesResponse) Reset() {
+	*x = ExportRoutesResponse{}
+	mi := &file_fife_v1_api_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRoutesResponse) ProtoMessage() {}
+
+func (x *ExportRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRoutesResponse.ProtoReflect.Descriptor instead.
+func (*ExportRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExportRoutesResponse) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *ExportRoutesResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 var File_fife_v1_api_proto protoreflect.FileDescriptor
 
 const file_fife_v1_api_proto_rawDesc = "" +
@@ -1645,7 +2109,45 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12#\n" +
 	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"A\n" +
 	"\x13DeleteRouteResponse\x12*\n" +
-	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion2\xa6\x04\n" +
+	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\"\xa3\x02\n" +
+	"\x13ImportRoutesRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1a\n" +
+	"\bdocument\x18\x02 \x01(\fR\bdocument\x12'\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x13.fife.v1.ImportModeR\x04mode\x122\n" +
+	"\tbase_path\x18\x04 \x01(\x0e2\x15.fife.v1.BasePathModeR\bbasePath\x12#\n" +
+	"\rallow_missing\x18\x05 \x01(\bR\fallowMissing\x12\x12\n" +
+	"\x04etag\x18\x06 \x01(\tR\x04etag\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnly\"\xd7\x02\n" +
+	"\x14ImportRoutesResponse\x12\x1e\n" +
+	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\x12*\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\x12\x14\n" +
+	"\x05added\x18\x03 \x01(\x05R\x05added\x12\x18\n" +
+	"\aremoved\x18\x04 \x01(\x05R\aremoved\x12\x18\n" +
+	"\achanged\x18\x05 \x01(\x05R\achanged\x12\x1c\n" +
+	"\tunchanged\x18\x06 \x01(\x05R\tunchanged\x12!\n" +
+	"\froutes_added\x18\a \x03(\tR\vroutesAdded\x12%\n" +
+	"\x0eroutes_removed\x18\b \x03(\tR\rroutesRemoved\x12%\n" +
+	"\x0eroutes_changed\x18\t \x03(\tR\rroutesChanged\x12\x1a\n" +
+	"\bwarnings\x18\n" +
+	" \x03(\tR\bwarnings\"i\n" +
+	"\x13ExportRoutesRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12:\n" +
+	"\vconsistency\x18\x02 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"d\n" +
+	"\x14ExportRoutesResponse\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\x120\n" +
+	"\tstaleness\x18\x02 \x01(\v2\x12.fife.v1.StalenessR\tstaleness*Y\n" +
+	"\n" +
+	"ImportMode\x12\x1b\n" +
+	"\x17IMPORT_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13IMPORT_MODE_REPLACE\x10\x01\x12\x15\n" +
+	"\x11IMPORT_MODE_MERGE\x10\x02*\x7f\n" +
+	"\fBasePathMode\x12\x1e\n" +
+	"\x1aBASE_PATH_MODE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15BASE_PATH_MODE_IGNORE\x10\x01\x12\x1a\n" +
+	"\x16BASE_PATH_MODE_PREPEND\x10\x02\x12\x18\n" +
+	"\x14BASE_PATH_MODE_SPLIT\x10\x032\xc0\x05\n" +
 	"\n" +
 	"ApiService\x12B\n" +
 	"\tCreateApi\x12\x19.fife.v1.CreateApiRequest\x1a\x1a.fife.v1.CreateApiResponse\x129\n" +
@@ -1656,7 +2158,9 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\bPutRoute\x12\x18.fife.v1.PutRouteRequest\x1a\x19.fife.v1.PutRouteResponse\x12E\n" +
 	"\n" +
 	"ListRoutes\x12\x1a.fife.v1.ListRoutesRequest\x1a\x1b.fife.v1.ListRoutesResponse\x12H\n" +
-	"\vDeleteRoute\x12\x1b.fife.v1.DeleteRouteRequest\x1a\x1c.fife.v1.DeleteRouteResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\vDeleteRoute\x12\x1b.fife.v1.DeleteRouteRequest\x1a\x1c.fife.v1.DeleteRouteResponse\x12K\n" +
+	"\fImportRoutes\x12\x1c.fife.v1.ImportRoutesRequest\x1a\x1d.fife.v1.ImportRoutesResponse\x12K\n" +
+	"\fExportRoutes\x12\x1c.fife.v1.ExportRoutesRequest\x1a\x1d.fife.v1.ExportRoutesResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_api_proto_rawDescOnce sync.Once
@@ -1670,90 +2174,107 @@ func file_fife_v1_api_proto_rawDescGZIP() []byte {
 	return file_fife_v1_api_proto_rawDescData
 }
 
-var file_fife_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_fife_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_fife_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_fife_v1_api_proto_goTypes = []any{
-	(*Api)(nil),                   // 0: fife.v1.Api
-	(*Route)(nil),                 // 1: fife.v1.Route
-	(*Integration)(nil),           // 2: fife.v1.Integration
-	(*HttpIntegration)(nil),       // 3: fife.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 4: fife.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 5: fife.v1.MockIntegration
-	(*CreateApiRequest)(nil),      // 6: fife.v1.CreateApiRequest
-	(*CreateApiResponse)(nil),     // 7: fife.v1.CreateApiResponse
-	(*GetApiRequest)(nil),         // 8: fife.v1.GetApiRequest
-	(*GetApiResponse)(nil),        // 9: fife.v1.GetApiResponse
-	(*ListApisRequest)(nil),       // 10: fife.v1.ListApisRequest
-	(*ListApisResponse)(nil),      // 11: fife.v1.ListApisResponse
-	(*UpdateApiRequest)(nil),      // 12: fife.v1.UpdateApiRequest
-	(*UpdateApiResponse)(nil),     // 13: fife.v1.UpdateApiResponse
-	(*DeleteApiRequest)(nil),      // 14: fife.v1.DeleteApiRequest
-	(*DeleteApiResponse)(nil),     // 15: fife.v1.DeleteApiResponse
-	(*PutRouteRequest)(nil),       // 16: fife.v1.PutRouteRequest
-	(*PutRouteResponse)(nil),      // 17: fife.v1.PutRouteResponse
-	(*ListRoutesRequest)(nil),     // 18: fife.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),    // 19: fife.v1.ListRoutesResponse
-	(*DeleteRouteRequest)(nil),    // 20: fife.v1.DeleteRouteRequest
-	(*DeleteRouteResponse)(nil),   // 21: fife.v1.DeleteRouteResponse
-	nil,                           // 22: fife.v1.MockIntegration.HeadersEntry
-	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*Version)(nil),               // 25: fife.v1.Version
-	(ReadConsistency)(0),          // 26: fife.v1.ReadConsistency
-	(*Staleness)(nil),             // 27: fife.v1.Staleness
-	(*fieldmaskpb.FieldMask)(nil), // 28: google.protobuf.FieldMask
+	(ImportMode)(0),               // 0: fife.v1.ImportMode
+	(BasePathMode)(0),             // 1: fife.v1.BasePathMode
+	(*Api)(nil),                   // 2: fife.v1.Api
+	(*Route)(nil),                 // 3: fife.v1.Route
+	(*Integration)(nil),           // 4: fife.v1.Integration
+	(*HttpIntegration)(nil),       // 5: fife.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 6: fife.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 7: fife.v1.MockIntegration
+	(*CreateApiRequest)(nil),      // 8: fife.v1.CreateApiRequest
+	(*CreateApiResponse)(nil),     // 9: fife.v1.CreateApiResponse
+	(*GetApiRequest)(nil),         // 10: fife.v1.GetApiRequest
+	(*GetApiResponse)(nil),        // 11: fife.v1.GetApiResponse
+	(*ListApisRequest)(nil),       // 12: fife.v1.ListApisRequest
+	(*ListApisResponse)(nil),      // 13: fife.v1.ListApisResponse
+	(*UpdateApiRequest)(nil),      // 14: fife.v1.UpdateApiRequest
+	(*UpdateApiResponse)(nil),     // 15: fife.v1.UpdateApiResponse
+	(*DeleteApiRequest)(nil),      // 16: fife.v1.DeleteApiRequest
+	(*DeleteApiResponse)(nil),     // 17: fife.v1.DeleteApiResponse
+	(*PutRouteRequest)(nil),       // 18: fife.v1.PutRouteRequest
+	(*PutRouteResponse)(nil),      // 19: fife.v1.PutRouteResponse
+	(*ListRoutesRequest)(nil),     // 20: fife.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),    // 21: fife.v1.ListRoutesResponse
+	(*DeleteRouteRequest)(nil),    // 22: fife.v1.DeleteRouteRequest
+	(*DeleteRouteResponse)(nil),   // 23: fife.v1.DeleteRouteResponse
+	(*ImportRoutesRequest)(nil),   // 24: fife.v1.ImportRoutesRequest
+	(*ImportRoutesResponse)(nil),  // 25: fife.v1.ImportRoutesResponse
+	(*ExportRoutesRequest)(nil),   // 26: fife.v1.ExportRoutesRequest
+	(*ExportRoutesResponse)(nil),  // 27: fife.v1.ExportRoutesResponse
+	nil,                           // 28: fife.v1.MockIntegration.HeadersEntry
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*Version)(nil),               // 31: fife.v1.Version
+	(ReadConsistency)(0),          // 32: fife.v1.ReadConsistency
+	(*Staleness)(nil),             // 33: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil), // 34: google.protobuf.FieldMask
 }
 var file_fife_v1_api_proto_depIdxs = []int32{
-	23, // 0: fife.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	24, // 1: fife.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	24, // 2: fife.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	2,  // 3: fife.v1.Route.integration:type_name -> fife.v1.Integration
-	23, // 4: fife.v1.Route.timeout:type_name -> google.protobuf.Duration
-	3,  // 5: fife.v1.Integration.http:type_name -> fife.v1.HttpIntegration
-	4,  // 6: fife.v1.Integration.lambda:type_name -> fife.v1.LambdaIntegration
-	5,  // 7: fife.v1.Integration.mock:type_name -> fife.v1.MockIntegration
-	22, // 8: fife.v1.MockIntegration.headers:type_name -> fife.v1.MockIntegration.HeadersEntry
-	0,  // 9: fife.v1.CreateApiRequest.api:type_name -> fife.v1.Api
-	0,  // 10: fife.v1.CreateApiResponse.api:type_name -> fife.v1.Api
-	25, // 11: fife.v1.CreateApiResponse.version:type_name -> fife.v1.Version
-	26, // 12: fife.v1.GetApiRequest.consistency:type_name -> fife.v1.ReadConsistency
-	0,  // 13: fife.v1.GetApiResponse.api:type_name -> fife.v1.Api
-	27, // 14: fife.v1.GetApiResponse.staleness:type_name -> fife.v1.Staleness
-	26, // 15: fife.v1.ListApisRequest.consistency:type_name -> fife.v1.ReadConsistency
-	0,  // 16: fife.v1.ListApisResponse.apis:type_name -> fife.v1.Api
-	27, // 17: fife.v1.ListApisResponse.staleness:type_name -> fife.v1.Staleness
-	0,  // 18: fife.v1.UpdateApiRequest.api:type_name -> fife.v1.Api
-	28, // 19: fife.v1.UpdateApiRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 20: fife.v1.UpdateApiResponse.api:type_name -> fife.v1.Api
-	25, // 21: fife.v1.UpdateApiResponse.version:type_name -> fife.v1.Version
-	25, // 22: fife.v1.DeleteApiResponse.version:type_name -> fife.v1.Version
-	1,  // 23: fife.v1.PutRouteRequest.route:type_name -> fife.v1.Route
-	1,  // 24: fife.v1.PutRouteResponse.route:type_name -> fife.v1.Route
-	25, // 25: fife.v1.PutRouteResponse.version:type_name -> fife.v1.Version
-	26, // 26: fife.v1.ListRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	1,  // 27: fife.v1.ListRoutesResponse.routes:type_name -> fife.v1.Route
-	27, // 28: fife.v1.ListRoutesResponse.staleness:type_name -> fife.v1.Staleness
-	25, // 29: fife.v1.DeleteRouteResponse.version:type_name -> fife.v1.Version
-	6,  // 30: fife.v1.ApiService.CreateApi:input_type -> fife.v1.CreateApiRequest
-	8,  // 31: fife.v1.ApiService.GetApi:input_type -> fife.v1.GetApiRequest
-	10, // 32: fife.v1.ApiService.ListApis:input_type -> fife.v1.ListApisRequest
-	12, // 33: fife.v1.ApiService.UpdateApi:input_type -> fife.v1.UpdateApiRequest
-	14, // 34: fife.v1.ApiService.DeleteApi:input_type -> fife.v1.DeleteApiRequest
-	16, // 35: fife.v1.ApiService.PutRoute:input_type -> fife.v1.PutRouteRequest
-	18, // 36: fife.v1.ApiService.ListRoutes:input_type -> fife.v1.ListRoutesRequest
-	20, // 37: fife.v1.ApiService.DeleteRoute:input_type -> fife.v1.DeleteRouteRequest
-	7,  // 38: fife.v1.ApiService.CreateApi:output_type -> fife.v1.CreateApiResponse
-	9,  // 39: fife.v1.ApiService.GetApi:output_type -> fife.v1.GetApiResponse
-	11, // 40: fife.v1.ApiService.ListApis:output_type -> fife.v1.ListApisResponse
-	13, // 41: fife.v1.ApiService.UpdateApi:output_type -> fife.v1.UpdateApiResponse
-	15, // 42: fife.v1.ApiService.DeleteApi:output_type -> fife.v1.DeleteApiResponse
-	17, // 43: fife.v1.ApiService.PutRoute:output_type -> fife.v1.PutRouteResponse
-	19, // 44: fife.v1.ApiService.ListRoutes:output_type -> fife.v1.ListRoutesResponse
-	21, // 45: fife.v1.ApiService.DeleteRoute:output_type -> fife.v1.DeleteRouteResponse
-	38, // [38:46] is the sub-list for method output_type
-	30, // [30:38] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	29, // 0: fife.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	30, // 1: fife.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	30, // 2: fife.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	4,  // 3: fife.v1.Route.integration:type_name -> fife.v1.Integration
+	29, // 4: fife.v1.Route.timeout:type_name -> google.protobuf.Duration
+	5,  // 5: fife.v1.Integration.http:type_name -> fife.v1.HttpIntegration
+	6,  // 6: fife.v1.Integration.lambda:type_name -> fife.v1.LambdaIntegration
+	7,  // 7: fife.v1.Integration.mock:type_name -> fife.v1.MockIntegration
+	28, // 8: fife.v1.MockIntegration.headers:type_name -> fife.v1.MockIntegration.HeadersEntry
+	2,  // 9: fife.v1.CreateApiRequest.api:type_name -> fife.v1.Api
+	2,  // 10: fife.v1.CreateApiResponse.api:type_name -> fife.v1.Api
+	31, // 11: fife.v1.CreateApiResponse.version:type_name -> fife.v1.Version
+	32, // 12: fife.v1.GetApiRequest.consistency:type_name -> fife.v1.ReadConsistency
+	2,  // 13: fife.v1.GetApiResponse.api:type_name -> fife.v1.Api
+	33, // 14: fife.v1.GetApiResponse.staleness:type_name -> fife.v1.Staleness
+	32, // 15: fife.v1.ListApisRequest.consistency:type_name -> fife.v1.ReadConsistency
+	2,  // 16: fife.v1.ListApisResponse.apis:type_name -> fife.v1.Api
+	33, // 17: fife.v1.ListApisResponse.staleness:type_name -> fife.v1.Staleness
+	2,  // 18: fife.v1.UpdateApiRequest.api:type_name -> fife.v1.Api
+	34, // 19: fife.v1.UpdateApiRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 20: fife.v1.UpdateApiResponse.api:type_name -> fife.v1.Api
+	31, // 21: fife.v1.UpdateApiResponse.version:type_name -> fife.v1.Version
+	31, // 22: fife.v1.DeleteApiResponse.version:type_name -> fife.v1.Version
+	3,  // 23: fife.v1.PutRouteRequest.route:type_name -> fife.v1.Route
+	3,  // 24: fife.v1.PutRouteResponse.route:type_name -> fife.v1.Route
+	31, // 25: fife.v1.PutRouteResponse.version:type_name -> fife.v1.Version
+	32, // 26: fife.v1.ListRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	3,  // 27: fife.v1.ListRoutesResponse.routes:type_name -> fife.v1.Route
+	33, // 28: fife.v1.ListRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	31, // 29: fife.v1.DeleteRouteResponse.version:type_name -> fife.v1.Version
+	0,  // 30: fife.v1.ImportRoutesRequest.mode:type_name -> fife.v1.ImportMode
+	1,  // 31: fife.v1.ImportRoutesRequest.base_path:type_name -> fife.v1.BasePathMode
+	2,  // 32: fife.v1.ImportRoutesResponse.api:type_name -> fife.v1.Api
+	31, // 33: fife.v1.ImportRoutesResponse.version:type_name -> fife.v1.Version
+	32, // 34: fife.v1.ExportRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	33, // 35: fife.v1.ExportRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	8,  // 36: fife.v1.ApiService.CreateApi:input_type -> fife.v1.CreateApiRequest
+	10, // 37: fife.v1.ApiService.GetApi:input_type -> fife.v1.GetApiRequest
+	12, // 38: fife.v1.ApiService.ListApis:input_type -> fife.v1.ListApisRequest
+	14, // 39: fife.v1.ApiService.UpdateApi:input_type -> fife.v1.UpdateApiRequest
+	16, // 40: fife.v1.ApiService.DeleteApi:input_type -> fife.v1.DeleteApiRequest
+	18, // 41: fife.v1.ApiService.PutRoute:input_type -> fife.v1.PutRouteRequest
+	20, // 42: fife.v1.ApiService.ListRoutes:input_type -> fife.v1.ListRoutesRequest
+	22, // 43: fife.v1.ApiService.DeleteRoute:input_type -> fife.v1.DeleteRouteRequest
+	24, // 44: fife.v1.ApiService.ImportRoutes:input_type -> fife.v1.ImportRoutesRequest
+	26, // 45: fife.v1.ApiService.ExportRoutes:input_type -> fife.v1.ExportRoutesRequest
+	9,  // 46: fife.v1.ApiService.CreateApi:output_type -> fife.v1.CreateApiResponse
+	11, // 47: fife.v1.ApiService.GetApi:output_type -> fife.v1.GetApiResponse
+	13, // 48: fife.v1.ApiService.ListApis:output_type -> fife.v1.ListApisResponse
+	15, // 49: fife.v1.ApiService.UpdateApi:output_type -> fife.v1.UpdateApiResponse
+	17, // 50: fife.v1.ApiService.DeleteApi:output_type -> fife.v1.DeleteApiResponse
+	19, // 51: fife.v1.ApiService.PutRoute:output_type -> fife.v1.PutRouteResponse
+	21, // 52: fife.v1.ApiService.ListRoutes:output_type -> fife.v1.ListRoutesResponse
+	23, // 53: fife.v1.ApiService.DeleteRoute:output_type -> fife.v1.DeleteRouteResponse
+	25, // 54: fife.v1.ApiService.ImportRoutes:output_type -> fife.v1.ImportRoutesResponse
+	27, // 55: fife.v1.ApiService.ExportRoutes:output_type -> fife.v1.ExportRoutesResponse
+	46, // [46:56] is the sub-list for method output_type
+	36, // [36:46] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_api_proto_init() }
@@ -1772,13 +2293,14 @@ func file_fife_v1_api_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_api_proto_rawDesc), len(file_fife_v1_api_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   23,
+			NumEnums:      2,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_fife_v1_api_proto_goTypes,
 		DependencyIndexes: file_fife_v1_api_proto_depIdxs,
+		EnumInfos:         file_fife_v1_api_proto_enumTypes,
 		MessageInfos:      file_fife_v1_api_proto_msgTypes,
 	}.Build()
 	File_fife_v1_api_proto = out.File

@@ -19,14 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ApiService_CreateApi_FullMethodName   = "/fife.v1.ApiService/CreateApi"
-	ApiService_GetApi_FullMethodName      = "/fife.v1.ApiService/GetApi"
-	ApiService_ListApis_FullMethodName    = "/fife.v1.ApiService/ListApis"
-	ApiService_UpdateApi_FullMethodName   = "/fife.v1.ApiService/UpdateApi"
-	ApiService_DeleteApi_FullMethodName   = "/fife.v1.ApiService/DeleteApi"
-	ApiService_PutRoute_FullMethodName    = "/fife.v1.ApiService/PutRoute"
-	ApiService_ListRoutes_FullMethodName  = "/fife.v1.ApiService/ListRoutes"
-	ApiService_DeleteRoute_FullMethodName = "/fife.v1.ApiService/DeleteRoute"
+	ApiService_CreateApi_FullMethodName    = "/fife.v1.ApiService/CreateApi"
+	ApiService_GetApi_FullMethodName       = "/fife.v1.ApiService/GetApi"
+	ApiService_ListApis_FullMethodName     = "/fife.v1.ApiService/ListApis"
+	ApiService_UpdateApi_FullMethodName    = "/fife.v1.ApiService/UpdateApi"
+	ApiService_DeleteApi_FullMethodName    = "/fife.v1.ApiService/DeleteApi"
+	ApiService_PutRoute_FullMethodName     = "/fife.v1.ApiService/PutRoute"
+	ApiService_ListRoutes_FullMethodName   = "/fife.v1.ApiService/ListRoutes"
+	ApiService_DeleteRoute_FullMethodName  = "/fife.v1.ApiService/DeleteRoute"
+	ApiService_ImportRoutes_FullMethodName = "/fife.v1.ApiService/ImportRoutes"
+	ApiService_ExportRoutes_FullMethodName = "/fife.v1.ApiService/ExportRoutes"
 )
 
 // ApiServiceClient is the client API for ApiService service.
@@ -82,6 +84,15 @@ type ApiServiceClient interface {
 	ListRoutes(ctx context.Context, in *ListRoutesRequest, opts ...grpc.CallOption) (*ListRoutesResponse, error)
 	// DeleteRoute removes one draft route. NOT_FOUND if there is none.
 	DeleteRoute(ctx context.Context, in *DeleteRouteRequest, opts ...grpc.CallOption) (*DeleteRouteResponse, error)
+	// ImportRoutes makes the routes of an OpenAPI document the draft, all at once: no
+	// reader sees some of them, and a call that fails at any point leaves the draft
+	// as it was. INVALID_ARGUMENT names every bad place of the document with its line
+	// and JSON pointer. ABORTED (IMPORT_SUPERSEDED) if another import into the same API
+	// began meanwhile.
+	ImportRoutes(ctx context.Context, in *ImportRoutesRequest, opts ...grpc.CallOption) (*ImportRoutesResponse, error)
+	// ExportRoutes returns the routes of a draft or a deployment as an OpenAPI
+	// document.
+	ExportRoutes(ctx context.Context, in *ExportRoutesRequest, opts ...grpc.CallOption) (*ExportRoutesResponse, error)
 }
 
 type apiServiceClient struct {
@@ -172,6 +183,26 @@ func (c *apiServiceClient) DeleteRoute(ctx context.Context, in *DeleteRouteReque
 	return out, nil
 }
 
+func (c *apiServiceClient) ImportRoutes(ctx context.Context, in *ImportRoutesRequest, opts ...grpc.CallOption) (*ImportRoutesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ImportRoutesResponse)
+	err := c.cc.Invoke(ctx, ApiService_ImportRoutes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *apiServiceClient) ExportRoutes(ctx context.Context, in *ExportRoutesRequest, opts ...grpc.CallOption) (*ExportRoutesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExportRoutesResponse)
+	err := c.cc.Invoke(ctx, ApiService_ExportRoutes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ApiServiceServer is the server API for ApiService service.
 // All implementations must embed UnimplementedApiServiceServer
 // for forward compatibility.
@@ -225,6 +256,15 @@ type ApiServiceServer interface {
 	ListRoutes(context.Context, *ListRoutesRequest) (*ListRoutesResponse, error)
 	// DeleteRoute removes one draft route. NOT_FOUND if there is none.
 	DeleteRoute(context.Context, *DeleteRouteRequest) (*DeleteRouteResponse, error)
+	// ImportRoutes makes the routes of an OpenAPI document the draft, all at once: no
+	// reader sees some of them, and a call that fails at any point leaves the draft
+	// as it was. INVALID_ARGUMENT names every bad place of the document with its line
+	// and JSON pointer. ABORTED (IMPORT_SUPERSEDED) if another import into the same API
+	// began meanwhile.
+	ImportRoutes(context.Context, *ImportRoutesRequest) (*ImportRoutesResponse, error)
+	// ExportRoutes returns the routes of a draft or a deployment as an OpenAPI
+	// document.
+	ExportRoutes(context.Context, *ExportRoutesRequest) (*ExportRoutesResponse, error)
 	mustEmbedUnimplementedApiServiceServer()
 }
 
@@ -258,6 +298,12 @@ func (UnimplementedApiServiceServer) ListRoutes(context.Context, *ListRoutesRequ
 }
 func (UnimplementedApiServiceServer) DeleteRoute(context.Context, *DeleteRouteRequest) (*DeleteRouteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRoute not implemented")
+}
+func (UnimplementedApiServiceServer) ImportRoutes(context.Context, *ImportRoutesRequest) (*ImportRoutesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportRoutes not implemented")
+}
+func (UnimplementedApiServiceServer) ExportRoutes(context.Context, *ExportRoutesRequest) (*ExportRoutesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExportRoutes not implemented")
 }
 func (UnimplementedApiServiceServer) mustEmbedUnimplementedApiServiceServer() {}
 func (UnimplementedApiServiceServer) testEmbeddedByValue()                    {}
@@ -424,6 +470,42 @@ func _ApiService_DeleteRoute_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ApiService_ImportRoutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportRoutesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApiServiceServer).ImportRoutes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApiService_ImportRoutes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApiServiceServer).ImportRoutes(ctx, req.(*ImportRoutesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ApiService_ExportRoutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExportRoutesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApiServiceServer).ExportRoutes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApiService_ExportRoutes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApiServiceServer).ExportRoutes(ctx, req.(*ExportRoutesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ApiService_ServiceDesc is the grpc.ServiceDesc for ApiService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -462,6 +544,14 @@ var ApiService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteRoute",
 			Handler:    _ApiService_DeleteRoute_Handler,
+		},
+		{
+			MethodName: "ImportRoutes",
+			Handler:    _ApiService_ImportRoutes_Handler,
+		},
+		{
+			MethodName: "ExportRoutes",
+			Handler:    _ApiService_ExportRoutes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -93,6 +93,9 @@ const (
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 28
 	// PERMISSION_DENIED: the caller may not do this.
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 29
+	// ABORTED: another import into the same API began before this one was done;
+	// nothing was changed by this one. `resource`.
+	ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED ErrorReason = 40
 )
 
 // Enum value maps for ErrorReason.
@@ -128,6 +131,7 @@ var (
 		27: "ERROR_REASON_NO_PROMOTION",
 		28: "ERROR_REASON_UNAUTHENTICATED",
 		29: "ERROR_REASON_PERMISSION_DENIED",
+		40: "ERROR_REASON_IMPORT_SUPERSEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -160,6 +164,7 @@ var (
 		"ERROR_REASON_NO_PROMOTION":       27,
 		"ERROR_REASON_UNAUTHENTICATED":    28,
 		"ERROR_REASON_PERMISSION_DENIED":  29,
+		"ERROR_REASON_IMPORT_SUPERSEDED":  40,
 	}
 )
 
@@ -194,7 +199,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xc6\a\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xea\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -226,7 +231,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_PROMOTION_OPEN\x10\x1a\x12\x1d\n" +
 	"\x19ERROR_REASON_NO_PROMOTION\x10\x1b\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x1c\x12\"\n" +
-	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x1dB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x1d\x12\"\n" +
+	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

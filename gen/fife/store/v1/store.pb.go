@@ -174,6 +174,8 @@ type Command struct {
 	//	*Command_DeleteApi
 	//	*Command_PutRoute
 	//	*Command_DeleteRoute
+	//	*Command_StageRoutes
+	//	*Command_ImportRoutes
 	//	*Command_CreateDeployment
 	//	*Command_DeleteDeployment
 	//	*Command_CreateStage
@@ -357,6 +359,24 @@ func (x *Command) GetDeleteRoute() *DeleteRoute {
 	if x != nil {
 		if x, ok := x.Op.(*Command_DeleteRoute); ok {
 			return x.DeleteRoute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStageRoutes() *StageRoutes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_StageRoutes); ok {
+			return x.StageRoutes
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetImportRoutes() *ImportRoutes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ImportRoutes); ok {
+			return x.ImportRoutes
 		}
 	}
 	return nil
@@ -555,6 +575,16 @@ type Command_DeleteRoute struct {
 	DeleteRoute *DeleteRoute `protobuf:"bytes,24,opt,name=delete_route,json=deleteRoute,proto3,oneof"`
 }
 
+type Command_StageRoutes struct {
+	// Keep routes for an import.
+	StageRoutes *StageRoutes `protobuf:"bytes,25,opt,name=stage_routes,json=stageRoutes,proto3,oneof"`
+}
+
+type Command_ImportRoutes struct {
+	// Make the routes of an import the draft.
+	ImportRoutes *ImportRoutes `protobuf:"bytes,26,opt,name=import_routes,json=importRoutes,proto3,oneof"`
+}
+
 type Command_CreateDeployment struct {
 	// Freeze the draft, and put it on a stage if one is named.
 	CreateDeployment *CreateDeployment `protobuf:"bytes,30,opt,name=create_deployment,json=createDeployment,proto3,oneof"`
@@ -652,6 +682,10 @@ func (*Command_DeleteApi) isCommand_Op() {}
 func (*Command_PutRoute) isCommand_Op() {}
 
 func (*Command_DeleteRoute) isCommand_Op() {}
+
+func (*Command_StageRoutes) isCommand_Op() {}
+
+func (*Command_ImportRoutes) isCommand_Op() {}
 
 func (*Command_CreateDeployment) isCommand_Op() {}
 
@@ -1630,6 +1664,199 @@ func (x *DeleteRoute) GetIfRevision() uint64 {
 	return 0
 }
 
+// StageRoutes keeps routes for an import until ImportRoutes makes them the draft.
+// The first part of an import takes the place of what an earlier one has kept for
+// the same API; any other must follow the part before it.
+type StageRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id; the API need not exist.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Which import, random.
+	Import string `protobuf:"bytes,2,opt,name=import,proto3" json:"import,omitempty"`
+	// How many parts of it came before.
+	Part uint32 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	// The routes.
+	Routes        []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageRoutes) Reset() {
+	*x = StageRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageRoutes) ProtoMessage() {}
+
+func (x *StageRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
+func (*StageRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StageRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *StageRoutes) GetImport() string {
+	if x != nil {
+		return x.Import
+	}
+	return ""
+}
+
+func (x *StageRoutes) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *StageRoutes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+// ImportRoutes makes the routes of an import the draft.
+type ImportRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Which import; empty if no part of it was kept.
+	Import string `protobuf:"bytes,2,opt,name=import,proto3" json:"import,omitempty"`
+	// How many parts of it were kept.
+	Parts uint32 `protobuf:"varint,3,opt,name=parts,proto3" json:"parts,omitempty"`
+	// The routes that were not kept.
+	Routes []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	// Whether routes of the draft that the import does not have stay.
+	Merge bool `protobuf:"varint,5,opt,name=merge,proto3" json:"merge,omitempty"`
+	// Revision the API must have; 0 for any.
+	IfRevision uint64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Whether the API is made if there is none.
+	Create bool `protobuf:"varint,7,opt,name=create,proto3" json:"create,omitempty"`
+	// Description of an API that is made.
+	Description string `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"`
+	// What the API's media types with binary bodies become; empty to leave them.
+	BinaryMediaTypes []string `protobuf:"bytes,9,rep,name=binary_media_types,json=binaryMediaTypes,proto3" json:"binary_media_types,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ImportRoutes) Reset() {
+	*x = ImportRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportRoutes) ProtoMessage() {}
+
+func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
+func (*ImportRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ImportRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *ImportRoutes) GetImport() string {
+	if x != nil {
+		return x.Import
+	}
+	return ""
+}
+
+func (x *ImportRoutes) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *ImportRoutes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *ImportRoutes) GetMerge() bool {
+	if x != nil {
+		return x.Merge
+	}
+	return false
+}
+
+func (x *ImportRoutes) GetIfRevision() uint64 {
+	if x != nil {
+		return x.IfRevision
+	}
+	return 0
+}
+
+func (x *ImportRoutes) GetCreate() bool {
+	if x != nil {
+		return x.Create
+	}
+	return false
+}
+
+func (x *ImportRoutes) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *ImportRoutes) GetBinaryMediaTypes() []string {
+	if x != nil {
+		return x.BinaryMediaTypes
+	}
+	return nil
+}
+
 // CreateDeployment freezes a draft.
 type CreateDeployment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1649,7 +1876,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1888,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1901,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1727,7 +1954,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1966,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1979,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -1791,7 +2018,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +2030,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +2043,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -1859,7 +2086,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2098,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2111,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -1951,7 +2178,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2190,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2203,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -2064,7 +2291,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2076,7 +2303,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2089,7 +2316,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -2128,7 +2355,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2367,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2380,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -2196,7 +2423,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2435,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2448,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -2278,7 +2505,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2517,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2530,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -2356,7 +2583,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2595,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2608,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -2424,7 +2651,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2663,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2676,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2510,7 +2737,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2749,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2762,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2613,7 +2840,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2852,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2865,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2720,7 +2947,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2959,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2972,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -2808,7 +3035,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +3047,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +3060,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -2854,7 +3081,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +3093,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +3106,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -2902,7 +3129,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3141,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3154,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Agent) GetId() string {
@@ -2961,7 +3188,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3200,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3213,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -3032,7 +3259,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3271,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3284,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Node) GetId() string {
@@ -3110,7 +3337,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +3349,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +3362,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Api) GetId() string {
@@ -3233,7 +3460,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3472,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3485,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Route) GetMethod() string {
@@ -3361,7 +3588,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3373,7 +3600,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3386,7 +3613,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -3416,7 +3643,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3655,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3668,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -3473,7 +3700,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3712,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3725,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3549,7 +3776,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3561,7 +3788,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3574,7 +3801,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3659,7 +3886,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3671,7 +3898,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3684,7 +3911,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3739,7 +3966,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3751,7 +3978,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3764,7 +3991,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -3810,7 +4037,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3822,7 +4049,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3835,7 +4062,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -3880,7 +4107,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +4119,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +4132,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -3967,7 +4194,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4206,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4219,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -4064,7 +4291,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4076,7 +4303,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4089,7 +4316,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -4223,7 +4450,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4235,7 +4462,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4248,7 +4475,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -4329,7 +4556,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +4568,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +4581,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Stage) GetApi() string {
@@ -4500,14 +4727,16 @@ type Outcome struct {
 	// Epoch of what agents routed by after the command.
 	Epoch uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Index of what agents routed by after the command.
-	Routing       uint64 `protobuf:"varint,11,opt,name=routing,proto3" json:"routing,omitempty"`
+	Routing uint64 `protobuf:"varint,11,opt,name=routing,proto3" json:"routing,omitempty"`
+	// What the command imported, if it did.
+	Imported      *Imported `protobuf:"bytes,20,opt,name=imported,proto3" json:"imported,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +4748,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +4761,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4612,6 +4841,113 @@ func (x *Outcome) GetRouting() uint64 {
 	return 0
 }
 
+func (x *Outcome) GetImported() *Imported {
+	if x != nil {
+		return x.Imported
+	}
+	return nil
+}
+
+// Imported counts what an import did to a draft.
+type Imported struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Routes that were not there before.
+	Added uint32 `protobuf:"varint,1,opt,name=added,proto3" json:"added,omitempty"`
+	// Routes that are there no more.
+	Removed uint32 `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Routes that have changed.
+	Changed uint32 `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Routes of the import that were there before, alike.
+	Unchanged uint32 `protobuf:"varint,4,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// The first of those that were added.
+	RoutesAdded []string `protobuf:"bytes,5,rep,name=routes_added,json=routesAdded,proto3" json:"routes_added,omitempty"`
+	// The first of those that were removed.
+	RoutesRemoved []string `protobuf:"bytes,6,rep,name=routes_removed,json=routesRemoved,proto3" json:"routes_removed,omitempty"`
+	// The first of those that have changed.
+	RoutesChanged []string `protobuf:"bytes,7,rep,name=routes_changed,json=routesChanged,proto3" json:"routes_changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Imported) Reset() {
+	*x = Imported{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Imported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Imported) ProtoMessage() {}
+
+func (x *Imported) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Imported.ProtoReflect.Descriptor instead.
+func (*Imported) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Imported) GetAdded() uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *Imported) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *Imported) GetChanged() uint32 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Imported) GetUnchanged() uint32 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *Imported) GetRoutesAdded() []string {
+	if x != nil {
+		return x.RoutesAdded
+	}
+	return nil
+}
+
+func (x *Imported) GetRoutesRemoved() []string {
+	if x != nil {
+		return x.RoutesRemoved
+	}
+	return nil
+}
+
+func (x *Imported) GetRoutesChanged() []string {
+	if x != nil {
+		return x.RoutesChanged
+	}
+	return nil
+}
+
 // Refusal is a command that was refused.
 type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4629,7 +4965,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4641,7 +4977,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4654,7 +4990,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Refusal) GetKind() string {
@@ -4698,7 +5034,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4710,7 +5046,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4723,7 +5059,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -4753,7 +5089,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4765,7 +5101,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4778,7 +5114,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -4826,7 +5162,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4838,7 +5174,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4851,7 +5187,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -4950,6 +5286,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Trailer
 	//	*SnapshotRecord_Agent
 	//	*SnapshotRecord_Audit
+	//	*SnapshotRecord_StagedRoutes
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4957,7 +5294,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5306,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5319,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -5100,6 +5437,15 @@ func (x *SnapshotRecord) GetAudit() *AuditRecord {
 	return nil
 }
 
+func (x *SnapshotRecord) GetStagedRoutes() *StagedRoutes {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_StagedRoutes); ok {
+			return x.StagedRoutes
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -5164,6 +5510,11 @@ type SnapshotRecord_Audit struct {
 	Audit *AuditRecord `protobuf:"bytes,12,opt,name=audit,proto3,oneof"`
 }
 
+type SnapshotRecord_StagedRoutes struct {
+	// Routes kept for an import.
+	StagedRoutes *StagedRoutes `protobuf:"bytes,20,opt,name=staged_routes,json=stagedRoutes,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -5188,6 +5539,8 @@ func (*SnapshotRecord_Agent) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Audit) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_StagedRoutes) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5199,7 +5552,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5211,7 +5564,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5224,10 +5577,83 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+// StagedRoutes is one part of what is kept for an import.
+type StagedRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Which import.
+	Import string `protobuf:"bytes,2,opt,name=import,proto3" json:"import,omitempty"`
+	// When its last part was kept.
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// The routes.
+	Routes        []*Route `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StagedRoutes) Reset() {
+	*x = StagedRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StagedRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StagedRoutes) ProtoMessage() {}
+
+func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
+func (*StagedRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *StagedRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *StagedRoutes) GetImport() string {
+	if x != nil {
+		return x.Import
+	}
+	return ""
+}
+
+func (x *StagedRoutes) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *StagedRoutes) GetRoutes() []*Route {
 	if x != nil {
 		return x.Routes
 	}
@@ -5247,7 +5673,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5259,7 +5685,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5272,7 +5698,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -5293,7 +5719,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x0e\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x0f\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -5318,7 +5744,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"delete_api\x18\x16 \x01(\v2\x18.fife.store.v1.DeleteApiH\x00R\tdeleteApi\x126\n" +
 	"\tput_route\x18\x17 \x01(\v2\x17.fife.store.v1.PutRouteH\x00R\bputRoute\x12?\n" +
-	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12N\n" +
+	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12?\n" +
+	"\fstage_routes\x18\x19 \x01(\v2\x1a.fife.store.v1.StageRoutesH\x00R\vstageRoutes\x12B\n" +
+	"\rimport_routes\x18\x1a \x01(\v2\x1b.fife.store.v1.ImportRoutesH\x00R\fimportRoutes\x12N\n" +
 	"\x11create_deployment\x18\x1e \x01(\v2\x1f.fife.store.v1.CreateDeploymentH\x00R\x10createDeployment\x12N\n" +
 	"\x11delete_deployment\x18\x1f \x01(\v2\x1f.fife.store.v1.DeleteDeploymentH\x00R\x10deleteDeployment\x12?\n" +
 	"\fcreate_stage\x18( \x01(\v2\x1a.fife.store.v1.CreateStageH\x00R\vcreateStage\x12?\n" +
@@ -5410,7 +5838,23 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1f\n" +
 	"\vif_revision\x18\x04 \x01(\x04R\n" +
-	"ifRevision\"\xac\x01\n" +
+	"ifRevision\"y\n" +
+	"\vStageRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
+	"\x06import\x18\x02 \x01(\tR\x06import\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\rR\x04part\x12,\n" +
+	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x9b\x02\n" +
+	"\fImportRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
+	"\x06import\x18\x02 \x01(\tR\x06import\x12\x14\n" +
+	"\x05parts\x18\x03 \x01(\rR\x05parts\x12,\n" +
+	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\x12\x14\n" +
+	"\x05merge\x18\x05 \x01(\bR\x05merge\x12\x1f\n" +
+	"\vif_revision\x18\x06 \x01(\x04R\n" +
+	"ifRevision\x12\x16\n" +
+	"\x06create\x18\a \x01(\bR\x06create\x12 \n" +
+	"\vdescription\x18\b \x01(\tR\vdescription\x12,\n" +
+	"\x12binary_media_types\x18\t \x03(\tR\x10binaryMediaTypes\"\xac\x01\n" +
 	"\x10CreateDeployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -5681,7 +6125,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05waves\x18\x0e \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x126\n" +
 	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
 	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\x123\n" +
-	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xab\x03\n" +
+	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xe0\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -5697,7 +6141,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05stage\x18\t \x01(\v2\x14.fife.store.v1.StageR\x05stage\x12\x14\n" +
 	"\x05epoch\x18\n" +
 	" \x01(\x04R\x05epoch\x12\x18\n" +
-	"\arouting\x18\v \x01(\x04R\arouting\"\xf5\x01\n" +
+	"\arouting\x18\v \x01(\x04R\arouting\x123\n" +
+	"\bimported\x18\x14 \x01(\v2\x17.fife.store.v1.ImportedR\bimported\"\xe3\x01\n" +
+	"\bImported\x12\x14\n" +
+	"\x05added\x18\x01 \x01(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\rR\aremoved\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\rR\achanged\x12\x1c\n" +
+	"\tunchanged\x18\x04 \x01(\rR\tunchanged\x12!\n" +
+	"\froutes_added\x18\x05 \x03(\tR\vroutesAdded\x12%\n" +
+	"\x0eroutes_removed\x18\x06 \x03(\tR\rroutesRemoved\x12%\n" +
+	"\x0eroutes_changed\x18\a \x03(\tR\rroutesChanged\"\xf5\x01\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12@\n" +
@@ -5728,7 +6181,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\x92\x05\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xd6\x05\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -5744,10 +6197,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\atrailer\x18\n" +
 	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailer\x12,\n" +
 	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agent\x122\n" +
-	"\x05audit\x18\f \x01(\v2\x1a.fife.store.v1.AuditRecordH\x00R\x05auditB\b\n" +
+	"\x05audit\x18\f \x01(\v2\x1a.fife.store.v1.AuditRecordH\x00R\x05audit\x12B\n" +
+	"\rstaged_routes\x18\x14 \x01(\v2\x1b.fife.store.v1.StagedRoutesH\x00R\fstagedRoutesB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
-	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
+	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
+	"\fStagedRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
+	"\x06import\x18\x02 \x01(\tR\x06import\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12,\n" +
+	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
 	"\x0fSnapshotTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x1a\n" +
 	"\bchecksum\x18\x02 \x01(\x06R\bchecksum*D\n" +
@@ -5775,7 +6234,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 67)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -5795,62 +6254,66 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*DeleteApi)(nil),             // 15: fife.store.v1.DeleteApi
 	(*PutRoute)(nil),              // 16: fife.store.v1.PutRoute
 	(*DeleteRoute)(nil),           // 17: fife.store.v1.DeleteRoute
-	(*CreateDeployment)(nil),      // 18: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 19: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 20: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 21: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 22: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 23: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 24: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 25: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 26: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 27: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 28: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 29: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 30: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 31: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 32: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 33: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 34: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 35: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 36: fife.store.v1.Node
-	(*Api)(nil),                   // 37: fife.store.v1.Api
-	(*Route)(nil),                 // 38: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 39: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 40: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 41: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 42: fife.store.v1.Deployment
-	(*Canary)(nil),                // 43: fife.store.v1.Canary
-	(*Split)(nil),                 // 44: fife.store.v1.Split
-	(*StageConfig)(nil),           // 45: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 46: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 47: fife.store.v1.Wave
-	(*Promotion)(nil),             // 48: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 49: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 50: fife.store.v1.Stage
-	(*Outcome)(nil),               // 51: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 52: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 53: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 54: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 55: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 56: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 57: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 58: fife.store.v1.SnapshotTrailer
-	nil,                           // 59: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 60: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 61: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 62: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 63: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 64: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 65: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 66: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 67: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 68: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 69: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 70: google.protobuf.Duration
+	(*StageRoutes)(nil),           // 18: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 19: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 20: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 21: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 22: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 23: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 24: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 25: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 26: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 27: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 28: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 29: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 30: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 31: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 32: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 33: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 34: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 35: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 36: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 37: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 38: fife.store.v1.Node
+	(*Api)(nil),                   // 39: fife.store.v1.Api
+	(*Route)(nil),                 // 40: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 41: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 42: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 43: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 44: fife.store.v1.Deployment
+	(*Canary)(nil),                // 45: fife.store.v1.Canary
+	(*Split)(nil),                 // 46: fife.store.v1.Split
+	(*StageConfig)(nil),           // 47: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 48: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 49: fife.store.v1.Wave
+	(*Promotion)(nil),             // 50: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 51: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 52: fife.store.v1.Stage
+	(*Outcome)(nil),               // 53: fife.store.v1.Outcome
+	(*Imported)(nil),              // 54: fife.store.v1.Imported
+	(*Refusal)(nil),               // 55: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 56: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 57: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 58: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 59: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 60: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 61: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 62: fife.store.v1.SnapshotTrailer
+	nil,                           // 63: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 64: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 65: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 66: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 67: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 68: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 69: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 70: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 71: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 72: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 73: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 74: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	69,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	73,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
 	10,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
 	11,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
@@ -5860,114 +6323,122 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	15,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
 	16,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
 	17,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	18,  // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	19,  // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	20,  // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	21,  // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	24,  // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	25,  // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	26,  // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	27,  // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	28,  // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	35,  // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	29,  // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	30,  // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	32,  // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	33,  // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	5,   // 24: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	6,   // 25: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	4,   // 26: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	70,  // 27: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	4,   // 28: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	7,   // 29: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	69,  // 30: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	59,  // 31: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	60,  // 32: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	36,  // 33: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	37,  // 34: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	37,  // 35: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	38,  // 36: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,   // 37: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	22,  // 38: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	22,  // 39: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	61,  // 40: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	44,  // 41: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	47,  // 42: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	23,  // 43: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	43,  // 44: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	43,  // 45: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	70,  // 46: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	69,  // 47: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	31,  // 48: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	70,  // 49: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	70,  // 50: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	34,  // 51: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	62,  // 52: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	70,  // 53: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	69,  // 54: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	69,  // 55: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	70,  // 56: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	39,  // 57: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	40,  // 58: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	41,  // 59: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	63,  // 60: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	69,  // 61: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	70,  // 62: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	64,  // 63: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	69,  // 64: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 65: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	65,  // 66: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	43,  // 67: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	69,  // 68: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	45,  // 69: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	66,  // 70: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	70,  // 71: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	69,  // 72: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	69,  // 73: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	45,  // 74: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	69,  // 75: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	69,  // 76: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	31,  // 77: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	49,  // 78: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	45,  // 79: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	67,  // 80: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	70,  // 81: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	45,  // 82: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	44,  // 83: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	69,  // 84: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	46,  // 85: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	69,  // 86: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	47,  // 87: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	48,  // 88: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	23,  // 89: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	69,  // 90: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	52,  // 91: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	37,  // 92: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	38,  // 93: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	42,  // 94: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	50,  // 95: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	68,  // 96: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	53,  // 97: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	4,   // 98: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	9,   // 99: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	55,  // 100: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	36,  // 101: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	37,  // 102: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	38,  // 103: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	42,  // 104: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	57,  // 105: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	50,  // 106: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	51,  // 107: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	54,  // 108: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	58,  // 109: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	34,  // 110: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	8,   // 111: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	38,  // 112: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	113, // [113:113] is the sub-list for method output_type
-	113, // [113:113] is the sub-list for method input_type
-	113, // [113:113] is the sub-list for extension type_name
-	113, // [113:113] is the sub-list for extension extendee
-	0,   // [0:113] is the sub-list for field type_name
+	18,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	19,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	20,  // 12: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	21,  // 13: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	22,  // 14: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	23,  // 15: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	26,  // 16: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	27,  // 17: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	28,  // 18: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	29,  // 19: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	30,  // 20: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	37,  // 21: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	31,  // 22: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	32,  // 23: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	34,  // 24: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	35,  // 25: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	5,   // 26: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	6,   // 27: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	4,   // 28: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	74,  // 29: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	4,   // 30: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	7,   // 31: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	73,  // 32: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	63,  // 33: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	64,  // 34: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	38,  // 35: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	39,  // 36: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	39,  // 37: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	40,  // 38: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	40,  // 39: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	40,  // 40: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 41: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	24,  // 42: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	24,  // 43: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	65,  // 44: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	46,  // 45: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	49,  // 46: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	25,  // 47: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	45,  // 48: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	45,  // 49: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	74,  // 50: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	73,  // 51: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	33,  // 52: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	74,  // 53: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	74,  // 54: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	36,  // 55: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	66,  // 56: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	74,  // 57: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	73,  // 58: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	73,  // 59: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	74,  // 60: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	41,  // 61: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	42,  // 62: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	43,  // 63: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	67,  // 64: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	73,  // 65: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	74,  // 66: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	68,  // 67: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	73,  // 68: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 69: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	69,  // 70: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	45,  // 71: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	73,  // 72: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	47,  // 73: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	70,  // 74: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	74,  // 75: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	73,  // 76: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	73,  // 77: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	47,  // 78: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	73,  // 79: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	73,  // 80: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	33,  // 81: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	51,  // 82: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	47,  // 83: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	71,  // 84: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	74,  // 85: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	47,  // 86: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	46,  // 87: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	73,  // 88: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	48,  // 89: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	73,  // 90: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	49,  // 91: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	50,  // 92: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	25,  // 93: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	73,  // 94: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	55,  // 95: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	39,  // 96: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	40,  // 97: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	44,  // 98: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	52,  // 99: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	54,  // 100: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	72,  // 101: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	56,  // 102: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	4,   // 103: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	9,   // 104: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	58,  // 105: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	38,  // 106: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	39,  // 107: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	40,  // 108: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	44,  // 109: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	60,  // 110: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	52,  // 111: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	53,  // 112: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	57,  // 113: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	62,  // 114: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	36,  // 115: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	8,   // 116: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	61,  // 117: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	40,  // 118: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	73,  // 119: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	40,  // 120: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	121, // [121:121] is the sub-list for method output_type
+	121, // [121:121] is the sub-list for method input_type
+	121, // [121:121] is the sub-list for extension type_name
+	121, // [121:121] is the sub-list for extension extendee
+	0,   // [0:121] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -5985,6 +6456,8 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_DeleteApi)(nil),
 		(*Command_PutRoute)(nil),
 		(*Command_DeleteRoute)(nil),
+		(*Command_StageRoutes)(nil),
+		(*Command_ImportRoutes)(nil),
 		(*Command_CreateDeployment)(nil),
 		(*Command_DeleteDeployment)(nil),
 		(*Command_CreateStage)(nil),
@@ -6002,12 +6475,12 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_ConfigureAudit)(nil),
 		(*Command_RecordCalls)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[36].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[38].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[54].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[57].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -6020,6 +6493,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Trailer)(nil),
 		(*SnapshotRecord_Agent)(nil),
 		(*SnapshotRecord_Audit)(nil),
+		(*SnapshotRecord_StagedRoutes)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6027,7 +6501,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   67,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
