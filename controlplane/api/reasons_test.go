@@ -23,7 +23,7 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_DISK_FULL:     "there is no disk",
 	fifev1.ErrorReason_ERROR_REASON_NOT_SUPPORTED: "all nodes run this build",
 
-	fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED: "takes two imports at once: see TestImportsAtOnce",
+	fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED: "takes two imports whose entries meet: see testdata/import.txt of store",
 }
 
 // TestEveryReason makes a cluster give every reason there is.
