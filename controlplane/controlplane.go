@@ -112,7 +112,6 @@ const (
 const (
 	maxStreams = 1000
 	maxHeaders = 16 << 10 // bytes of a call's headers
-	maxMessage = 4 << 20  // bytes of a message
 )
 
 // maxReport is the most bytes of one message of another node: the largest is its
@@ -288,7 +287,6 @@ func (n *Node) serve(
 		grpc.ReadBufferSize(readBuffer),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaders),
-		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.Creds(secrets.serverCredentials()),
 		discovery.ServerOption(),
