@@ -94,6 +94,8 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.putRoute(op.PutRoute)
 	case *storev1.Command_DeleteRoute:
 		return t.deleteRoute(op.DeleteRoute)
+	case *storev1.Command_EditRoutes:
+		return t.editRoutes(op.EditRoutes)
 	case *storev1.Command_CreateDeployment:
 		return t.createDeployment(op.CreateDeployment)
 	case *storev1.Command_DeleteDeployment:

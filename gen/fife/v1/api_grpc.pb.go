@@ -27,6 +27,7 @@ const (
 	ApiService_PutRoute_FullMethodName    = "/fife.v1.ApiService/PutRoute"
 	ApiService_ListRoutes_FullMethodName  = "/fife.v1.ApiService/ListRoutes"
 	ApiService_DeleteRoute_FullMethodName = "/fife.v1.ApiService/DeleteRoute"
+	ApiService_EditRoutes_FullMethodName  = "/fife.v1.ApiService/EditRoutes"
 )
 
 // ApiServiceClient is the client API for ApiService service.
@@ -68,11 +69,11 @@ type ApiServiceClient interface {
 	ListApis(ctx context.Context, in *ListApisRequest, opts ...grpc.CallOption) (*ListApisResponse, error)
 	// UpdateApi changes the fields that update_mask names: `description`,
 	// `hosts` (ALREADY_EXISTS if one is taken), `default_timeout`,
-	// `binary_media_types`. Hosts take effect on
-	// agents at once; the other two with the next deployment.
+	// `binary_media_types`, `annotations`. Hosts take effect on
+	// agents at once; the next two with the next deployment.
 	UpdateApi(ctx context.Context, in *UpdateApiRequest, opts ...grpc.CallOption) (*UpdateApiResponse, error)
 	// DeleteApi removes an API with its draft and deployments.
-	// FAILED_PRECONDITION while it has stages.
+	// FAILED_PRECONDITION while it has stages, unless force is set.
 	DeleteApi(ctx context.Context, in *DeleteApiRequest, opts ...grpc.CallOption) (*DeleteApiResponse, error)
 	// PutRoute writes one draft route; a route with the same method and path is
 	// replaced. INVALID_ARGUMENT if the path's variable clashes with that of a
@@ -82,6 +83,10 @@ type ApiServiceClient interface {
 	ListRoutes(ctx context.Context, in *ListRoutesRequest, opts ...grpc.CallOption) (*ListRoutesResponse, error)
 	// DeleteRoute removes one draft route. NOT_FOUND if there is none.
 	DeleteRoute(ctx context.Context, in *DeleteRouteRequest, opts ...grpc.CallOption) (*DeleteRouteResponse, error)
+	// EditRoutes removes and writes draft routes, and changes the API's own fields,
+	// in one step: all of it or, if any part is refused, nothing. Routes are removed
+	// before others are written.
+	EditRoutes(ctx context.Context, in *EditRoutesRequest, opts ...grpc.CallOption) (*EditRoutesResponse, error)
 }
 
 type apiServiceClient struct {
@@ -172,6 +177,16 @@ func (c *apiServiceClient) DeleteRoute(ctx context.Context, in *DeleteRouteReque
 	return out, nil
 }
 
+func (c *apiServiceClient) EditRoutes(ctx context.Context, in *EditRoutesRequest, opts ...grpc.CallOption) (*EditRoutesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EditRoutesResponse)
+	err := c.cc.Invoke(ctx, ApiService_EditRoutes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ApiServiceServer is the server API for ApiService service.
 // All implementations must embed UnimplementedApiServiceServer
 // for forward compatibility.
@@ -211,11 +226,11 @@ type ApiServiceServer interface {
 	ListApis(context.Context, *ListApisRequest) (*ListApisResponse, error)
 	// UpdateApi changes the fields that update_mask names: `description`,
 	// `hosts` (ALREADY_EXISTS if one is taken), `default_timeout`,
-	// `binary_media_types`. Hosts take effect on
-	// agents at once; the other two with the next deployment.
+	// `binary_media_types`, `annotations`. Hosts take effect on
+	// agents at once; the next two with the next deployment.
 	UpdateApi(context.Context, *UpdateApiRequest) (*UpdateApiResponse, error)
 	// DeleteApi removes an API with its draft and deployments.
-	// FAILED_PRECONDITION while it has stages.
+	// FAILED_PRECONDITION while it has stages, unless force is set.
 	DeleteApi(context.Context, *DeleteApiRequest) (*DeleteApiResponse, error)
 	// PutRoute writes one draft route; a route with the same method and path is
 	// replaced. INVALID_ARGUMENT if the path's variable clashes with that of a
@@ -225,6 +240,10 @@ type ApiServiceServer interface {
 	ListRoutes(context.Context, *ListRoutesRequest) (*ListRoutesResponse, error)
 	// DeleteRoute removes one draft route. NOT_FOUND if there is none.
 	DeleteRoute(context.Context, *DeleteRouteRequest) (*DeleteRouteResponse, error)
+	// EditRoutes removes and writes draft routes, and changes the API's own fields,
+	// in one step: all of it or, if any part is refused, nothing. Routes are removed
+	// before others are written.
+	EditRoutes(context.Context, *EditRoutesRequest) (*EditRoutesResponse, error)
 	mustEmbedUnimplementedApiServiceServer()
 }
 
@@ -258,6 +277,9 @@ func (UnimplementedApiServiceServer) ListRoutes(context.Context, *ListRoutesRequ
 }
 func (UnimplementedApiServiceServer) DeleteRoute(context.Context, *DeleteRouteRequest) (*DeleteRouteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRoute not implemented")
+}
+func (UnimplementedApiServiceServer) EditRoutes(context.Context, *EditRoutesRequest) (*EditRoutesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EditRoutes not implemented")
 }
 func (UnimplementedApiServiceServer) mustEmbedUnimplementedApiServiceServer() {}
 func (UnimplementedApiServiceServer) testEmbeddedByValue()                    {}
@@ -424,6 +446,24 @@ func _ApiService_DeleteRoute_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ApiService_EditRoutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EditRoutesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApiServiceServer).EditRoutes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApiService_EditRoutes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApiServiceServer).EditRoutes(ctx, req.(*EditRoutesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ApiService_ServiceDesc is the grpc.ServiceDesc for ApiService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -462,6 +502,10 @@ var ApiService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteRoute",
 			Handler:    _ApiService_DeleteRoute_Handler,
+		},
+		{
+			MethodName: "EditRoutes",
+			Handler:    _ApiService_EditRoutes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

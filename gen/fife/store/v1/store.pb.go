@@ -171,6 +171,7 @@ type Command struct {
 	//	*Command_DeleteApi
 	//	*Command_PutRoute
 	//	*Command_DeleteRoute
+	//	*Command_EditRoutes
 	//	*Command_CreateDeployment
 	//	*Command_DeleteDeployment
 	//	*Command_CreateStage
@@ -345,6 +346,15 @@ func (x *Command) GetDeleteRoute() *DeleteRoute {
 	if x != nil {
 		if x, ok := x.Op.(*Command_DeleteRoute); ok {
 			return x.DeleteRoute
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEditRoutes() *EditRoutes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_EditRoutes); ok {
+			return x.EditRoutes
 		}
 	}
 	return nil
@@ -525,6 +535,11 @@ type Command_DeleteRoute struct {
 	DeleteRoute *DeleteRoute `protobuf:"bytes,24,opt,name=delete_route,json=deleteRoute,proto3,oneof"`
 }
 
+type Command_EditRoutes struct {
+	// Remove and write several routes, and change the API's fields.
+	EditRoutes *EditRoutes `protobuf:"bytes,28,opt,name=edit_routes,json=editRoutes,proto3,oneof"`
+}
+
 type Command_CreateDeployment struct {
 	// Freeze the draft, and put it on a stage if one is named.
 	CreateDeployment *CreateDeployment `protobuf:"bytes,30,opt,name=create_deployment,json=createDeployment,proto3,oneof"`
@@ -612,6 +627,8 @@ func (*Command_DeleteApi) isCommand_Op() {}
 func (*Command_PutRoute) isCommand_Op() {}
 
 func (*Command_DeleteRoute) isCommand_Op() {}
+
+func (*Command_EditRoutes) isCommand_Op() {}
 
 func (*Command_CreateDeployment) isCommand_Op() {}
 
@@ -943,7 +960,9 @@ type DeleteApi struct {
 	// Its id.
 	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
 	// Revision the API must have; 0 for any.
-	IfRevision    uint64 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	IfRevision uint64 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Whether its stages go with it.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -992,6 +1011,105 @@ func (x *DeleteApi) GetIfRevision() uint64 {
 	return 0
 }
 
+func (x *DeleteApi) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// EditRoutes removes and writes draft routes, and changes an API's fields, all or
+// nothing.
+type EditRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Routes to remove.
+	Delete []*DeleteRoute `protobuf:"bytes,2,rep,name=delete,proto3" json:"delete,omitempty"`
+	// Routes to write.
+	Put []*PutRoute `protobuf:"bytes,3,rep,name=put,proto3" json:"put,omitempty"`
+	// The API with its new values, if any field is to change.
+	Values *Api `protobuf:"bytes,4,opt,name=values,proto3" json:"values,omitempty"`
+	// Names of the fields to take.
+	Fields []string `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	// Revision the API must have; 0 for any.
+	IfRevision    uint64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditRoutes) Reset() {
+	*x = EditRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditRoutes) ProtoMessage() {}
+
+func (x *EditRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
+func (*EditRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *EditRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *EditRoutes) GetDelete() []*DeleteRoute {
+	if x != nil {
+		return x.Delete
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetPut() []*PutRoute {
+	if x != nil {
+		return x.Put
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetValues() *Api {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetIfRevision() uint64 {
+	if x != nil {
+		return x.IfRevision
+	}
+	return 0
+}
+
 // PutRoute writes a draft route.
 type PutRoute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1007,7 +1125,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1137,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1150,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -1073,7 +1191,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1203,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1216,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -1141,14 +1259,18 @@ type CreateDeployment struct {
 	// Which part of the stage.
 	Target Target `protobuf:"varint,4,opt,name=target,proto3,enum=fife.store.v1.Target" json:"target,omitempty"`
 	// Revision the stage must have; 0 for any.
-	IfRevision    uint64 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	IfRevision uint64 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Values of the stage's fields.
+	Values *StageFields `protobuf:"bytes,8,opt,name=values,proto3" json:"values,omitempty"`
+	// Names of the fields to take.
+	Fields        []string `protobuf:"bytes,9,rep,name=fields,proto3" json:"fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1282,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1295,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1211,6 +1333,20 @@ func (x *CreateDeployment) GetIfRevision() uint64 {
 	return 0
 }
 
+func (x *CreateDeployment) GetValues() *StageFields {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *CreateDeployment) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
 // DeleteDeployment removes a deployment.
 type DeleteDeployment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1226,7 +1362,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1374,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1387,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -1290,7 +1426,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1438,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1451,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -1358,7 +1494,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1506,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1519,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -1442,6 +1578,10 @@ type StageFields struct {
 	ConsistentClients bool `protobuf:"varint,8,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
 	// The order in which a promotion reaches the agents.
 	Waves []*Wave `protobuf:"bytes,9,rep,name=waves,proto3" json:"waves,omitempty"`
+	// The canary, or none. Its salt is for one that is opened.
+	Canary *Canary `protobuf:"bytes,20,opt,name=canary,proto3" json:"canary,omitempty"`
+	// What others keep about the stage.
+	Annotations map[string]string `protobuf:"bytes,21,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How much each agent lets through; unset for all.
 	Throttle      *Throttle `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1450,7 +1590,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1602,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1615,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -1541,6 +1681,20 @@ func (x *StageFields) GetWaves() []*Wave {
 	return nil
 }
 
+func (x *StageFields) GetCanary() *Canary {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+func (x *StageFields) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 func (x *StageFields) GetThrottle() *Throttle {
 	if x != nil {
 		return x.Throttle
@@ -1563,7 +1717,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1729,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1742,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -1627,7 +1781,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1793,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1806,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -1695,7 +1849,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1861,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1874,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -1777,7 +1931,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1943,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1956,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -1855,7 +2009,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2021,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2034,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -1923,7 +2077,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2089,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2102,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2009,7 +2163,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2175,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2188,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2112,7 +2266,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2278,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2291,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2219,7 +2373,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2385,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2398,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -2307,7 +2461,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2473,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2486,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -2353,7 +2507,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2519,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2532,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -2401,7 +2555,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2567,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2580,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Agent) GetId() string {
@@ -2460,7 +2614,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2626,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2639,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -2531,7 +2685,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2697,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2710,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Node) GetId() string {
@@ -2602,14 +2756,16 @@ type Api struct {
 	// Number of its newest deployment, deleted ones counted.
 	LastDeployment uint64 `protobuf:"varint,9,opt,name=last_deployment,json=lastDeployment,proto3" json:"last_deployment,omitempty"`
 	// How many routes the draft has.
-	RouteCount    uint32 `protobuf:"varint,10,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
+	RouteCount uint32 `protobuf:"varint,10,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
+	// What others keep about the API.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2777,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2790,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Api) GetId() string {
@@ -2707,6 +2863,13 @@ func (x *Api) GetRouteCount() uint32 {
 	return 0
 }
 
+func (x *Api) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 // Route is one route of a draft or a deployment.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2725,14 +2888,16 @@ type Route struct {
 	//	*Route_Http
 	//	*Route_Lambda
 	//	*Route_Mock
-	Integration   isRoute_Integration `protobuf_oneof:"integration"`
+	Integration isRoute_Integration `protobuf_oneof:"integration"`
+	// What others keep about the route; not in a deployment.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2909,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2922,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Route) GetMethod() string {
@@ -2822,6 +2987,13 @@ func (x *Route) GetMock() *MockIntegration {
 	return nil
 }
 
+func (x *Route) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 type isRoute_Integration interface {
 	isRoute_Integration()
 }
@@ -2860,7 +3032,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3044,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3057,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -2915,7 +3087,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2927,7 +3099,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2940,7 +3112,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -2972,7 +3144,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3156,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3169,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3048,7 +3220,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3060,7 +3232,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3073,7 +3245,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3158,7 +3330,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3170,7 +3342,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3183,7 +3355,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3238,7 +3410,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3422,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3435,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -3309,7 +3481,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3493,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3506,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -3379,7 +3551,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3563,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3576,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -3466,7 +3638,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3650,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3663,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -3563,7 +3735,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +3747,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +3760,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -3722,7 +3894,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +3906,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +3919,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -3821,14 +3993,16 @@ type Stage struct {
 	// Number of the last promotion that was committed.
 	Promoted uint64 `protobuf:"varint,16,opt,name=promoted,proto3" json:"promoted,omitempty"`
 	// How much each agent lets through; unset for all.
-	Throttle      *Throttle `protobuf:"bytes,17,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	Throttle *Throttle `protobuf:"bytes,17,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// What others keep about the stage.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +4014,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +4027,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Stage) GetApi() string {
@@ -3975,6 +4149,13 @@ func (x *Stage) GetThrottle() *Throttle {
 	return nil
 }
 
+func (x *Stage) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 // Outcome is what a command with a request id came to.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4006,7 +4187,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4018,7 +4199,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4031,7 +4212,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4128,7 +4309,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4321,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4334,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Refusal) GetKind() string {
@@ -4197,7 +4378,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4209,7 +4390,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4222,7 +4403,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -4252,7 +4433,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4264,7 +4445,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4277,7 +4458,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -4321,7 +4502,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4333,7 +4514,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4346,7 +4527,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -4437,7 +4618,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4449,7 +4630,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4462,7 +4643,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -4663,7 +4844,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +4856,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4688,7 +4869,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -4711,7 +4892,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4723,7 +4904,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4736,7 +4917,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -4757,7 +4938,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\r\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\r\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -4781,7 +4962,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"delete_api\x18\x16 \x01(\v2\x18.fife.store.v1.DeleteApiH\x00R\tdeleteApi\x126\n" +
 	"\tput_route\x18\x17 \x01(\v2\x17.fife.store.v1.PutRouteH\x00R\bputRoute\x12?\n" +
-	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12N\n" +
+	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12<\n" +
+	"\vedit_routes\x18\x1c \x01(\v2\x19.fife.store.v1.EditRoutesH\x00R\n" +
+	"editRoutes\x12N\n" +
 	"\x11create_deployment\x18\x1e \x01(\v2\x1f.fife.store.v1.CreateDeploymentH\x00R\x10createDeployment\x12N\n" +
 	"\x11delete_deployment\x18\x1f \x01(\v2\x1f.fife.store.v1.DeleteDeploymentH\x00R\x10deleteDeployment\x12?\n" +
 	"\fcreate_stage\x18( \x01(\v2\x1a.fife.store.v1.CreateStageH\x00R\vcreateStage\x12?\n" +
@@ -4814,10 +4997,20 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x03api\x18\x01 \x01(\v2\x12.fife.store.v1.ApiR\x03api\x12\x16\n" +
 	"\x06fields\x18\x02 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x03 \x01(\x04R\n" +
-	"ifRevision\">\n" +
+	"ifRevision\"T\n" +
 	"\tDeleteApi\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x1f\n" +
 	"\vif_revision\x18\x02 \x01(\x04R\n" +
+	"ifRevision\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\xe2\x01\n" +
+	"\n" +
+	"EditRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x122\n" +
+	"\x06delete\x18\x02 \x03(\v2\x1a.fife.store.v1.DeleteRouteR\x06delete\x12)\n" +
+	"\x03put\x18\x03 \x03(\v2\x17.fife.store.v1.PutRouteR\x03put\x12*\n" +
+	"\x06values\x18\x04 \x01(\v2\x12.fife.store.v1.ApiR\x06values\x12\x16\n" +
+	"\x06fields\x18\x05 \x03(\tR\x06fields\x12\x1f\n" +
+	"\vif_revision\x18\x06 \x01(\x04R\n" +
 	"ifRevision\"i\n" +
 	"\bPutRoute\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12*\n" +
@@ -4829,14 +5022,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1f\n" +
 	"\vif_revision\x18\x04 \x01(\x04R\n" +
-	"ifRevision\"\xac\x01\n" +
+	"ifRevision\"\xf8\x01\n" +
 	"\x10CreateDeployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12-\n" +
 	"\x06target\x18\x04 \x01(\x0e2\x15.fife.store.v1.TargetR\x06target\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"]\n" +
+	"ifRevision\x122\n" +
+	"\x06values\x18\b \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
+	"\x06fields\x18\t \x03(\tR\x06fields\"]\n" +
 	"\x10DeleteDeployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1f\n" +
@@ -4852,7 +5047,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
 	"\x06fields\x18\x04 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"\x85\x04\n" +
+	"ifRevision\"\xc3\x05\n" +
 	"\vStageFields\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x1e\n" +
 	"\n" +
@@ -4865,10 +5060,15 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vfail_closed\x18\a \x01(\bR\n" +
 	"failClosed\x12-\n" +
 	"\x12consistent_clients\x18\b \x01(\bR\x11consistentClients\x12)\n" +
-	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x123\n" +
+	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x12-\n" +
+	"\x06canary\x18\x14 \x01(\v2\x15.fife.store.v1.CanaryR\x06canary\x12M\n" +
+	"\vannotations\x18\x15 \x03(\v2+.fife.store.v1.StageFields.AnnotationsEntryR\vannotations\x123\n" +
 	"\bthrottle\x18\n" +
 	" \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
 	"\bThrottle\x128\n" +
@@ -4958,7 +5158,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fgrpc_address\x18\x02 \x01(\tR\vgrpcAddress\x12\x16\n" +
-	"\x06schema\x18\x03 \x01(\rR\x06schema\"\x9f\x03\n" +
+	"\x06schema\x18\x03 \x01(\rR\x06schema\"\xa6\x04\n" +
 	"\x03Api\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -4973,7 +5173,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0flast_deployment\x18\t \x01(\x04R\x0elastDeployment\x12\x1f\n" +
 	"\vroute_count\x18\n" +
 	" \x01(\rR\n" +
-	"routeCount\"\xbb\x02\n" +
+	"routeCount\x12E\n" +
+	"\vannotations\x18\x14 \x03(\v2#.fife.store.v1.Api.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc4\x03\n" +
 	"\x05Route\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x123\n" +
@@ -4981,7 +5185,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x124\n" +
 	"\x04http\x18\x05 \x01(\v2\x1e.fife.store.v1.HttpIntegrationH\x00R\x04http\x12:\n" +
 	"\x06lambda\x18\x06 \x01(\v2 .fife.store.v1.LambdaIntegrationH\x00R\x06lambda\x124\n" +
-	"\x04mock\x18\a \x01(\v2\x1e.fife.store.v1.MockIntegrationH\x00R\x04mockB\r\n" +
+	"\x04mock\x18\a \x01(\v2\x1e.fife.store.v1.MockIntegrationH\x00R\x04mock\x12G\n" +
+	"\vannotations\x18\x14 \x03(\v2%.fife.store.v1.Route.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\vintegration\";\n" +
 	"\x0fHttpIntegration\x12\x10\n" +
 	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x16\n" +
@@ -5078,7 +5286,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05dwell\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x06\n" +
 	"\x05Stage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -5100,7 +5308,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05waves\x18\x0e \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x126\n" +
 	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
 	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\x123\n" +
-	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xab\x03\n" +
+	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x12G\n" +
+	"\vannotations\x18\x14 \x03(\v2%.fife.store.v1.Stage.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -5190,7 +5402,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -5202,62 +5414,67 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*CreateApi)(nil),             // 7: fife.store.v1.CreateApi
 	(*UpdateApi)(nil),             // 8: fife.store.v1.UpdateApi
 	(*DeleteApi)(nil),             // 9: fife.store.v1.DeleteApi
-	(*PutRoute)(nil),              // 10: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 11: fife.store.v1.DeleteRoute
-	(*CreateDeployment)(nil),      // 12: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 13: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 14: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 15: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 16: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 17: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 18: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 19: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 20: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 21: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 22: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 23: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 24: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 25: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 26: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 27: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 28: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 29: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 30: fife.store.v1.Node
-	(*Api)(nil),                   // 31: fife.store.v1.Api
-	(*Route)(nil),                 // 32: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 33: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 34: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 35: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 36: fife.store.v1.Deployment
-	(*Canary)(nil),                // 37: fife.store.v1.Canary
-	(*Split)(nil),                 // 38: fife.store.v1.Split
-	(*StageConfig)(nil),           // 39: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 40: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 41: fife.store.v1.Wave
-	(*Promotion)(nil),             // 42: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 43: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 44: fife.store.v1.Stage
-	(*Outcome)(nil),               // 45: fife.store.v1.Outcome
-	(*Refusal)(nil),               // 46: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 47: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 48: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 49: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 50: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 51: fife.store.v1.DeploymentRoutes
-	(*SnapshotTrailer)(nil),       // 52: fife.store.v1.SnapshotTrailer
-	nil,                           // 53: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 54: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 55: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 56: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 57: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 58: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 59: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 60: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 61: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 62: google.protobuf.Duration
+	(*EditRoutes)(nil),            // 10: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 11: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 12: fife.store.v1.DeleteRoute
+	(*CreateDeployment)(nil),      // 13: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 14: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 15: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 16: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 17: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 18: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 19: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 20: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 21: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 22: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 23: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 24: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 25: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 26: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 27: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 28: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 29: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 30: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 31: fife.store.v1.Node
+	(*Api)(nil),                   // 32: fife.store.v1.Api
+	(*Route)(nil),                 // 33: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 34: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 35: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 36: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 37: fife.store.v1.Deployment
+	(*Canary)(nil),                // 38: fife.store.v1.Canary
+	(*Split)(nil),                 // 39: fife.store.v1.Split
+	(*StageConfig)(nil),           // 40: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 41: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 42: fife.store.v1.Wave
+	(*Promotion)(nil),             // 43: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 44: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 45: fife.store.v1.Stage
+	(*Outcome)(nil),               // 46: fife.store.v1.Outcome
+	(*Refusal)(nil),               // 47: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 48: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 49: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 50: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 51: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 52: fife.store.v1.DeploymentRoutes
+	(*SnapshotTrailer)(nil),       // 53: fife.store.v1.SnapshotTrailer
+	nil,                           // 54: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 55: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 56: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 57: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 58: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 59: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 60: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 61: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 62: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 63: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 64: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 65: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 66: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 67: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	61,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	66,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
 	4,   // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
 	5,   // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
@@ -5265,104 +5482,114 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	7,   // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
 	8,   // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
 	9,   // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	10,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	11,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	12,  // 10: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	13,  // 11: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	14,  // 12: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	15,  // 13: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	18,  // 14: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	19,  // 15: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	20,  // 16: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	21,  // 17: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	22,  // 18: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	29,  // 19: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	23,  // 20: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	24,  // 21: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	26,  // 22: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	27,  // 23: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	30,  // 24: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	31,  // 25: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	31,  // 26: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	32,  // 27: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	0,   // 28: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	16,  // 29: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	16,  // 30: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	53,  // 31: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	38,  // 32: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	41,  // 33: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	17,  // 34: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	37,  // 35: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	37,  // 36: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	62,  // 37: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	61,  // 38: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	25,  // 39: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	62,  // 40: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	62,  // 41: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	28,  // 42: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	54,  // 43: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	62,  // 44: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	61,  // 45: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	61,  // 46: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	62,  // 47: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	33,  // 48: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	34,  // 49: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	35,  // 50: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	55,  // 51: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	61,  // 52: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	62,  // 53: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	56,  // 54: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	61,  // 55: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 56: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	57,  // 57: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	37,  // 58: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	61,  // 59: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	39,  // 60: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	58,  // 61: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	62,  // 62: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	61,  // 63: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	61,  // 64: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	39,  // 65: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	61,  // 66: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	61,  // 67: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	25,  // 68: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	43,  // 69: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	39,  // 70: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	59,  // 71: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	62,  // 72: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	39,  // 73: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	38,  // 74: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	61,  // 75: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	40,  // 76: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	61,  // 77: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	41,  // 78: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	42,  // 79: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	17,  // 80: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	61,  // 81: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	46,  // 82: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	31,  // 83: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	32,  // 84: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	36,  // 85: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	44,  // 86: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	60,  // 87: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	47,  // 88: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	49,  // 89: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	30,  // 90: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	31,  // 91: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	32,  // 92: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	36,  // 93: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	51,  // 94: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	44,  // 95: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	45,  // 96: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	48,  // 97: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	52,  // 98: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	28,  // 99: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	32,  // 100: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	101, // [101:101] is the sub-list for method output_type
-	101, // [101:101] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	11,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	12,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	10,  // 10: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	13,  // 11: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	14,  // 12: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	15,  // 13: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	16,  // 14: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	19,  // 15: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	20,  // 16: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	21,  // 17: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	22,  // 18: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	23,  // 19: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	30,  // 20: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	24,  // 21: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	25,  // 22: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	27,  // 23: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	28,  // 24: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	31,  // 25: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	32,  // 26: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	32,  // 27: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	12,  // 28: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	11,  // 29: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	32,  // 30: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	33,  // 31: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	0,   // 32: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	17,  // 33: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	17,  // 34: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	17,  // 35: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	54,  // 36: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	39,  // 37: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	42,  // 38: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	38,  // 39: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	55,  // 40: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	18,  // 41: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	38,  // 42: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	38,  // 43: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	67,  // 44: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	66,  // 45: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	26,  // 46: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	67,  // 47: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	67,  // 48: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	29,  // 49: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	56,  // 50: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	67,  // 51: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	66,  // 52: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	66,  // 53: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	57,  // 54: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	67,  // 55: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	34,  // 56: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	35,  // 57: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	36,  // 58: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	58,  // 59: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	59,  // 60: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	66,  // 61: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	67,  // 62: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	60,  // 63: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	66,  // 64: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 65: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	61,  // 66: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	38,  // 67: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	66,  // 68: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	40,  // 69: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	62,  // 70: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	67,  // 71: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	66,  // 72: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	66,  // 73: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	40,  // 74: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	66,  // 75: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	66,  // 76: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	26,  // 77: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	44,  // 78: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	40,  // 79: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	63,  // 80: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	67,  // 81: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	40,  // 82: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	39,  // 83: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	66,  // 84: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	41,  // 85: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	66,  // 86: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	42,  // 87: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	43,  // 88: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	18,  // 89: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	64,  // 90: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	66,  // 91: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	47,  // 92: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	32,  // 93: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	33,  // 94: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	37,  // 95: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	45,  // 96: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	65,  // 97: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	48,  // 98: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	50,  // 99: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	31,  // 100: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	32,  // 101: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	33,  // 102: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	37,  // 103: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	52,  // 104: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	45,  // 105: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	46,  // 106: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	49,  // 107: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	53,  // 108: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	29,  // 109: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	33,  // 110: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	111, // [111:111] is the sub-list for method output_type
+	111, // [111:111] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -5380,6 +5607,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_DeleteApi)(nil),
 		(*Command_PutRoute)(nil),
 		(*Command_DeleteRoute)(nil),
+		(*Command_EditRoutes)(nil),
 		(*Command_CreateDeployment)(nil),
 		(*Command_DeleteDeployment)(nil),
 		(*Command_CreateStage)(nil),
@@ -5395,12 +5623,12 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_RegisterAgents)(nil),
 		(*Command_ForgetAgents)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[30].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[31].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[48].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[49].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -5419,7 +5647,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   59,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
