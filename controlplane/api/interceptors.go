@@ -16,13 +16,20 @@ import (
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
 
-// ServerOptions returns the interceptors of a node's gRPC server, outermost
+// Interceptors are what the calls of a node go through, whether they come over a
+// connection or from within: see Local.
+type Interceptors struct {
+	unary  []grpc.UnaryServerInterceptor
+	stream grpc.StreamServerInterceptor
+}
+
+// NewInterceptors returns the interceptors of a node, outermost
 // first: metrics and the log see what the client sees; errors become statuses; a
 // panic becomes an error; nodes of other clusters are refused; what needs the
 // leader goes to the leader.
-func ServerOptions(
+func NewInterceptors(
 	guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
-) []grpc.ServerOption {
+) *Interceptors {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	registerer.MustRegister(metrics)
 	log := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
@@ -34,21 +41,26 @@ func ServerOptions(
 		logger.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
 		return fmt.Errorf("handler panicked: %v", p)
 	})
-	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(
+	return &Interceptors{
+		unary: []grpc.UnaryServerInterceptor{
 			metrics.UnaryServerInterceptor(),
 			unaryLog(logger),
 			unaryStatus(logger),
 			recovery.UnaryServerInterceptor(recovered),
 			guard.unary,
 			f.Unary,
-		),
-		grpc.StreamInterceptor(streams(
+		},
+		stream: streams(
 			nested(streamStatus(logger), recovery.StreamServerInterceptor(recovered), guard.stream),
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events, levels),
-		)),
+		),
 	}
+}
+
+// ServerOptions puts the interceptors into a gRPC server.
+func (i *Interceptors) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.ChainUnaryInterceptor(i.unary...), grpc.StreamInterceptor(i.stream)}
 }
 
 // streams returns the interceptors of streams: those that protect the node, and

@@ -172,7 +172,7 @@ func TestInternalErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := &logText{}
 			guard := NewClusterGuard(func() string { return "" })
-			server := grpc.NewServer(ServerOptions(guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry())...)
+			server := grpc.NewServer(NewInterceptors(guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry()).ServerOptions()...)
 			fifev1.RegisterClusterServiceServer(server, faulty{fault: fault})
 			listener := bufconn.Listen(1 << 16)
 			served := make(chan error, 1)
