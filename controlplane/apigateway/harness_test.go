@@ -65,7 +65,7 @@ func inBubble(t *testing.T, n int, test func(*testing.T, []*client)) {
 }
 
 // send sends a request with a body, a string as it is and anything else as JSON.
-func (c *client) send(method, path string, body any) (*http.Response, string) {
+func (c *client) send(method, path string, body any) (int, http.Header, string) {
 	c.t.Helper()
 	text, ok := body.(string)
 	if !ok && body != nil {
@@ -91,15 +91,15 @@ func (c *client) send(method, path string, body any) (*http.Response, string) {
 	if resp.Header.Get("x-amzn-RequestId") == "" || resp.Header.Get("x-amz-apigw-id") == "" {
 		c.t.Errorf("%s %s: an answer without request ids: %v", method, path, resp.Header)
 	}
-	return resp, string(data)
+	return resp.StatusCode, resp.Header, string(data)
 }
 
 // do sends a request that is to succeed with a status, and returns its answer.
 func (c *client) do(status int, method, path string, body any) object {
 	c.t.Helper()
-	resp, text := c.send(method, path, body)
-	if resp.StatusCode != status {
-		c.t.Fatalf("%s %s: %s %s, want %d", method, path, resp.Status, text, status)
+	code, header, text := c.send(method, path, body)
+	if code != status {
+		c.t.Fatalf("%s %s: %d %s, want %d", method, path, code, text, status)
 	}
 	if strings.Contains(text, "null") {
 		c.t.Errorf("%s %s: a member that is null: %s", method, path, text)
@@ -110,7 +110,7 @@ func (c *client) do(status int, method, path string, body any) object {
 		if err := decoder.Decode(&got); err != nil {
 			c.t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}
-		if kind := resp.Header.Get("Content-Type"); kind != "application/json" {
+		if kind := header.Get("Content-Type"); kind != "application/json" {
 			c.t.Errorf("%s %s: content type %q", method, path, kind)
 		}
 	}
@@ -120,14 +120,14 @@ func (c *client) do(status int, method, path string, body any) object {
 // refused sends a request that is to be refused with a status, an error type and a message.
 func (c *client) refused(status int, kind, message, method, path string, body any) {
 	c.t.Helper()
-	resp, text := c.send(method, path, body)
+	code, header, text := c.send(method, path, body)
 	var got struct{ Message string }
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		c.t.Errorf("%s %s: %v in %s", method, path, err, text)
 	}
-	if resp.StatusCode != status || resp.Header.Get("x-amzn-ErrorType") != kind || got.Message != message {
-		c.t.Errorf("%s %s %v: got\n%s %s %q, want\n%d %s %q", method, path, body,
-			resp.Status, resp.Header.Get("x-amzn-ErrorType"), got.Message, status, kind, message)
+	if code != status || header.Get("x-amzn-ErrorType") != kind || got.Message != message {
+		c.t.Errorf("%s %s %v: got\n%d %s %q, want\n%d %s %q", method, path, body,
+			code, header.Get("x-amzn-ErrorType"), got.Message, status, kind, message)
 	}
 }
 

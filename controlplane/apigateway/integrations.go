@@ -207,7 +207,7 @@ func (g *Gateway) putIntegration(c *call) (answer, error) {
 }
 
 func (g *Gateway) getIntegration(c *call) (answer, error) {
-	_, _, m, err := g.onMethod(c)
+	m, err := g.onMethod(c)
 	if err != nil {
 		return answer{}, err
 	}

@@ -86,16 +86,16 @@ func (d *draft) findMethod(c *call) (*resource, *fifev1.Route, error) {
 }
 
 // onMethod reads a method for an operation.
-func (g *Gateway) onMethod(c *call) (*draft, *resource, *method, error) {
+func (g *Gateway) onMethod(c *call) (*method, error) {
 	d, err := g.readDraft(c, c.path[0])
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	r, route, err := d.findMethod(c)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return d, r, d.shown(d.method(r, route)), nil
+	return d.shown(d.method(r, route)), nil
 }
 
 // changeMethod reads a method, has it edited and writes it back, on condition that
@@ -222,7 +222,7 @@ func (m *method) checkParameters() error {
 }
 
 func (g *Gateway) getMethod(c *call) (answer, error) {
-	_, _, m, err := g.onMethod(c)
+	m, err := g.onMethod(c)
 	if err != nil {
 		return answer{}, err
 	}

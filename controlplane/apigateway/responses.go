@@ -203,7 +203,7 @@ func (m *method) response(code string) (*methodResponse, error) {
 }
 
 func (g *Gateway) getMethodResponse(c *call) (answer, error) {
-	_, _, m, err := g.onMethod(c)
+	m, err := g.onMethod(c)
 	if err != nil {
 		return answer{}, err
 	}
@@ -308,7 +308,7 @@ func (m *method) integrationResponse(code string) (*integrationResponse, error) 
 }
 
 func (g *Gateway) getIntegrationResponse(c *call) (answer, error) {
-	_, _, m, err := g.onMethod(c)
+	m, err := g.onMethod(c)
 	if err != nil {
 		return answer{}, err
 	}

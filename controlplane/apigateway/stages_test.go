@@ -226,13 +226,12 @@ func TestConcurrentPatches(t *testing.T) {
 		for i := range writers {
 			all.Go(func() {
 				mark := fmt.Sprint(i)
-				resp, _ := clients[i%3].send(patchIt, path+"/stages/dev", patches(
+				statuses[i], _, _ = clients[i%3].send(patchIt, path+"/stages/dev", patches(
 					op{Op: "replace", Path: "/variables/a", Value: mark},
 					op{Op: "replace", Path: "/variables/by" + mark, Value: mark},
 					op{Op: "replace", Path: "/canarySettings/percentTraffic", Value: mark},
 					op{Op: "replace", Path: "/description", Value: mark},
 				))
-				statuses[i] = resp.StatusCode
 			})
 		}
 		all.Wait()

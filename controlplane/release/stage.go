@@ -203,21 +203,21 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 // withCanary returns the configuration with another canary, or none. An open one that
 // is changed keeps its salt and its start, so that sticky keys stay where they are;
 // deployment 0 stands for the base's.
-func (config Config) withCanary(c Change, canary *Canary) Config {
-	open := config.Canary
-	if config.Canary = canary; canary == nil || canary == open {
-		return config
+func (c Config) withCanary(by Change, canary *Canary) Config {
+	open := c.Canary
+	if c.Canary = canary; canary == nil || canary == open {
+		return c
 	}
 	next := *canary
-	next.StartTime = c.Time
+	next.StartTime = by.Time
 	if open != nil {
 		next.Salt, next.StartTime = open.Salt, open.StartTime
 	}
 	if next.Deployment == 0 {
-		next.Deployment = config.Deployment
+		next.Deployment = c.Deployment
 	}
-	config.Canary = &next
-	return config
+	c.Canary = &next
+	return c
 }
 
 // Deploy puts a deployment on the stage.
