@@ -39,7 +39,9 @@ func inBubble(t *testing.T, n int, test func(*testing.T, []*client)) {
 		for i := range n {
 			node := fmt.Sprintf("n%d", i+1)
 			conn := cluster.Conn(node)
-			transport := &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			// A deadline of these connections may fire when it has been taken back, by which
+			// net/http would end the next request: so each has one.
+			transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 				return cluster.Network.Host("client").Dial(ctx, address)
 			}}
 			t.Cleanup(transport.CloseIdleConnections)
