@@ -77,6 +77,10 @@ bench: ## Benchmarks of the decision, beside ServeMux and httprouter
 # Longer suites. They are bounded, and say by name what they skip and why.
 HISTORIES ?= 10
 
+.PHONY: aws
+aws: ## Play a canary release with the AWS CLI and boto3, where they are installed
+	go test ./cmd -count=1 -v -timeout 10m -run '^TestAWS$$'
+
 .PHONY: chaos
 chaos: ## Break real processes, networks and disks (root for most)
 	go test ./cmd/chaos -count=1 -v -timeout 60m -chaos.faults -chaos.histories=$(HISTORIES)

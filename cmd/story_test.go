@@ -23,18 +23,25 @@ var binaries = []string{
 	"github.com/fullstorydev/grpcurl/cmd/grpcurl",
 }
 
-func TestStories(t *testing.T) {
+func TestStories(t *testing.T) { play(t, "testdata", nil) }
+
+// play plays the stories of a directory, with setup, if any, to be done before each.
+func play(t *testing.T, dir string, setup func(*testscript.Env)) {
+	t.Helper()
 	bin := t.TempDir()
 	build := exec.CommandContext(t.Context(), "go", append([]string{"build", "-o", bin + "/"}, binaries...)...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the binaries: %v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			if setup != nil {
+				setup(env)
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -50,6 +57,7 @@ func TestStories(t *testing.T) {
 			"load":    cmdLoad,
 			"unload":  cmdUnload,
 			"poison":  cmdPoison,
+			"take":    cmdTake,
 		},
 	})
 }

@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/fifegateway/fife/controlplane/api"
+	"github.com/fifegateway/fife/controlplane/apigateway"
 	"github.com/fifegateway/fife/controlplane/discovery"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/rollout"
@@ -46,6 +47,7 @@ type Config struct {
 	RaftListen    string // host:port for replication
 	RaftAdvertise string // where others reach RaftListen; empty if they are the same
 	AdminListen   string // host:port for metrics and health; empty for none
+	HTTPListen    string // host:port for the management API of Amazon API Gateway; empty for none
 
 	Bootstrap bool     // found a cluster of this one node; DataDir must be empty
 	Epoch     uint64   // of a cluster that is founded; agents of a lost one follow a higher epoch only; 0 means 1
@@ -277,7 +279,8 @@ func (n *Node) serve(
 	})
 	c.Registry.MustRegister(storeCollector{s})
 	auditor := api.NewAuditor(s, membership.peers, c.Logger)
-	options := append(api.ServerOptions(auditor, secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
+	interceptors := api.NewInterceptors(auditor, secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry)
+	options := append(interceptors.ServerOptions(),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -292,7 +295,8 @@ func (n *Node) serve(
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
-	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger})
+	services := api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger}
+	api.Register(server, services)
 	streams.Register(server)
 	promotions.Register(server)
 	healthy := health.NewServer()
@@ -336,7 +340,15 @@ func (n *Node) serve(
 		return nil
 	})
 	if c.AdminListen != "" {
-		group.Go(func() error { return n.serveAdmin(groupCtx, s, membership) })
+		group.Go(func() error {
+			return n.serveHTTP(groupCtx, "admin", c.AdminListen, adminHandler(c.Registry, s, membership))
+		})
+	}
+	if c.HTTPListen != "" {
+		local := api.NewLocal(interceptors)
+		api.Register(local, services)
+		gateway := apigateway.New(apigateway.Config{Conn: local, Logger: c.Logger})
+		group.Go(func() error { return n.serveHTTP(groupCtx, "http", c.HTTPListen, gateway) })
 	}
 	group.Go(func() error {
 		<-groupCtx.Done()
@@ -357,17 +369,29 @@ func stopServer(server *grpc.Server) {
 	server.GracefulStop()
 }
 
-// serveAdmin serves metrics and health over HTTP until ctx ends.
-func (n *Node) serveAdmin(ctx context.Context, s *store.Store, m *membership) error {
-	listener, err := n.config.Network.Listen(n.config.AdminListen)
+// serveHTTP serves one of the node's HTTP ports until ctx ends.
+func (n *Node) serveHTTP(ctx context.Context, what, address string, handler http.Handler) error {
+	listener, err := n.config.Network.Listen(address)
 	if err != nil {
-		return fmt.Errorf("listen for admin: %w", err)
+		return fmt.Errorf("listen for %s: %w", what, err)
 	}
-	server := &http.Server{Handler: adminHandler(n.config.Registry, s, m), ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(n.config.Logger.Handler(), slog.LevelDebug),
+	}
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if server.Shutdown(ctx) != nil {
+			_ = server.Close() // of those who would not end
+		}
+	})
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve admin: %w", err)
+		return fmt.Errorf("serve %s: %w", what, err)
 	}
+	<-drained
 	return nil
 }

@@ -24,7 +24,7 @@ import (
 // dev runs everything in one process: a control plane of one node, one agent and
 // a small Lambda-compatible endpoint, all on loopback.
 type dev struct {
-	grpc, admin       string // of the control plane
+	grpc, admin, aws  string // of the control plane
 	http, agentAdmin  string // of the agent
 	dataDir           string
 	walkthrough, logs bool
@@ -49,6 +49,7 @@ is gone at the end unless --data-dir says where to keep it.`,
 	f.BoolVar(&d.logs, "logs", false, "show the log of the parts")
 	f.StringVar(&d.grpc, "grpc-listen", "127.0.0.1:7400", "`ADDRESS` of the control plane")
 	f.StringVar(&d.admin, "admin-listen", "127.0.0.1:7402", "`ADDRESS` of the control plane's metrics and health")
+	f.StringVar(&d.aws, "apigateway-listen", "127.0.0.1:7403", "`ADDRESS` of the management API of Amazon API Gateway")
 	f.StringVar(&d.http, "http-listen", "127.0.0.1:8080", "`ADDRESS` of the agent")
 	f.StringVar(&d.agentAdmin, "agent-admin-listen", "127.0.0.1:8081", "`ADDRESS` of the agent's metrics and health")
 	return cmd
@@ -56,7 +57,7 @@ is gone at the end unless --data-dir says where to keep it.`,
 
 // run runs all parts until ctx ends or the walk-through is over.
 func (d *dev) run(ctx context.Context) (err error) {
-	for _, address := range []string{d.grpc, d.admin, d.http, d.agentAdmin} {
+	for _, address := range []string{d.grpc, d.admin, d.aws, d.http, d.agentAdmin} {
 		if err := checkLoopback(address); err != nil {
 			return err
 		}
@@ -103,7 +104,7 @@ func (d *dev) parts(dir, lambda string) (*controlplane.Node, *agent.Agent, error
 	}
 	node, err := controlplane.New(controlplane.Config{
 		Name: "dev", DataDir: filepath.Join(dir, "controlplane"), Single: true,
-		GRPCListen: d.grpc, RaftListen: "127.0.0.1:0", AdminListen: d.admin,
+		GRPCListen: d.grpc, RaftListen: "127.0.0.1:0", AdminListen: d.admin, HTTPListen: d.aws,
 		Logger: logger, Registry: prometheus.NewRegistry(), Build: buildVersion(),
 	})
 	if err != nil {
@@ -164,8 +165,9 @@ func (d *dev) greet() {
 	_, _ = fmt.Fprintf(d.streams.out, `Fife is running. Ctrl-C ends it.
 
   control plane  %s, metrics and health on http://%s
-  agent          http://%s, metrics and health on http://%s
-  Lambda         %s, versions 1 and 2
+                 aws --endpoint-url http://%[7]s apigateway ...
+  agent          http://%[3]s, metrics and health on http://%[4]s
+  Lambda         %[5]s, versions 1 and 2
 
 A canary release, to type in another terminal:
 
@@ -179,5 +181,5 @@ A canary release, to type in another terminal:
   curl http://%[3]s/canary/canary-demo       # again and again: v1 and v2
   fife%[6]s canary promote demo/canary --wait
   fife%[6]s stage rollback demo/canary --wait
-`, d.grpc, d.admin, d.http, d.agentAdmin, devFunction, server) // a closed terminal is the user's choice
+`, d.grpc, d.admin, d.http, d.agentAdmin, devFunction, server, d.aws) // a closed terminal is the user's choice
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
@@ -73,7 +74,7 @@ func (s *apiService) UpdateApi(ctx context.Context, req *fifev1.UpdateApiRequest
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_UpdateApi{
 		UpdateApi: &storev1.UpdateApi{
 			Api:        store.EncodeAPI(parseAPIFields(&v, id, req.GetApi())),
-			Fields:     selectFields(&v, req.GetUpdateMask().GetPaths(), release.APIFields()),
+			Fields:     selectFields(&v, req.GetUpdateMask().GetPaths(), release.APIFields(), release.FieldAnnotations),
 			IfRevision: parseEtag(&v, "api.etag", req.GetApi().GetEtag()),
 		},
 	}})
@@ -88,6 +89,7 @@ func (s *apiService) DeleteApi(ctx context.Context, req *fifev1.DeleteApiRequest
 	cmd := &storev1.DeleteApi{
 		Api:        parseAPI(&v, "name", req.GetName()),
 		IfRevision: parseEtag(&v, "etag", req.GetEtag()),
+		Force:      req.GetForce(),
 	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_DeleteApi{DeleteApi: cmd}})
 	if err != nil {
@@ -100,7 +102,7 @@ func (s *apiService) PutRoute(ctx context.Context, req *fifev1.PutRouteRequest) 
 	var v release.Violations
 	cmd := &storev1.PutRoute{
 		Api:        parseAPI(&v, "parent", req.GetParent()),
-		Route:      store.EncodeRoute(parseRoute(&v, req.GetRoute())),
+		Route:      store.EncodeRoute(parseRoute(&v, "route", req.GetRoute())),
 		IfRevision: parseEtag(&v, "route.etag", req.GetRoute().GetEtag()),
 	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_PutRoute{PutRoute: cmd}})
@@ -138,4 +140,42 @@ func (s *apiService) DeleteRoute(ctx context.Context, req *fifev1.DeleteRouteReq
 		return nil, err
 	}
 	return &fifev1.DeleteRouteResponse{Version: toVersion(done.Version)}, nil
+}
+
+func (s *apiService) EditRoutes(ctx context.Context, req *fifev1.EditRoutesRequest) (*fifev1.EditRoutesResponse, error) {
+	var v release.Violations
+	id := parseAPI(&v, "parent", req.GetParent())
+	cmd := &storev1.EditRoutes{
+		Api:        id,
+		Fields:     req.GetUpdateMask().GetPaths(),
+		IfRevision: parseEtag(&v, "api.etag", req.GetApi().GetEtag()),
+	}
+	for i, key := range req.GetDeleteRoutes() {
+		field := fmt.Sprintf("delete_routes[%d].", i)
+		d := &storev1.DeleteRoute{
+			Api:        id,
+			Method:     key.GetMethod(),
+			Path:       release.CleanPath(key.GetPath()),
+			IfRevision: parseEtag(&v, field+"etag", key.GetEtag()),
+		}
+		release.CheckRouteKey(&v, field, d.GetMethod(), d.GetPath())
+		cmd.Delete = append(cmd.Delete, d)
+	}
+	for i, r := range req.GetPutRoutes() {
+		field := fmt.Sprintf("put_routes[%d]", i)
+		cmd.Put = append(cmd.Put, &storev1.PutRoute{
+			Api:        id,
+			Route:      store.EncodeRoute(parseRoute(&v, field, r)),
+			IfRevision: parseEtag(&v, field+".etag", r.GetEtag()),
+		})
+	}
+	if len(cmd.GetFields()) > 0 {
+		checkFields(&v, "update_mask", cmd.GetFields(), append(release.APIFields(), release.FieldAnnotations))
+		cmd.Values = store.EncodeAPI(parseAPIFields(&v, id, req.GetApi()))
+	}
+	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_EditRoutes{EditRoutes: cmd}})
+	if err != nil {
+		return nil, err
+	}
+	return &fifev1.EditRoutesResponse{Api: toAPI(done.API), Version: toVersion(done.Version)}, nil
 }

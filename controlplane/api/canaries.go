@@ -20,7 +20,7 @@ func (s *stageService) StartCanary(
 	if req.GetCanary() == nil {
 		v.Addf("canary", "is required")
 	}
-	canary := parseCanary(&v, api, req.GetCanary())
+	canary := parseCanary(&v, "canary", api, req.GetCanary())
 	canary.Salt = newSalt()
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_StartCanary{
 		StartCanary: &storev1.StartCanary{
@@ -51,7 +51,7 @@ func (s *stageService) UpdateCanary(
 		v.Addf("canary", "is required")
 	}
 	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.CanaryFields())
-	canary := parseCanary(&v, api, req.GetCanary())
+	canary := parseCanary(&v, "canary", api, req.GetCanary())
 	if req.GetCanary() != nil && slices.Contains(fields, release.FieldDeployment) && req.GetCanary().GetDeployment() == "" {
 		v.Addf("canary.deployment", "is required, as update_mask names it or is unset")
 	}

@@ -51,6 +51,7 @@ func toAPI(a *release.API) *fifev1.Api {
 		UpdateTime:       toTime(a.UpdateTime),
 		Etag:             release.Etag(a.Revision),
 		RouteCount:       int32(a.RouteCount),
+		Annotations:      a.Annotations,
 	}
 }
 
@@ -60,6 +61,7 @@ func toRoute(r *release.Route) *fifev1.Route {
 		Path:        r.Path,
 		Integration: toIntegration(r.Integration),
 		Timeout:     toDuration(r.Timeout),
+		Annotations: r.Annotations,
 	}
 	if r.Revision != 0 {
 		p.Etag = release.Etag(r.Revision)
@@ -117,6 +119,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		Promotion:     toPromotion(s.API, s.Promotion),
 
 		ConsistentClients: s.Consistent,
+		Annotations:       s.Annotations,
 	}
 }
 

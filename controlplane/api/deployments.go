@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -29,8 +30,11 @@ func (s *deploymentService) CreateDeployment(
 	release.CheckDescription(&v, "description", req.GetDescription())
 	if req.GetStageId() != "" {
 		release.CheckStageID(&v, "stage_id", req.GetStageId())
-	} else if req.GetTarget() != 0 || req.GetEtag() != "" {
-		v.Addf("stage_id", "is unset, but target or etag is set")
+	} else if req.GetTarget() != 0 || req.GetEtag() != "" || len(req.GetStageMask().GetPaths()) > 0 {
+		v.Addf("stage_id", "is unset, but target, etag or stage_mask is set")
+	}
+	if cmd.Fields = req.GetStageMask().GetPaths(); len(cmd.GetFields()) > 0 {
+		cmd.Values = store.EncodeStageValues(parseDeployedStage(&v, cmd, req.GetStage()))
 	}
 	if _, known := fifev1.DeploymentTarget_name[int32(req.GetTarget())]; !known {
 		v.Addf("target", "%d is unknown", req.GetTarget())
@@ -49,6 +53,27 @@ func (s *deploymentService) CreateDeployment(
 		resp.Stage = toStage(done.Stage)
 	}
 	return resp, nil
+}
+
+// parseDeployedStage reads what else of its stage a deployment sets.
+func parseDeployedStage(v *release.Violations, cmd *storev1.CreateDeployment, p *fifev1.Stage) release.StageValues {
+	values := parseStageValues(v, cmd.GetApi(), p)
+	known := slices.DeleteFunc(release.StageFields(), func(f string) bool { return f == release.FieldDeployment })
+	checkFields(v, "stage_mask", cmd.GetFields(), append(known, release.FieldCanary, release.FieldAnnotations))
+	if p.GetDeployment() != "" || p.GetCanary().GetDeployment() != "" {
+		v.Addf("stage", "names a deployment, but gets the new one")
+	}
+	if !slices.Contains(cmd.GetFields(), release.FieldCanary) {
+		values.Canary = nil
+		return values
+	}
+	if values.Canary == nil {
+		v.Addf("stage.canary", "is required when stage_mask names it")
+	}
+	if cmd.GetTarget() == storev1.Target_TARGET_BASE {
+		v.Addf("target", "is BASE, but stage_mask gives the deployment to the canary")
+	}
+	return values
 }
 
 func (s *deploymentService) GetDeployment(

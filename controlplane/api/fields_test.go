@@ -119,7 +119,29 @@ func badCalls() []badCall {
 	for _, paths := range [][]string{{"name"}, {"hosts", "nope"}, {"*", "hosts"}} {
 		add(fmt.Sprint(paths), "update_mask", &fifev1.UpdateApiRequest{Api: &fifev1.Api{Name: demo}, UpdateMask: mask(paths...)})
 	}
-	add("canary by the stage", "update_mask", &fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: prod}, UpdateMask: mask("canary")})
+	add("promotion", "update_mask", &fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: prod}, UpdateMask: mask("promotion")})
+	add("a route as a field", "update_mask", &fifev1.EditRoutesRequest{Parent: demo, UpdateMask: mask("routes")})
+	add("base", "stage_mask", &fifev1.CreateDeploymentRequest{Parent: demo, StageId: "prod", StageMask: mask("deployment")})
+	add("no stage", "stage_id", &fifev1.CreateDeploymentRequest{Parent: demo, StageMask: mask("variables")})
+	add("no canary", "stage.canary", &fifev1.CreateDeploymentRequest{Parent: demo, StageId: "prod", StageMask: mask("canary")})
+	add("canary and base", "target", &fifev1.CreateDeploymentRequest{
+		Parent: demo, StageId: "prod", StageMask: mask("canary"), Stage: &fifev1.Stage{Canary: &fifev1.Canary{}},
+		Target: fifev1.DeploymentTarget_DEPLOYMENT_TARGET_BASE,
+	})
+	add("an older deployment", "stage", &fifev1.CreateDeploymentRequest{
+		Parent: demo, StageId: "prod", StageMask: mask("canary"), Stage: &fifev1.Stage{Canary: &fifev1.Canary{Deployment: first}},
+	})
+	for what, notes := range map[string]map[string]string{"bad key": {"a b": ""}, "long value": {"a": strings.Repeat("x", 200<<10)}} {
+		add(what, "api.annotations", &fifev1.CreateApiRequest{ApiId: "new", Api: &fifev1.Api{Annotations: notes}})
+		add(what, "stage.annotations", &fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: prod, Annotations: notes}, UpdateMask: mask("annotations")})
+		annotated := mockRoute("GET", "/a", 200)
+		annotated.Annotations = notes
+		add(what, "route.annotations", &fifev1.PutRouteRequest{Parent: demo, Route: annotated})
+		add(what, "put_routes[0].annotations", &fifev1.EditRoutesRequest{Parent: demo, PutRoutes: []*fifev1.Route{annotated}})
+	}
+	add("edited routes", "delete_routes[0].etag delete_routes[0].method put_routes[0].path", &fifev1.EditRoutesRequest{
+		Parent: demo, DeleteRoutes: []*fifev1.RouteKey{{Method: "TRACE", Path: "/", Etag: "x"}}, PutRoutes: []*fifev1.Route{mockRoute("GET", "a", 200)},
+	})
 	add("salt", "update_mask", &fifev1.UpdateCanaryRequest{Name: prod, Canary: &fifev1.Canary{}, UpdateMask: mask("salt")})
 
 	// APIs and routes.

@@ -21,14 +21,21 @@ import (
 // it.
 const maxRequest = openapi.MaxDocument + 64<<10
 
-// ServerOptions returns the interceptors of a node's gRPC server, outermost
+// Interceptors are what the calls of a node go through, whether they come over a
+// connection or from within: see Local.
+type Interceptors struct {
+	unary  []grpc.UnaryServerInterceptor
+	stream grpc.StreamServerInterceptor
+}
+
+// NewInterceptors returns the interceptors of a node, outermost
 // first: metrics and the log see what the client sees; errors become statuses; a
 // panic becomes an error; what the log does not record is noted for the audit; who
 // calls is verified; nodes of other clusters are refused; what needs the leader goes
 // to the leader.
-func ServerOptions(
+func NewInterceptors(
 	auditor *Auditor, callers *Callers, guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
-) []grpc.ServerOption {
+) *Interceptors {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	registerer.MustRegister(metrics)
 	log := logging.LoggerFunc(func(ctx context.Context, level logging.Level, msg string, fields ...any) {
@@ -40,9 +47,8 @@ func ServerOptions(
 		logger.Error("handler panicked", "panic", p, "stack", string(debug.Stack()))
 		return fmt.Errorf("handler panicked: %v", p)
 	})
-	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxRequest),
-		grpc.ChainUnaryInterceptor(
+	return &Interceptors{
+		unary: []grpc.UnaryServerInterceptor{
 			metrics.UnaryServerInterceptor(),
 			unaryLog(logger),
 			auditor.unary,
@@ -52,12 +58,21 @@ func ServerOptions(
 			noteUnary,
 			guard.unary,
 			f.Unary,
-		),
-		grpc.StreamInterceptor(streams(
+		},
+		stream: streams(
 			nested(auditor.stream, streamStatus(logger), recovery.StreamServerInterceptor(recovered), callers.stream, noteStream, guard.stream),
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events, levels),
-		)),
+		),
+	}
+}
+
+// ServerOptions puts the interceptors into a gRPC server.
+func (i *Interceptors) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.ChainUnaryInterceptor(i.unary...),
+		grpc.StreamInterceptor(i.stream),
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -88,20 +89,21 @@ func parseEtag(v *release.Violations, field, etag string) uint64 {
 	return n
 }
 
-// selectFields returns the fields of an update mask; none, or `*`, means all
-// that can be changed.
-func selectFields(v *release.Violations, paths, all []string) []string {
+// selectFields returns the fields of an update mask; none, or `*`, means all. Those
+// of more can be changed too, but only by name.
+func selectFields(v *release.Violations, paths, all []string, more ...string) []string {
 	if len(paths) == 0 || (len(paths) == 1 && paths[0] == "*") {
 		return all
 	}
+	checkFields(v, "update_mask", paths, slices.Concat(all, more))
+	return paths
+}
+
+// checkFields notes the fields of a mask that cannot be changed.
+func checkFields(v *release.Violations, mask string, paths, known []string) {
 	for _, p := range paths {
-		known := false
-		for _, f := range all {
-			known = known || f == p
-		}
-		if !known {
-			v.Addf("update_mask", "%q cannot be changed; name %s", p, strings.Join(all, ", "))
+		if !slices.Contains(known, p) {
+			v.Addf(mask, "%q cannot be changed; name %s", p, strings.Join(known, ", "))
 		}
 	}
-	return paths
 }

@@ -19,23 +19,25 @@ func parseAPIFields(v *release.Violations, id string, p *fifev1.Api) *release.AP
 		Hosts:            p.GetHosts(),
 		DefaultTimeout:   parseDuration(v, "api.default_timeout", p.GetDefaultTimeout()),
 		BinaryMediaTypes: p.GetBinaryMediaTypes(),
+		Annotations:      p.GetAnnotations(),
 	}
 	release.CheckAPI(v, "api.", a)
 	return a
 }
 
-func parseRoute(v *release.Violations, p *fifev1.Route) *release.Route {
+func parseRoute(v *release.Violations, field string, p *fifev1.Route) *release.Route {
 	r := &release.Route{
 		Method:      p.GetMethod(),
 		Path:        release.CleanPath(p.GetPath()),
-		Timeout:     parseDuration(v, "route.timeout", p.GetTimeout()),
-		Integration: parseIntegration(v, p.GetIntegration()),
+		Timeout:     parseDuration(v, field+".timeout", p.GetTimeout()),
+		Integration: parseIntegration(v, field+".integration", p.GetIntegration()),
+		Annotations: p.GetAnnotations(),
 	}
-	release.CheckRoute(v, "route.", r)
+	release.CheckRoute(v, field+".", r)
 	return r
 }
 
-func parseIntegration(v *release.Violations, p *fifev1.Integration) release.Integration {
+func parseIntegration(v *release.Violations, field string, p *fifev1.Integration) release.Integration {
 	switch k := p.GetKind().(type) {
 	case *fifev1.Integration_Http:
 		return release.HTTP{URI: k.Http.GetUri(), Method: k.Http.GetMethod()}
@@ -49,7 +51,7 @@ func parseIntegration(v *release.Violations, p *fifev1.Integration) release.Inte
 		return release.Mock{Status: status, Headers: k.Mock.GetHeaders(), Body: k.Mock.GetBody()}
 	}
 	if p != nil {
-		v.Addf("route.integration", "has no kind: set http, lambda or mock")
+		v.Addf(field, "has no kind: set http, lambda or mock")
 	}
 	return nil
 }
@@ -65,6 +67,12 @@ func parseStageValues(v *release.Violations, api string, p *fifev1.Stage) releas
 		Consistent:    p.GetConsistentClients(),
 		Waves:         parseWaves(v, p.GetWaves()),
 		Throttle:      parseThrottle(v, p.GetThrottle()),
+		Annotations:   p.GetAnnotations(),
+	}
+	if p.GetCanary() != nil {
+		canary := parseCanary(v, "stage.canary", api, p.GetCanary())
+		canary.Salt = newSalt()
+		values.Canary = &canary
 	}
 	if n := p.GetStalePolicy(); n < 0 || n > fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED {
 		v.Addf("stage.stale_policy", "%v is unknown", n)
@@ -74,6 +82,7 @@ func parseStageValues(v *release.Violations, api string, p *fifev1.Stage) releas
 	release.CheckDescription(v, "stage.description", values.Description)
 	release.CheckVariables(v, "stage.variables", values.Variables)
 	release.CheckSplit(v, "stage.split", values.Split)
+	release.CheckAnnotations(v, "stage.annotations", values.Annotations, release.MaxAnnotationBytes)
 	return values
 }
 
@@ -103,13 +112,13 @@ func parseThrottle(v *release.Violations, p *fifev1.Throttle) release.Throttle {
 	return release.NewThrottle(v, "stage.throttle", p.GetRateLimit(), p.GetBurstLimit(), p.GetConcurrencyLimit())
 }
 
-func parseCanary(v *release.Violations, api string, p *fifev1.Canary) release.Canary {
+func parseCanary(v *release.Violations, field, api string, p *fifev1.Canary) release.Canary {
 	c := release.Canary{
-		Deployment:      parseDeploymentOf(v, "canary.deployment", p.GetDeployment(), api),
-		PartsPerMillion: release.PartsPerMillion(v, "canary.percent", p.GetPercent()),
+		Deployment:      parseDeploymentOf(v, field+".deployment", p.GetDeployment(), api),
+		PartsPerMillion: release.PartsPerMillion(v, field+".percent", p.GetPercent()),
 		Overrides:       p.GetVariableOverrides(),
 	}
-	release.CheckVariables(v, "canary.variable_overrides", c.Overrides)
+	release.CheckVariables(v, field+".variable_overrides", c.Overrides)
 	return c
 }
 

@@ -29,7 +29,20 @@ func changes() []proto.Message {
 		&fifev1.DeleteRouteRequest{Parent: "apis/other", Method: "GET", Path: "/x"},
 		&fifev1.ImportRoutesRequest{Parent: "apis/other", Document: openAPI("/y", "/z")},
 		&fifev1.ImportRoutesRequest{Parent: "apis/new", Document: openAPI("/y"), AllowMissing: true},
-		&fifev1.DeleteApiRequest{Name: "apis/other"},
+		&fifev1.EditRoutesRequest{
+			Parent: "apis/other", PutRoutes: []*fifev1.Route{mockRoute("GET", "/x", 200), mockRoute("GET", "/y", 200)},
+			Api: &fifev1.Api{Annotations: map[string]string{"owner": "team"}}, UpdateMask: mask("annotations"),
+		},
+		&fifev1.EditRoutesRequest{Parent: "apis/other", DeleteRoutes: []*fifev1.RouteKey{{Method: "GET", Path: "/y"}}},
+		&fifev1.CreateDeploymentRequest{
+			Parent: "apis/other", StageId: "s", Stage: &fifev1.Stage{Variables: map[string]string{"v": "1"}}, StageMask: mask("variables"),
+		},
+		&fifev1.CreateDeploymentRequest{
+			Parent: "apis/other", StageId: "s", StageMask: mask("canary"),
+			Stage: &fifev1.Stage{Canary: &fifev1.Canary{Percent: 10, VariableOverrides: map[string]string{"v": "2"}}},
+		},
+		&fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: "apis/other/stages/s"}, UpdateMask: mask("canary")},
+		&fifev1.DeleteApiRequest{Name: "apis/other", Force: true},
 		&fifev1.DeleteApiRequest{Name: "apis/new"},
 		&fifev1.PutRouteRequest{Parent: demo, Route: mockRoute("GET", "/b", 500)},
 		&fifev1.PutRouteRequest{Parent: demo, Route: mockRoute("GET", "/c", 200)},
@@ -100,6 +113,8 @@ func lasting(resp proto.Message) string {
 		r.Version = nil
 	case *fifev1.PutRouteResponse:
 		r.Version, r.Route.Etag = nil, ""
+	case *fifev1.EditRoutesResponse:
+		r.Version, r.Api.Etag, r.Api.UpdateTime = nil, "", nil
 	case *fifev1.DeleteRouteResponse:
 		r.Version = nil
 	case *fifev1.ImportRoutesResponse:

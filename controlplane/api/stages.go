@@ -27,6 +27,10 @@ func (s *stageService) CreateStage(
 	if req.GetStage().GetDeployment() == "" {
 		v.Addf("stage.deployment", "is required: a stage serves a deployment")
 	}
+	if values.Canary != nil {
+		release.CheckVariables(&v, "stage.canary.variable_overrides",
+			release.MergeVariables(values.Variables, values.Canary.Overrides)) // together they are what a promotion makes of the stage
+	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_CreateStage{
 		CreateStage: &storev1.CreateStage{Api: api, Stage: req.GetStageId(), Values: store.EncodeStageValues(values)},
 	}})
@@ -95,7 +99,7 @@ func (s *stageService) UpdateStage(
 ) (*fifev1.UpdateStageResponse, error) {
 	var v release.Violations
 	api, id := parseStage(&v, "stage.name", req.GetStage().GetName())
-	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.StageFields())
+	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.StageFields(), release.FieldCanary, release.FieldAnnotations)
 	values := parseStageValues(&v, api, req.GetStage())
 	if slices.Contains(fields, release.FieldDeployment) && req.GetStage().GetDeployment() == "" {
 		v.Addf("stage.deployment", "is required when update_mask names it: a stage serves a deployment")

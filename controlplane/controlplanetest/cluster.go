@@ -17,7 +17,7 @@ import (
 )
 
 // Cluster is a control plane in memory. Its nodes are called n1, n2, ..., live on
-// hosts of the same names and take gRPC at NAME:7400. It belongs to one test and
+// hosts of the same names and take gRPC at NAME:7400 and Amazon's management API at NAME:7403. It belongs to one test and
 // is not safe for concurrent use. The test must run in a synctest bubble.
 type Cluster struct {
 	Network *Network
@@ -68,6 +68,7 @@ func (c *Cluster) StartNode(name string) {
 		Name:       name,
 		GRPCListen: GRPC(name),
 		RaftListen: name + ":7401",
+		HTTPListen: name + ":7403",
 		Logger:     slog.New(slog.DiscardHandler),
 		Registry:   prometheus.NewRegistry(),
 		Build:      "test",

@@ -19,6 +19,7 @@ type API struct {
 	Revision         uint64    // index of the last change of the API's own fields
 	LastDeployment   uint64    // highest number ever given to a deployment
 	RouteCount       int       // routes of the draft
+	Annotations      map[string]string
 }
 
 // Name returns the API's resource name.
@@ -30,9 +31,11 @@ const (
 	FieldHosts            = "hosts"
 	FieldDefaultTimeout   = "default_timeout"
 	FieldBinaryMediaTypes = "binary_media_types"
+	FieldAnnotations      = "annotations"
 )
 
-// APIFields are all fields that Update can change.
+// APIFields are the fields that Update changes if none are named. Annotations are
+// not among them: who does not know them must not lose them.
 func APIFields() []string {
 	return []string{FieldDescription, FieldHosts, FieldDefaultTimeout, FieldBinaryMediaTypes}
 }
@@ -51,6 +54,8 @@ func (a *API) Update(at time.Time, values *API, fields []string) *API {
 			next.DefaultTimeout = values.DefaultTimeout
 		case FieldBinaryMediaTypes:
 			next.BinaryMediaTypes = values.BinaryMediaTypes
+		case FieldAnnotations:
+			next.Annotations = values.Annotations
 		}
 	}
 	return &next
@@ -61,6 +66,7 @@ func (a *API) Update(at time.Time, values *API, fields []string) *API {
 func CheckAPI(v *Violations, prefix string, a *API) {
 	CheckDescription(v, prefix+FieldDescription, a.Description)
 	CheckTimeout(v, prefix+FieldDefaultTimeout, a.DefaultTimeout)
+	CheckAnnotations(v, prefix+FieldAnnotations, a.Annotations, MaxAPIAnnotations)
 	if len(a.Hosts) > MaxHosts {
 		v.Addf(prefix+FieldHosts, "has %d entries, at most %d are allowed", len(a.Hosts), MaxHosts)
 	}

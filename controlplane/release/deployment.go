@@ -56,7 +56,7 @@ func Freeze(api *API, draft []*Route, description string, at time.Time, index ui
 				"route %s of %s has no integration; put the route again with one", r, api.Name()).with("route", r.String())
 		}
 		frozen := *r
-		frozen.Revision = 0
+		frozen.Revision, frozen.Annotations = 0, nil
 		d.Routes[i] = &frozen
 	}
 	if size := d.size(); size > MaxDeployment {

@@ -9,9 +9,10 @@ import (
 type Route struct {
 	Method      string
 	Path        string
-	Timeout     time.Duration // 0 means the API's default
-	Integration Integration   // nil in an unfinished draft
-	Revision    uint64        // index of the last change; 0 in a deployment
+	Timeout     time.Duration     // 0 means the API's default
+	Integration Integration       // nil in an unfinished draft
+	Revision    uint64            // index of the last change; 0 in a deployment
+	Annotations map[string]string // nil in a deployment
 }
 
 // MethodAny is the method of a route that serves every method which has no route
@@ -51,6 +52,7 @@ func CheckRoute(v *Violations, prefix string, r *Route) {
 	CheckRouteKey(v, prefix, r.Method, r.Path)
 	CheckTimeout(v, prefix+"timeout", r.Timeout)
 	checkIntegration(v, prefix+"integration", r)
+	CheckAnnotations(v, prefix+FieldAnnotations, r.Annotations, MaxAnnotationBytes)
 }
 
 func checkPath(v *Violations, field, path string) {

@@ -27,6 +27,7 @@ type Stage struct {
 	Revision      uint64     // counts changes from 1
 	Index         uint64     // index of the last change
 	History       []*Revision
+	Annotations   map[string]string
 }
 
 // Config is what one revision of a stage serves.
@@ -68,6 +69,10 @@ type StageValues struct {
 	Consistent    bool
 	Waves         []Wave
 	Throttle      Throttle
+	Annotations   map[string]string
+	// Canary is the one to open, or what the open one becomes; nil for none. Its salt
+	// is taken only for one that is opened.
+	Canary *Canary
 	// KeepOverrideKey leaves the key as it is when Split is changed: callers never
 	// see it, so they cannot send it back.
 	KeepOverrideKey bool
@@ -84,9 +89,11 @@ const (
 	FieldConsistent    = "consistent_clients"
 	FieldWaves         = "waves"
 	FieldThrottle      = "throttle"
+	FieldCanary        = "canary"
 )
 
-// StageFields are all fields that Update can change.
+// StageFields are the fields that Update changes if none are named. The canary and
+// annotations are not among them: who does not know them must not lose them.
 func StageFields() []string {
 	return []string{
 		FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders,
@@ -94,7 +101,8 @@ func StageFields() []string {
 	}
 }
 
-// NewStage makes a stage that serves one deployment.
+// NewStage makes a stage that serves one deployment, with a canary if the values have
+// one, whose overrides must fit beside the variables.
 func NewStage(c Change, api, id string, values StageValues) *Stage {
 	s := &Stage{
 		API:           api,
@@ -106,9 +114,11 @@ func NewStage(c Change, api, id string, values StageValues) *Stage {
 		Consistent:    values.Consistent,
 		Waves:         values.Waves,
 		Throttle:      values.Throttle,
+		Annotations:   values.Annotations,
 		CreateTime:    c.Time,
 	}
-	return s.next(c, Config{Deployment: values.Deployment, Variables: values.Variables})
+	config := Config{Deployment: values.Deployment, Variables: values.Variables}
+	return s.next(c, config.withCanary(c, values.Canary))
 }
 
 // next returns the stage after a change. The list of the history is copied, as the old
@@ -172,7 +182,12 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 			edited.Waves = values.Waves
 		case FieldThrottle:
 			edited.Throttle = values.Throttle
+		case FieldAnnotations:
+			edited.Annotations = values.Annotations
 		}
+	}
+	if slices.Contains(fields, FieldCanary) { // last: it may stand for the new base's deployment
+		config = config.withCanary(c, values.Canary)
 	}
 	if config.Canary != nil {
 		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
@@ -183,6 +198,26 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 		c.Note = fmt.Sprintf("throttle %v -> %v", s.Throttle, edited.Throttle)
 	}
 	return edited.next(c, config), nil
+}
+
+// withCanary returns the configuration with another canary, or none. An open one that
+// is changed keeps its salt and its start, so that sticky keys stay where they are;
+// deployment 0 stands for the base's.
+func (c Config) withCanary(by Change, canary *Canary) Config {
+	open := c.Canary
+	if c.Canary = canary; canary == nil || canary == open {
+		return c
+	}
+	next := *canary
+	next.StartTime = by.Time
+	if open != nil {
+		next.Salt, next.StartTime = open.Salt, open.StartTime
+	}
+	if next.Deployment == 0 {
+		next.Deployment = c.Deployment
+	}
+	c.Canary = &next
+	return c
 }
 
 // Deploy puts a deployment on the stage.
@@ -202,6 +237,32 @@ func (s *Stage) Deploy(c Change, deployment uint64, target Target) (*Stage, erro
 		config.Deployment = deployment
 	}
 	return s.next(c, config), nil
+}
+
+// NewStageWith makes a stage that serves one deployment, with the named fields taken
+// from values.
+func NewStageWith(c Change, api, id string, deployment uint64, values StageValues, fields []string) (*Stage, error) {
+	blank := &Stage{API: api, ID: id, CreateTime: c.Time}
+	values.Deployment = deployment
+	return blank.Update(c, values, append(slices.Clone(fields), FieldDeployment))
+}
+
+// DeployWith is Deploy and Update in one: it puts a deployment on the stage and takes
+// the named fields from values. If these name the canary, the deployment goes to that.
+func (s *Stage) DeployWith(c Change, deployment uint64, target Target, values StageValues, fields []string) (*Stage, error) {
+	if !slices.Contains(fields, FieldCanary) {
+		deployed, err := s.Deploy(c, deployment, target)
+		if err != nil {
+			return nil, err
+		}
+		values.Deployment, values.Canary = deployed.Config.Deployment, deployed.Config.Canary
+		fields = append(slices.Clone(fields), FieldDeployment, FieldCanary)
+	} else if values.Canary != nil {
+		canary := *values.Canary
+		canary.Deployment = deployment
+		values.Canary = &canary
+	}
+	return s.Update(c, values, fields)
 }
 
 // Rollback restores the base, its deployment and variables both, as revision to

@@ -109,6 +109,8 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.stageRoutes(op.StageRoutes)
 	case *storev1.Command_ImportRoutes:
 		return t.importRoutes(op.ImportRoutes)
+	case *storev1.Command_EditRoutes:
+		return t.editRoutes(op.EditRoutes)
 	case *storev1.Command_CreateDeployment:
 		return t.createDeployment(op.CreateDeployment)
 	case *storev1.Command_DeleteDeployment:

@@ -81,7 +81,10 @@ func (t *tx) deleteAPI(op *storev1.DeleteApi) (Outcome, error) {
 		return Outcome{}, err
 	}
 	for s := range t.next.Stages(a.ID, "") {
-		return Outcome{}, release.InUse(release.APIInUse, a.Name(), s.Name())
+		if !op.GetForce() {
+			return Outcome{}, release.InUse(release.APIInUse, a.Name(), s.Name())
+		}
+		t.dropStage(s)
 	}
 	for _, h := range a.Hosts {
 		t.next.hosts, _, _ = t.next.hosts.Delete([]byte(h))
@@ -158,6 +161,33 @@ func (t *tx) deleteRoute(op *storev1.DeleteRoute) (Outcome, error) {
 	next.RouteCount--
 	t.setAPI(&next)
 	return Outcome{API: &next}, nil
+}
+
+// editRoutes does what its parts would do one after the other. What a part that is
+// refused has left is thrown away with all else.
+func (t *tx) editRoutes(op *storev1.EditRoutes) (Outcome, error) {
+	a, err := t.api(op.GetApi())
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := release.CheckRevision(a.Name(), a.Revision, op.GetIfRevision()); err != nil {
+		return Outcome{}, err
+	}
+	for _, d := range op.GetDelete() {
+		if _, err := t.deleteRoute(d); err != nil {
+			return Outcome{}, err
+		}
+	}
+	for _, p := range op.GetPut() {
+		if _, err := t.putRoute(p); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if len(op.GetFields()) > 0 {
+		return t.updateAPI(&storev1.UpdateApi{Api: op.GetValues(), Fields: op.GetFields()})
+	}
+	a, err = t.api(op.GetApi())
+	return Outcome{API: a}, err
 }
 
 func (t *tx) createDeployment(op *storev1.CreateDeployment) (Outcome, error) {

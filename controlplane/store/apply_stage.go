@@ -1,6 +1,8 @@
 package store
 
 import (
+	"slices"
+
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -73,6 +75,14 @@ func (t *tx) needDeployment(api string, number uint64) error {
 	return nil
 }
 
+// needDeployments is needDeployment for all that a stage's values name.
+func (t *tx) needDeployments(api string, values release.StageValues) error {
+	if err := t.needDeployment(api, values.Deployment); err != nil || values.Canary == nil {
+		return err
+	}
+	return t.needDeployment(api, values.Canary.Deployment)
+}
+
 func (t *tx) needRoomForStage(api string) error {
 	if count(t.next.Stages(api, "")) >= MaxStages {
 		return release.TooMany(release.APIName(api), "stages", MaxStages)
@@ -91,26 +101,35 @@ func (t *tx) createStage(op *storev1.CreateStage) (Outcome, error) {
 		return Outcome{}, err
 	}
 	values := decodeStageValues(op.GetValues())
-	if err := t.needDeployment(op.GetApi(), values.Deployment); err != nil {
+	if err := t.needDeployments(op.GetApi(), values); err != nil {
 		return Outcome{}, err
 	}
 	return t.setStage(nil, release.NewStage(t.change, op.GetApi(), op.GetStage(), values))
 }
 
-// deployTo puts a new deployment on the stage that the command names.
+// deployTo puts a new deployment on the stage that the command names, and sets what
+// else of the stage the command says.
 func (t *tx) deployTo(op *storev1.CreateDeployment, number uint64) (*release.Stage, error) {
-	target := release.Target(op.GetTarget())
+	target, fields := release.Target(op.GetTarget()), op.GetFields()
+	values := decodeStageValues(op.GetValues())
+	toCanary := slices.Contains(fields, release.FieldCanary)
 	_, exists := t.next.Stage(op.GetApi(), op.GetStage())
-	if !exists && op.GetIfRevision() == 0 && target != release.TargetCanary {
+	if !exists && op.GetIfRevision() == 0 && target != release.TargetCanary && !toCanary {
 		if err := t.needRoomForStage(op.GetApi()); err != nil {
 			return nil, err
 		}
-		s := release.NewStage(t.change, op.GetApi(), op.GetStage(), release.StageValues{Deployment: number})
+		s, err := release.NewStageWith(t.change, op.GetApi(), op.GetStage(), number, values, fields)
+		if err != nil {
+			return nil, err
+		}
 		outcome, err := t.setStage(nil, s)
 		return outcome.Stage, err
 	}
 	outcome, err := t.move(op, func(s *release.Stage) (*release.Stage, error) {
-		return s.Deploy(t.change, number, target)
+		if len(fields) == 0 {
+			return s.Deploy(t.change, number, target)
+		}
+		return s.DeployWith(t.change, number, target, values, fields)
 	})
 	return outcome.Stage, err
 }
@@ -131,7 +150,7 @@ func (t *tx) move(ref stageRef, step func(*release.Stage) (*release.Stage, error
 func (t *tx) updateStage(op *storev1.UpdateStage) (Outcome, error) {
 	return t.move(op, func(s *release.Stage) (*release.Stage, error) {
 		values := decodeStageValues(op.GetValues())
-		if err := t.needDeployment(s.API, values.Deployment); err != nil {
+		if err := t.needDeployments(s.API, values); err != nil {
 			return nil, err
 		}
 		return s.Update(t.change, values, op.GetFields())
@@ -143,11 +162,15 @@ func (t *tx) deleteStage(op *storev1.DeleteStage) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	t.dropStage(s)
+	return Outcome{}, nil
+}
+
+func (t *tx) dropStage(s *release.Stage) {
 	t.dropLive(s)
 	t.next.stages, _, _ = t.next.stages.Delete(key(s.API, s.ID))
 	t.next.promoting, _, _ = t.next.promoting.Delete(key(s.API, s.ID))
 	t.touch(s.Name())
-	return Outcome{}, nil
 }
 
 func (t *tx) startCanary(op *storev1.StartCanary) (Outcome, error) {

@@ -27,6 +27,7 @@ func EncodeAPI(a *release.API) *storev1.Api {
 		Revision:         a.Revision,
 		LastDeployment:   a.LastDeployment,
 		RouteCount:       uint32(a.RouteCount),
+		Annotations:      a.Annotations,
 	}
 }
 
@@ -42,16 +43,18 @@ func decodeAPI(p *storev1.Api) *release.API {
 		Revision:         p.GetRevision(),
 		LastDeployment:   p.GetLastDeployment(),
 		RouteCount:       int(p.GetRouteCount()),
+		Annotations:      p.GetAnnotations(),
 	}
 }
 
 // EncodeRoute returns what is kept of a route.
 func EncodeRoute(r *release.Route) *storev1.Route {
 	p := &storev1.Route{
-		Method:   r.Method,
-		Path:     r.Path,
-		Timeout:  encodeDuration(r.Timeout),
-		Revision: r.Revision,
+		Method:      r.Method,
+		Path:        r.Path,
+		Timeout:     encodeDuration(r.Timeout),
+		Revision:    r.Revision,
+		Annotations: r.Annotations,
 	}
 	switch i := r.Integration.(type) {
 	case release.HTTP:
@@ -70,10 +73,11 @@ func EncodeRoute(r *release.Route) *storev1.Route {
 
 func decodeRoute(p *storev1.Route) *release.Route {
 	r := &release.Route{
-		Method:   p.GetMethod(),
-		Path:     p.GetPath(),
-		Timeout:  p.GetTimeout().AsDuration(),
-		Revision: p.GetRevision(),
+		Method:      p.GetMethod(),
+		Path:        p.GetPath(),
+		Timeout:     p.GetTimeout().AsDuration(),
+		Revision:    p.GetRevision(),
+		Annotations: p.GetAnnotations(),
 	}
 	switch i := p.GetIntegration().(type) {
 	case *storev1.Route_Http:
@@ -133,6 +137,8 @@ func EncodeStageValues(v release.StageValues) *storev1.StageFields {
 
 		ConsistentClients: v.Consistent,
 		KeepOverrideKey:   v.KeepOverrideKey,
+		Canary:            EncodeCanary(v.Canary),
+		Annotations:       v.Annotations,
 	}
 }
 
@@ -149,6 +155,8 @@ func decodeStageValues(p *storev1.StageFields) release.StageValues {
 		Throttle:      decodeThrottle(p.GetThrottle()),
 
 		KeepOverrideKey: p.GetKeepOverrideKey(),
+		Canary:          decodeCanary(p.GetCanary()),
+		Annotations:     p.GetAnnotations(),
 	}
 }
 
@@ -243,6 +251,7 @@ func encodeStage(s *release.Stage) *storev1.Stage {
 		Promoted:      s.Promoted,
 
 		ConsistentClients: s.Consistent,
+		Annotations:       s.Annotations,
 	}
 	for _, r := range s.History {
 		p.History = append(p.History, &storev1.StageRevision{
@@ -275,6 +284,7 @@ func decodeStage(p *storev1.Stage) *release.Stage {
 		Throttle:      decodeThrottle(p.GetThrottle()),
 		Promotion:     decodePromotion(p.GetPromotion()),
 		Promoted:      p.GetPromoted(),
+		Annotations:   p.GetAnnotations(),
 	}
 	var previous release.Config
 	for _, r := range p.GetHistory() {

@@ -135,7 +135,9 @@ var builders = map[string]func(args, *storev1.Command){
 		}}
 	},
 	"delete-api": func(a args, c *storev1.Command) {
-		c.Op = &storev1.Command_DeleteApi{DeleteApi: &storev1.DeleteApi{Api: a.text("name"), IfRevision: a.number("if")}}
+		c.Op = &storev1.Command_DeleteApi{DeleteApi: &storev1.DeleteApi{
+			Api: a.text("name"), IfRevision: a.number("if"), Force: a.has("force"),
+		}}
 	},
 	"put-route": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_PutRoute{PutRoute: &storev1.PutRoute{
@@ -159,11 +161,28 @@ var builders = map[string]func(args, *storev1.Command){
 			BinaryMediaTypes: a.list("binary"),
 		}}
 	},
+	"edit-routes": func(a args, c *storev1.Command) {
+		edit := &storev1.EditRoutes{Api: a.text("api"), Fields: a.list("fields"), IfRevision: a.number("if")}
+		for _, r := range a.list("delete") {
+			method, path, _ := strings.Cut(r, ":")
+			edit.Delete = append(edit.Delete, &storev1.DeleteRoute{Api: edit.Api, Method: method, Path: path})
+		}
+		for _, r := range a.list("put") {
+			method, path, _ := strings.Cut(r, ":")
+			route := &release.Route{Method: method, Path: path, Integration: release.Mock{Status: 200}, Annotations: a.pairs("notes")}
+			edit.Put = append(edit.Put, &storev1.PutRoute{Api: edit.Api, Route: EncodeRoute(route)})
+		}
+		edit.Values = EncodeAPI(&release.API{ID: edit.Api, Description: a.text("description"), Annotations: a.pairs("notes")})
+		c.Op = &storev1.Command_EditRoutes{EditRoutes: edit}
+	},
 	"deploy": func(a args, c *storev1.Command) {
 		targets := map[string]storev1.Target{"": 0, "base": storev1.Target_TARGET_BASE, "canary": storev1.Target_TARGET_CANARY}
 		c.Op = &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{
 			Api: a.text("api"), Description: a.text("description"), Stage: a.text("stage"),
-			Target: targets[a.text("target")], IfRevision: a.number("if"),
+			Target: targets[a.text("target")], IfRevision: a.number("if"), Fields: a.list("fields"),
+			Values: EncodeStageValues(release.StageValues{
+				Variables: a.pairs("vars"), Canary: decodeCanary(a.stageCanary()), Annotations: a.pairs("notes"),
+			}),
 		}}
 	},
 	"delete-deployment": func(a args, c *storev1.Command) {
@@ -254,12 +273,12 @@ var builders = map[string]func(args, *storev1.Command){
 func (a args) api() *storev1.Api {
 	return EncodeAPI(&release.API{
 		ID: a.text("name"), Description: a.text("description"), Hosts: a.list("hosts"),
-		DefaultTimeout: a.duration("timeout"), BinaryMediaTypes: a.list("binary"),
+		DefaultTimeout: a.duration("timeout"), BinaryMediaTypes: a.list("binary"), Annotations: a.pairs("notes"),
 	})
 }
 
 func (a args) route() *release.Route {
-	r := &release.Route{Method: a.text("method"), Path: a.text("path"), Timeout: a.duration("timeout")}
+	r := &release.Route{Method: a.text("method"), Path: a.text("path"), Timeout: a.duration("timeout"), Annotations: a.pairs("notes")}
 	switch {
 	case a.has("http"):
 		r.Integration = release.HTTP{URI: a.text("http"), Method: a.text("upstream")}
@@ -299,7 +318,20 @@ func (a args) stageValues() *storev1.StageFields {
 		Throttle: release.Throttle{
 			Millirate: uint32(a.number("millirate")), Burst: uint32(a.number("burst")), Concurrency: uint32(a.number("concurrency")),
 		},
+		Canary: decodeCanary(a.stageCanary()), Annotations: a.pairs("notes"),
 	})
+}
+
+// stageCanary reads the canary among a stage's values.
+func (a args) stageCanary() *storev1.Canary {
+	c := release.Canary{
+		Deployment: a.number("canary"), PartsPerMillion: uint32(a.number("share") * 10_000),
+		Overrides: a.pairs("overrides"), Salt: a.number("salt"),
+	}
+	if !a.has("canary") {
+		return nil
+	}
+	return EncodeCanary(&c)
 }
 
 // waves reads `waves=(region, tier=canary, 10%)`, each of which may end in `@5m`.

@@ -76,6 +76,17 @@ deploy api=demo
 delete-deployment api=demo number=4
 delete-deployment api=demo number=1 request=in-use
 delete-api name=gone
+create-api name=noted notes=(owner=team)
+put-route api=noted method=GET path=/a mock=200 notes=(docs=a)
+edit-routes api=noted delete=(GET:/a) put=(GET:/b, PUT:/b) notes=(docs=b) description=edited fields=(description, annotations)
+deploy api=noted stage=s vars=(v=1) notes=(owner=team) fields=(variables, annotations)
+deploy api=noted stage=s canary share=25 overrides=(v=2) salt=5 fields=(canary)
+update-stage api=noted stage=s canary=2 share=50 salt=6 notes=(owner=other) fields=(canary, annotations)
+create-stage api=noted stage=t deployment=1 canary=2 share=1 salt=8
+create-api name=forced
+put-route api=forced method=GET path=/a mock=200
+deploy api=forced stage=s
+delete-api name=forced force
 register-agents ids=(edge-1, edge-2) labels=(region=eu, tier=canary)
 register-agents ids=(edge-3) labels=(region=us)
 forget-agents ids=(edge-2)

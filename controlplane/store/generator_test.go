@@ -57,7 +57,8 @@ func drawStageValues(t *rapid.T) *storev1.StageFields {
 	return EncodeStageValues(release.StageValues{
 		Description: drawText(t), Deployment: drawNumber(t), Variables: drawVariables(t),
 		Split:         pick(t, "split", release.Split{}, release.Split{Source: release.KeyCookie, Name: "c", AllowOverride: true, OverrideKey: "k"}),
-		ExposeHeaders: drawFlag(t),
+		ExposeHeaders: drawFlag(t), Canary: pick(t, "canary", nil, decodeCanary(drawCanary(t))),
+		Annotations: pick(t, "notes", nil, map[string]string{"k": "v"}),
 	})
 }
 
@@ -98,7 +99,7 @@ var draws = []func(*rapid.T, *storev1.Command){
 	drawPutRoute, drawPutRoute, drawPutRoute, drawPutRoute, drawDeleteRoute, drawStageRoutes, drawStageRoutes, drawImportRoutes, drawImportRoutes,
 	drawCreateDeployment, drawCreateDeployment, drawCreateDeployment, drawDeleteDeployment, drawDeleteDeployment,
 	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
-	drawAbortCanary, drawPromoteCanary, drawRollback, drawConfigureAudit, drawRecordCalls,
+	drawAbortCanary, drawPromoteCanary, drawRollback, drawConfigureAudit, drawRecordCalls, drawEditRoutes,
 }
 
 func drawConfigureAudit(t *rapid.T, c *storev1.Command) {
@@ -141,7 +142,9 @@ func drawUpdateAPI(t *rapid.T, c *storev1.Command) {
 }
 
 func drawDeleteAPI(t *rapid.T, c *storev1.Command) {
-	c.Op = &storev1.Command_DeleteApi{DeleteApi: &storev1.DeleteApi{Api: drawAPI(t), IfRevision: drawIfRev(t)}}
+	c.Op = &storev1.Command_DeleteApi{DeleteApi: &storev1.DeleteApi{
+		Api: drawAPI(t), IfRevision: drawIfRev(t), Force: drawFlag(t),
+	}}
 }
 
 func drawPutRoute(t *rapid.T, c *storev1.Command) {
@@ -175,7 +178,25 @@ func drawCreateDeployment(t *rapid.T, c *storev1.Command) {
 	c.Op = &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{
 		Api: drawAPI(t), Description: drawText(t), Stage: pick(t, "stage", "", "s", "S"),
 		Target: storev1.Target(drawTarget(t)), IfRevision: drawIfRev(t),
+		Values: drawStageValues(t), Fields: drawDeployedFields(t),
 	}}
+}
+
+// drawDeployedFields draws what else a deployment sets on its stage: mostly nothing.
+func drawDeployedFields(t *rapid.T) []string {
+	return pick(t, "fields", nil, nil, []string{release.FieldVariables}, []string{release.FieldVariables, release.FieldCanary})
+}
+
+func drawEditRoutes(t *rapid.T, c *storev1.Command) {
+	api := drawAPI(t)
+	c.Op = &storev1.Command_EditRoutes{EditRoutes: &storev1.EditRoutes{
+		Api:    api,
+		Delete: []*storev1.DeleteRoute{{Api: api, Method: drawMethod(t), Path: drawPath(t)}},
+		Put:    []*storev1.PutRoute{{Api: api, Route: drawRoute(t)}, {Api: api, Route: drawRoute(t)}},
+		Fields: drawFields(t, []string{release.FieldDescription, release.FieldAnnotations}),
+		Values: drawAPIFields(t), IfRevision: drawIfRev(t),
+	}}
+	c.GetEditRoutes().Values.Id = api
 }
 
 func drawDeleteDeployment(t *rapid.T, c *storev1.Command) {
@@ -191,7 +212,7 @@ func drawCreateStage(t *rapid.T, c *storev1.Command) {
 func drawUpdateStage(t *rapid.T, c *storev1.Command) {
 	c.Op = &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{
 		Api: drawAPI(t), Stage: drawStage(t), Values: drawStageValues(t),
-		Fields: drawFields(t, release.StageFields()), IfRevision: drawIfRev(t),
+		Fields: drawFields(t, append(release.StageFields(), release.FieldCanary, release.FieldAnnotations)), IfRevision: drawIfRev(t),
 	}}
 }
 

@@ -53,7 +53,14 @@ func showRoute(r *release.Route) string {
 	if r.Revision != 0 {
 		fmt.Fprintf(&b, " rev %d", r.Revision)
 	}
-	return b.String()
+	return b.String() + showNotes(r.Annotations)
+}
+
+func showNotes(m map[string]string) string {
+	if len(m) == 0 {
+		return ""
+	}
+	return " notes " + showVars(m)
 }
 
 func showConfig(c release.Config) string {
@@ -80,7 +87,7 @@ func showAPI(a *release.API) string {
 	if len(a.BinaryMediaTypes) > 0 {
 		text += " binary " + strings.Join(a.BinaryMediaTypes, ",")
 	}
-	return text
+	return text + showNotes(a.Annotations)
 }
 
 func showDeployment(d *release.Deployment) string {
@@ -112,6 +119,7 @@ func showStage(s *release.Stage) string {
 			text += f.text
 		}
 	}
+	text += showNotes(s.Annotations)
 	for _, w := range s.Waves {
 		text += fmt.Sprintf(" wave(%s%s%d %v)", w.OnePerLabel, showVars(w.Labels), w.PartsPerMillion, w.Dwell)
 	}

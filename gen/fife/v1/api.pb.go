@@ -158,7 +158,11 @@ type Api struct {
 	// Output only. Changes with every change of the API's own fields.
 	Etag string `protobuf:"bytes,8,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Output only. How many routes the draft has.
-	RouteCount    int32 `protobuf:"varint,9,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
+	RouteCount int32 `protobuf:"varint,9,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
+	// What tools and other faces of the control plane keep about the API; agents never
+	// see it. At most 16 entries: keys of 1 to 64 letters, digits and `.`, `_`, `-`, `/`;
+	// at most 128 KiB in all. UpdateApi changes it only if the mask names it.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -256,6 +260,13 @@ func (x *Api) GetRouteCount() int32 {
 	return 0
 }
 
+func (x *Api) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 // Route sends requests of one method and path to an integration. Routes are
 // keyed by (method, path) within their API and have no name of their own.
 type Route struct {
@@ -273,7 +284,9 @@ type Route struct {
 	// 50 ms to 29 s; unset means the API's default.
 	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Output only. Changes with every change of the route.
-	Etag          string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	// As of an API, but at most 32 KiB in all. Deployments do not keep it.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +354,13 @@ func (x *Route) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *Route) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
 }
 
 // Integration is what answers a route's requests. `${stageVariables.NAME}` may
@@ -1132,7 +1152,9 @@ type DeleteApiRequest struct {
 	// See ApiService.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// See ApiService.
-	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Whether its stages are removed with it, in the same step.
+	Force         bool `protobuf:"varint,5,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1191,6 +1213,13 @@ func (x *DeleteApiRequest) GetRequestId() string {
 func (x *DeleteApiRequest) GetValidateOnly() bool {
 	if x != nil {
 		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *DeleteApiRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
 	}
 	return false
 }
@@ -1997,11 +2026,231 @@ func (x *ExportRoutesResponse) GetStaleness() *Staleness {
 	return nil
 }
 
+// EditRoutesRequest is the request of EditRoutes.
+type EditRoutesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. The API, `apis/{api}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Routes to remove; one that does not exist is NOT_FOUND.
+	DeleteRoutes []*RouteKey `protobuf:"bytes,2,rep,name=delete_routes,json=deleteRoutes,proto3" json:"delete_routes,omitempty"`
+	// Routes to write, each as PutRoute would.
+	PutRoutes []*Route `protobuf:"bytes,3,rep,name=put_routes,json=putRoutes,proto3" json:"put_routes,omitempty"`
+	// New values of the API's own fields; its name is ignored, its etag, if set, is
+	// compared.
+	Api *Api `protobuf:"bytes,4,opt,name=api,proto3" json:"api,omitempty"`
+	// Fields of the API to change; unset means none.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,5,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// See ApiService.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// See ApiService.
+	ValidateOnly  bool `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditRoutesRequest) Reset() {
+	*x = EditRoutesRequest{}
+	mi := &file_fife_v1_api_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditRoutesRequest) ProtoMessage() {}
+
+func (x *EditRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditRoutesRequest.ProtoReflect.Descriptor instead.
+func (*EditRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *EditRoutesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *EditRoutesRequest) GetDeleteRoutes() []*RouteKey {
+	if x != nil {
+		return x.DeleteRoutes
+	}
+	return nil
+}
+
+func (x *EditRoutesRequest) GetPutRoutes() []*Route {
+	if x != nil {
+		return x.PutRoutes
+	}
+	return nil
+}
+
+func (x *EditRoutesRequest) GetApi() *Api {
+	if x != nil {
+		return x.Api
+	}
+	return nil
+}
+
+func (x *EditRoutesRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *EditRoutesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *EditRoutesRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// RouteKey names a route within its API.
+type RouteKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The route's method.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// The route's path.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Compared with the route's etag, if set.
+	Etag          string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteKey) Reset() {
+	*x = RouteKey{}
+	mi := &file_fife_v1_api_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteKey) ProtoMessage() {}
+
+func (x *RouteKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteKey.ProtoReflect.Descriptor instead.
+func (*RouteKey) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RouteKey) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *RouteKey) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RouteKey) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// EditRoutesResponse is the response of EditRoutes.
+type EditRoutesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API as it is now.
+	Api *Api `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// The version that holds the change.
+	Version       *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditRoutesResponse) Reset() {
+	*x = EditRoutesResponse{}
+	mi := &file_fife_v1_api_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditRoutesResponse) ProtoMessage() {}
+
+func (x *EditRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_api_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditRoutesResponse.ProtoReflect.Descriptor instead.
+func (*EditRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_api_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *EditRoutesResponse) GetApi() *Api {
+	if x != nil {
+		return x.Api
+	}
+	return nil
+}
+
+func (x *EditRoutesResponse) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
 var File_fife_v1_api_proto protoreflect.FileDescriptor
 
 const file_fife_v1_api_proto_rawDesc = "" +
 	"\n" +
-	"\x11fife/v1/api.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x02\n" +
+	"\x11fife/v1/api.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x03\n" +
 	"\x03Api\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -2014,13 +2263,21 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"updateTime\x12\x12\n" +
 	"\x04etag\x18\b \x01(\tR\x04etag\x12\x1f\n" +
 	"\vroute_count\x18\t \x01(\x05R\n" +
-	"routeCount\"\xb4\x01\n" +
+	"routeCount\x12?\n" +
+	"\vannotations\x18\x14 \x03(\v2\x1d.fife.v1.Api.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x02\n" +
 	"\x05Route\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x126\n" +
 	"\vintegration\x18\x03 \x01(\v2\x14.fife.v1.IntegrationR\vintegration\x123\n" +
 	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x12\n" +
-	"\x04etag\x18\x05 \x01(\tR\x04etag\"\xab\x01\n" +
+	"\x04etag\x18\x05 \x01(\tR\x04etag\x12A\n" +
+	"\vannotations\x18\x14 \x03(\v2\x1f.fife.v1.Route.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x01\n" +
 	"\vIntegration\x12.\n" +
 	"\x04http\x18\x01 \x01(\v2\x18.fife.v1.HttpIntegrationH\x00R\x04http\x124\n" +
 	"\x06lambda\x18\x02 \x01(\v2\x1a.fife.v1.LambdaIntegrationH\x00R\x06lambda\x12.\n" +
@@ -2072,13 +2329,14 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"_\n" +
 	"\x11UpdateApiResponse\x12\x1e\n" +
 	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\x12*\n" +
-	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"~\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion\"\x94\x01\n" +
 	"\x10DeleteApiRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
-	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"?\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x14\n" +
+	"\x05force\x18\x05 \x01(\bR\x05force\"?\n" +
 	"\x11DeleteApiResponse\x12*\n" +
 	"\aversion\x18\x01 \x01(\v2\x10.fife.v1.VersionR\aversion\"\x93\x01\n" +
 	"\x0fPutRouteRequest\x12\x16\n" +
@@ -2137,7 +2395,25 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\vconsistency\x18\x02 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"d\n" +
 	"\x14ExportRoutesResponse\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\fR\bdocument\x120\n" +
-	"\tstaleness\x18\x02 \x01(\v2\x12.fife.v1.StalenessR\tstaleness*Y\n" +
+	"\tstaleness\x18\x02 \x01(\v2\x12.fife.v1.StalenessR\tstaleness\"\xb3\x02\n" +
+	"\x11EditRoutesRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x126\n" +
+	"\rdelete_routes\x18\x02 \x03(\v2\x11.fife.v1.RouteKeyR\fdeleteRoutes\x12-\n" +
+	"\n" +
+	"put_routes\x18\x03 \x03(\v2\x0e.fife.v1.RouteR\tputRoutes\x12\x1e\n" +
+	"\x03api\x18\x04 \x01(\v2\f.fife.v1.ApiR\x03api\x12;\n" +
+	"\vupdate_mask\x18\x05 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"J\n" +
+	"\bRouteKey\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\"`\n" +
+	"\x12EditRoutesResponse\x12\x1e\n" +
+	"\x03api\x18\x01 \x01(\v2\f.fife.v1.ApiR\x03api\x12*\n" +
+	"\aversion\x18\x02 \x01(\v2\x10.fife.v1.VersionR\aversion*Y\n" +
 	"\n" +
 	"ImportMode\x12\x1b\n" +
 	"\x17IMPORT_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -2147,7 +2423,7 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\x1aBASE_PATH_MODE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15BASE_PATH_MODE_IGNORE\x10\x01\x12\x1a\n" +
 	"\x16BASE_PATH_MODE_PREPEND\x10\x02\x12\x18\n" +
-	"\x14BASE_PATH_MODE_SPLIT\x10\x032\xc0\x05\n" +
+	"\x14BASE_PATH_MODE_SPLIT\x10\x032\x87\x06\n" +
 	"\n" +
 	"ApiService\x12B\n" +
 	"\tCreateApi\x12\x19.fife.v1.CreateApiRequest\x1a\x1a.fife.v1.CreateApiResponse\x129\n" +
@@ -2160,7 +2436,9 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"ListRoutes\x12\x1a.fife.v1.ListRoutesRequest\x1a\x1b.fife.v1.ListRoutesResponse\x12H\n" +
 	"\vDeleteRoute\x12\x1b.fife.v1.DeleteRouteRequest\x1a\x1c.fife.v1.DeleteRouteResponse\x12K\n" +
 	"\fImportRoutes\x12\x1c.fife.v1.ImportRoutesRequest\x1a\x1d.fife.v1.ImportRoutesResponse\x12K\n" +
-	"\fExportRoutes\x12\x1c.fife.v1.ExportRoutesRequest\x1a\x1d.fife.v1.ExportRoutesResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\fExportRoutes\x12\x1c.fife.v1.ExportRoutesRequest\x1a\x1d.fife.v1.ExportRoutesResponse\x12E\n" +
+	"\n" +
+	"EditRoutes\x12\x1a.fife.v1.EditRoutesRequest\x1a\x1b.fife.v1.EditRoutesResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_api_proto_rawDescOnce sync.Once
@@ -2175,7 +2453,7 @@ func file_fife_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_fife_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_fife_v1_api_proto_goTypes = []any{
 	(ImportMode)(0),               // 0: fife.v1.ImportMode
 	(BasePathMode)(0),             // 1: fife.v1.BasePathMode
@@ -2205,76 +2483,91 @@ var file_fife_v1_api_proto_goTypes = []any{
 	(*ImportRoutesResponse)(nil),  // 25: fife.v1.ImportRoutesResponse
 	(*ExportRoutesRequest)(nil),   // 26: fife.v1.ExportRoutesRequest
 	(*ExportRoutesResponse)(nil),  // 27: fife.v1.ExportRoutesResponse
-	nil,                           // 28: fife.v1.MockIntegration.HeadersEntry
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*Version)(nil),               // 31: fife.v1.Version
-	(ReadConsistency)(0),          // 32: fife.v1.ReadConsistency
-	(*Staleness)(nil),             // 33: fife.v1.Staleness
-	(*fieldmaskpb.FieldMask)(nil), // 34: google.protobuf.FieldMask
+	(*EditRoutesRequest)(nil),     // 28: fife.v1.EditRoutesRequest
+	(*RouteKey)(nil),              // 29: fife.v1.RouteKey
+	(*EditRoutesResponse)(nil),    // 30: fife.v1.EditRoutesResponse
+	nil,                           // 31: fife.v1.Api.AnnotationsEntry
+	nil,                           // 32: fife.v1.Route.AnnotationsEntry
+	nil,                           // 33: fife.v1.MockIntegration.HeadersEntry
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*Version)(nil),               // 36: fife.v1.Version
+	(ReadConsistency)(0),          // 37: fife.v1.ReadConsistency
+	(*Staleness)(nil),             // 38: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil), // 39: google.protobuf.FieldMask
 }
 var file_fife_v1_api_proto_depIdxs = []int32{
-	29, // 0: fife.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	30, // 1: fife.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	30, // 2: fife.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	4,  // 3: fife.v1.Route.integration:type_name -> fife.v1.Integration
-	29, // 4: fife.v1.Route.timeout:type_name -> google.protobuf.Duration
-	5,  // 5: fife.v1.Integration.http:type_name -> fife.v1.HttpIntegration
-	6,  // 6: fife.v1.Integration.lambda:type_name -> fife.v1.LambdaIntegration
-	7,  // 7: fife.v1.Integration.mock:type_name -> fife.v1.MockIntegration
-	28, // 8: fife.v1.MockIntegration.headers:type_name -> fife.v1.MockIntegration.HeadersEntry
-	2,  // 9: fife.v1.CreateApiRequest.api:type_name -> fife.v1.Api
-	2,  // 10: fife.v1.CreateApiResponse.api:type_name -> fife.v1.Api
-	31, // 11: fife.v1.CreateApiResponse.version:type_name -> fife.v1.Version
-	32, // 12: fife.v1.GetApiRequest.consistency:type_name -> fife.v1.ReadConsistency
-	2,  // 13: fife.v1.GetApiResponse.api:type_name -> fife.v1.Api
-	33, // 14: fife.v1.GetApiResponse.staleness:type_name -> fife.v1.Staleness
-	32, // 15: fife.v1.ListApisRequest.consistency:type_name -> fife.v1.ReadConsistency
-	2,  // 16: fife.v1.ListApisResponse.apis:type_name -> fife.v1.Api
-	33, // 17: fife.v1.ListApisResponse.staleness:type_name -> fife.v1.Staleness
-	2,  // 18: fife.v1.UpdateApiRequest.api:type_name -> fife.v1.Api
-	34, // 19: fife.v1.UpdateApiRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 20: fife.v1.UpdateApiResponse.api:type_name -> fife.v1.Api
-	31, // 21: fife.v1.UpdateApiResponse.version:type_name -> fife.v1.Version
-	31, // 22: fife.v1.DeleteApiResponse.version:type_name -> fife.v1.Version
-	3,  // 23: fife.v1.PutRouteRequest.route:type_name -> fife.v1.Route
-	3,  // 24: fife.v1.PutRouteResponse.route:type_name -> fife.v1.Route
-	31, // 25: fife.v1.PutRouteResponse.version:type_name -> fife.v1.Version
-	32, // 26: fife.v1.ListRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	3,  // 27: fife.v1.ListRoutesResponse.routes:type_name -> fife.v1.Route
-	33, // 28: fife.v1.ListRoutesResponse.staleness:type_name -> fife.v1.Staleness
-	31, // 29: fife.v1.DeleteRouteResponse.version:type_name -> fife.v1.Version
-	0,  // 30: fife.v1.ImportRoutesRequest.mode:type_name -> fife.v1.ImportMode
-	1,  // 31: fife.v1.ImportRoutesRequest.base_path:type_name -> fife.v1.BasePathMode
-	2,  // 32: fife.v1.ImportRoutesResponse.api:type_name -> fife.v1.Api
-	31, // 33: fife.v1.ImportRoutesResponse.version:type_name -> fife.v1.Version
-	32, // 34: fife.v1.ExportRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	33, // 35: fife.v1.ExportRoutesResponse.staleness:type_name -> fife.v1.Staleness
-	8,  // 36: fife.v1.ApiService.CreateApi:input_type -> fife.v1.CreateApiRequest
-	10, // 37: fife.v1.ApiService.GetApi:input_type -> fife.v1.GetApiRequest
-	12, // 38: fife.v1.ApiService.ListApis:input_type -> fife.v1.ListApisRequest
-	14, // 39: fife.v1.ApiService.UpdateApi:input_type -> fife.v1.UpdateApiRequest
-	16, // 40: fife.v1.ApiService.DeleteApi:input_type -> fife.v1.DeleteApiRequest
-	18, // 41: fife.v1.ApiService.PutRoute:input_type -> fife.v1.PutRouteRequest
-	20, // 42: fife.v1.ApiService.ListRoutes:input_type -> fife.v1.ListRoutesRequest
-	22, // 43: fife.v1.ApiService.DeleteRoute:input_type -> fife.v1.DeleteRouteRequest
-	24, // 44: fife.v1.ApiService.ImportRoutes:input_type -> fife.v1.ImportRoutesRequest
-	26, // 45: fife.v1.ApiService.ExportRoutes:input_type -> fife.v1.ExportRoutesRequest
-	9,  // 46: fife.v1.ApiService.CreateApi:output_type -> fife.v1.CreateApiResponse
-	11, // 47: fife.v1.ApiService.GetApi:output_type -> fife.v1.GetApiResponse
-	13, // 48: fife.v1.ApiService.ListApis:output_type -> fife.v1.ListApisResponse
-	15, // 49: fife.v1.ApiService.UpdateApi:output_type -> fife.v1.UpdateApiResponse
-	17, // 50: fife.v1.ApiService.DeleteApi:output_type -> fife.v1.DeleteApiResponse
-	19, // 51: fife.v1.ApiService.PutRoute:output_type -> fife.v1.PutRouteResponse
-	21, // 52: fife.v1.ApiService.ListRoutes:output_type -> fife.v1.ListRoutesResponse
-	23, // 53: fife.v1.ApiService.DeleteRoute:output_type -> fife.v1.DeleteRouteResponse
-	25, // 54: fife.v1.ApiService.ImportRoutes:output_type -> fife.v1.ImportRoutesResponse
-	27, // 55: fife.v1.ApiService.ExportRoutes:output_type -> fife.v1.ExportRoutesResponse
-	46, // [46:56] is the sub-list for method output_type
-	36, // [36:46] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	34, // 0: fife.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	35, // 1: fife.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	35, // 2: fife.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	31, // 3: fife.v1.Api.annotations:type_name -> fife.v1.Api.AnnotationsEntry
+	4,  // 4: fife.v1.Route.integration:type_name -> fife.v1.Integration
+	34, // 5: fife.v1.Route.timeout:type_name -> google.protobuf.Duration
+	32, // 6: fife.v1.Route.annotations:type_name -> fife.v1.Route.AnnotationsEntry
+	5,  // 7: fife.v1.Integration.http:type_name -> fife.v1.HttpIntegration
+	6,  // 8: fife.v1.Integration.lambda:type_name -> fife.v1.LambdaIntegration
+	7,  // 9: fife.v1.Integration.mock:type_name -> fife.v1.MockIntegration
+	33, // 10: fife.v1.MockIntegration.headers:type_name -> fife.v1.MockIntegration.HeadersEntry
+	2,  // 11: fife.v1.CreateApiRequest.api:type_name -> fife.v1.Api
+	2,  // 12: fife.v1.CreateApiResponse.api:type_name -> fife.v1.Api
+	36, // 13: fife.v1.CreateApiResponse.version:type_name -> fife.v1.Version
+	37, // 14: fife.v1.GetApiRequest.consistency:type_name -> fife.v1.ReadConsistency
+	2,  // 15: fife.v1.GetApiResponse.api:type_name -> fife.v1.Api
+	38, // 16: fife.v1.GetApiResponse.staleness:type_name -> fife.v1.Staleness
+	37, // 17: fife.v1.ListApisRequest.consistency:type_name -> fife.v1.ReadConsistency
+	2,  // 18: fife.v1.ListApisResponse.apis:type_name -> fife.v1.Api
+	38, // 19: fife.v1.ListApisResponse.staleness:type_name -> fife.v1.Staleness
+	2,  // 20: fife.v1.UpdateApiRequest.api:type_name -> fife.v1.Api
+	39, // 21: fife.v1.UpdateApiRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 22: fife.v1.UpdateApiResponse.api:type_name -> fife.v1.Api
+	36, // 23: fife.v1.UpdateApiResponse.version:type_name -> fife.v1.Version
+	36, // 24: fife.v1.DeleteApiResponse.version:type_name -> fife.v1.Version
+	3,  // 25: fife.v1.PutRouteRequest.route:type_name -> fife.v1.Route
+	3,  // 26: fife.v1.PutRouteResponse.route:type_name -> fife.v1.Route
+	36, // 27: fife.v1.PutRouteResponse.version:type_name -> fife.v1.Version
+	37, // 28: fife.v1.ListRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	3,  // 29: fife.v1.ListRoutesResponse.routes:type_name -> fife.v1.Route
+	38, // 30: fife.v1.ListRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	36, // 31: fife.v1.DeleteRouteResponse.version:type_name -> fife.v1.Version
+	0,  // 32: fife.v1.ImportRoutesRequest.mode:type_name -> fife.v1.ImportMode
+	1,  // 33: fife.v1.ImportRoutesRequest.base_path:type_name -> fife.v1.BasePathMode
+	2,  // 34: fife.v1.ImportRoutesResponse.api:type_name -> fife.v1.Api
+	36, // 35: fife.v1.ImportRoutesResponse.version:type_name -> fife.v1.Version
+	37, // 36: fife.v1.ExportRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	38, // 37: fife.v1.ExportRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	29, // 38: fife.v1.EditRoutesRequest.delete_routes:type_name -> fife.v1.RouteKey
+	3,  // 39: fife.v1.EditRoutesRequest.put_routes:type_name -> fife.v1.Route
+	2,  // 40: fife.v1.EditRoutesRequest.api:type_name -> fife.v1.Api
+	39, // 41: fife.v1.EditRoutesRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 42: fife.v1.EditRoutesResponse.api:type_name -> fife.v1.Api
+	36, // 43: fife.v1.EditRoutesResponse.version:type_name -> fife.v1.Version
+	8,  // 44: fife.v1.ApiService.CreateApi:input_type -> fife.v1.CreateApiRequest
+	10, // 45: fife.v1.ApiService.GetApi:input_type -> fife.v1.GetApiRequest
+	12, // 46: fife.v1.ApiService.ListApis:input_type -> fife.v1.ListApisRequest
+	14, // 47: fife.v1.ApiService.UpdateApi:input_type -> fife.v1.UpdateApiRequest
+	16, // 48: fife.v1.ApiService.DeleteApi:input_type -> fife.v1.DeleteApiRequest
+	18, // 49: fife.v1.ApiService.PutRoute:input_type -> fife.v1.PutRouteRequest
+	20, // 50: fife.v1.ApiService.ListRoutes:input_type -> fife.v1.ListRoutesRequest
+	22, // 51: fife.v1.ApiService.DeleteRoute:input_type -> fife.v1.DeleteRouteRequest
+	24, // 52: fife.v1.ApiService.ImportRoutes:input_type -> fife.v1.ImportRoutesRequest
+	26, // 53: fife.v1.ApiService.ExportRoutes:input_type -> fife.v1.ExportRoutesRequest
+	28, // 54: fife.v1.ApiService.EditRoutes:input_type -> fife.v1.EditRoutesRequest
+	9,  // 55: fife.v1.ApiService.CreateApi:output_type -> fife.v1.CreateApiResponse
+	11, // 56: fife.v1.ApiService.GetApi:output_type -> fife.v1.GetApiResponse
+	13, // 57: fife.v1.ApiService.ListApis:output_type -> fife.v1.ListApisResponse
+	15, // 58: fife.v1.ApiService.UpdateApi:output_type -> fife.v1.UpdateApiResponse
+	17, // 59: fife.v1.ApiService.DeleteApi:output_type -> fife.v1.DeleteApiResponse
+	19, // 60: fife.v1.ApiService.PutRoute:output_type -> fife.v1.PutRouteResponse
+	21, // 61: fife.v1.ApiService.ListRoutes:output_type -> fife.v1.ListRoutesResponse
+	23, // 62: fife.v1.ApiService.DeleteRoute:output_type -> fife.v1.DeleteRouteResponse
+	25, // 63: fife.v1.ApiService.ImportRoutes:output_type -> fife.v1.ImportRoutesResponse
+	27, // 64: fife.v1.ApiService.ExportRoutes:output_type -> fife.v1.ExportRoutesResponse
+	30, // 65: fife.v1.ApiService.EditRoutes:output_type -> fife.v1.EditRoutesResponse
+	55, // [55:66] is the sub-list for method output_type
+	44, // [44:55] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_api_proto_init() }
@@ -2294,7 +2587,7 @@ func file_fife_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_api_proto_rawDesc), len(file_fife_v1_api_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

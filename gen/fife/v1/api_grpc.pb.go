@@ -29,6 +29,7 @@ const (
 	ApiService_DeleteRoute_FullMethodName  = "/fife.v1.ApiService/DeleteRoute"
 	ApiService_ImportRoutes_FullMethodName = "/fife.v1.ApiService/ImportRoutes"
 	ApiService_ExportRoutes_FullMethodName = "/fife.v1.ApiService/ExportRoutes"
+	ApiService_EditRoutes_FullMethodName   = "/fife.v1.ApiService/EditRoutes"
 )
 
 // ApiServiceClient is the client API for ApiService service.
@@ -70,11 +71,11 @@ type ApiServiceClient interface {
 	ListApis(ctx context.Context, in *ListApisRequest, opts ...grpc.CallOption) (*ListApisResponse, error)
 	// UpdateApi changes the fields that update_mask names: `description`,
 	// `hosts` (ALREADY_EXISTS if one is taken), `default_timeout`,
-	// `binary_media_types`. Hosts take effect on
-	// agents at once; the other two with the next deployment.
+	// `binary_media_types`, `annotations`. Hosts take effect on
+	// agents at once; the next two with the next deployment.
 	UpdateApi(ctx context.Context, in *UpdateApiRequest, opts ...grpc.CallOption) (*UpdateApiResponse, error)
 	// DeleteApi removes an API with its draft and deployments.
-	// FAILED_PRECONDITION while it has stages.
+	// FAILED_PRECONDITION while it has stages, unless force is set.
 	DeleteApi(ctx context.Context, in *DeleteApiRequest, opts ...grpc.CallOption) (*DeleteApiResponse, error)
 	// PutRoute writes one draft route; a route with the same method and path is
 	// replaced. INVALID_ARGUMENT if the path's variable clashes with that of a
@@ -93,6 +94,10 @@ type ApiServiceClient interface {
 	// ExportRoutes returns the routes of a draft or a deployment as an OpenAPI
 	// document.
 	ExportRoutes(ctx context.Context, in *ExportRoutesRequest, opts ...grpc.CallOption) (*ExportRoutesResponse, error)
+	// EditRoutes removes and writes draft routes, and changes the API's own fields,
+	// in one step: all of it or, if any part is refused, nothing. Routes are removed
+	// before others are written.
+	EditRoutes(ctx context.Context, in *EditRoutesRequest, opts ...grpc.CallOption) (*EditRoutesResponse, error)
 }
 
 type apiServiceClient struct {
@@ -203,6 +208,16 @@ func (c *apiServiceClient) ExportRoutes(ctx context.Context, in *ExportRoutesReq
 	return out, nil
 }
 
+func (c *apiServiceClient) EditRoutes(ctx context.Context, in *EditRoutesRequest, opts ...grpc.CallOption) (*EditRoutesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EditRoutesResponse)
+	err := c.cc.Invoke(ctx, ApiService_EditRoutes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ApiServiceServer is the server API for ApiService service.
 // All implementations must embed UnimplementedApiServiceServer
 // for forward compatibility.
@@ -242,11 +257,11 @@ type ApiServiceServer interface {
 	ListApis(context.Context, *ListApisRequest) (*ListApisResponse, error)
 	// UpdateApi changes the fields that update_mask names: `description`,
 	// `hosts` (ALREADY_EXISTS if one is taken), `default_timeout`,
-	// `binary_media_types`. Hosts take effect on
-	// agents at once; the other two with the next deployment.
+	// `binary_media_types`, `annotations`. Hosts take effect on
+	// agents at once; the next two with the next deployment.
 	UpdateApi(context.Context, *UpdateApiRequest) (*UpdateApiResponse, error)
 	// DeleteApi removes an API with its draft and deployments.
-	// FAILED_PRECONDITION while it has stages.
+	// FAILED_PRECONDITION while it has stages, unless force is set.
 	DeleteApi(context.Context, *DeleteApiRequest) (*DeleteApiResponse, error)
 	// PutRoute writes one draft route; a route with the same method and path is
 	// replaced. INVALID_ARGUMENT if the path's variable clashes with that of a
@@ -265,6 +280,10 @@ type ApiServiceServer interface {
 	// ExportRoutes returns the routes of a draft or a deployment as an OpenAPI
 	// document.
 	ExportRoutes(context.Context, *ExportRoutesRequest) (*ExportRoutesResponse, error)
+	// EditRoutes removes and writes draft routes, and changes the API's own fields,
+	// in one step: all of it or, if any part is refused, nothing. Routes are removed
+	// before others are written.
+	EditRoutes(context.Context, *EditRoutesRequest) (*EditRoutesResponse, error)
 	mustEmbedUnimplementedApiServiceServer()
 }
 
@@ -304,6 +323,9 @@ func (UnimplementedApiServiceServer) ImportRoutes(context.Context, *ImportRoutes
 }
 func (UnimplementedApiServiceServer) ExportRoutes(context.Context, *ExportRoutesRequest) (*ExportRoutesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExportRoutes not implemented")
+}
+func (UnimplementedApiServiceServer) EditRoutes(context.Context, *EditRoutesRequest) (*EditRoutesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EditRoutes not implemented")
 }
 func (UnimplementedApiServiceServer) mustEmbedUnimplementedApiServiceServer() {}
 func (UnimplementedApiServiceServer) testEmbeddedByValue()                    {}
@@ -506,6 +528,24 @@ func _ApiService_ExportRoutes_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ApiService_EditRoutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EditRoutesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApiServiceServer).EditRoutes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApiService_EditRoutes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApiServiceServer).EditRoutes(ctx, req.(*EditRoutesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ApiService_ServiceDesc is the grpc.ServiceDesc for ApiService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -552,6 +592,10 @@ var ApiService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExportRoutes",
 			Handler:    _ApiService_ExportRoutes_Handler,
+		},
+		{
+			MethodName: "EditRoutes",
+			Handler:    _ApiService_EditRoutes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

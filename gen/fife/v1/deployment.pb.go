@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -203,7 +204,14 @@ type CreateDeploymentRequest struct {
 	// See ApiService.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// See ApiService.
-	ValidateOnly  bool `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Fields of the stage that the same step sets, as UpdateStage does; its deployment
+	// is that of this call. Only with stage_id.
+	Stage *Stage `protobuf:"bytes,8,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Which fields of stage to set; unset means none. `canary` opens the stage's canary,
+	// or changes the one that is open, with this deployment, and leaves the base as it
+	// is; the stage must exist (NOT_FOUND), and target be unset or CANARY.
+	StageMask     *fieldmaskpb.FieldMask `protobuf:"bytes,9,opt,name=stage_mask,json=stageMask,proto3" json:"stage_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +293,20 @@ func (x *CreateDeploymentRequest) GetValidateOnly() bool {
 		return x.ValidateOnly
 	}
 	return false
+}
+
+func (x *CreateDeploymentRequest) GetStage() *Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return nil
+}
+
+func (x *CreateDeploymentRequest) GetStageMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.StageMask
+	}
+	return nil
 }
 
 // CreateDeploymentResponse is the response of CreateDeployment.
@@ -877,7 +899,7 @@ var File_fife_v1_deployment_proto protoreflect.FileDescriptor
 
 const file_fife_v1_deployment_proto_rawDesc = "" +
 	"\n" +
-	"\x18fife/v1/deployment.proto\x12\afife.v1\x1a\x11fife/v1/api.proto\x1a\x13fife/v1/stage.proto\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n" +
+	"\x18fife/v1/deployment.proto\x12\afife.v1\x1a\x11fife/v1/api.proto\x1a\x13fife/v1/stage.proto\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n" +
 	"\n" +
 	"Deployment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -889,7 +911,7 @@ const file_fife_v1_deployment_proto_rawDesc = "" +
 	"routeCount\x12B\n" +
 	"\x0fdefault_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x0edefaultTimeout\x12,\n" +
 	"\x12binary_media_types\x18\a \x03(\tR\x10binaryMediaTypes\x12\x12\n" +
-	"\x04etag\x18\b \x01(\tR\x04etag\"\xf9\x01\n" +
+	"\x04etag\x18\b \x01(\tR\x04etag\"\xda\x02\n" +
 	"\x17CreateDeploymentRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x19\n" +
@@ -898,7 +920,10 @@ const file_fife_v1_deployment_proto_rawDesc = "" +
 	"\x04etag\x18\x05 \x01(\tR\x04etag\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
-	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"\xee\x01\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\x12$\n" +
+	"\x05stage\x18\b \x01(\v2\x0e.fife.v1.StageR\x05stage\x129\n" +
+	"\n" +
+	"stage_mask\x18\t \x01(\v2\x1a.google.protobuf.FieldMaskR\tstageMask\"\xee\x01\n" +
 	"\x18CreateDeploymentResponse\x123\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\v2\x13.fife.v1.DeploymentR\n" +
@@ -984,45 +1009,48 @@ var file_fife_v1_deployment_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),        // 12: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),          // 13: google.protobuf.Duration
 	(*Stage)(nil),                        // 14: fife.v1.Stage
-	(*Version)(nil),                      // 15: fife.v1.Version
-	(*StagePreview)(nil),                 // 16: fife.v1.StagePreview
-	(ReadConsistency)(0),                 // 17: fife.v1.ReadConsistency
-	(*Staleness)(nil),                    // 18: fife.v1.Staleness
-	(*Route)(nil),                        // 19: fife.v1.Route
+	(*fieldmaskpb.FieldMask)(nil),        // 15: google.protobuf.FieldMask
+	(*Version)(nil),                      // 16: fife.v1.Version
+	(*StagePreview)(nil),                 // 17: fife.v1.StagePreview
+	(ReadConsistency)(0),                 // 18: fife.v1.ReadConsistency
+	(*Staleness)(nil),                    // 19: fife.v1.Staleness
+	(*Route)(nil),                        // 20: fife.v1.Route
 }
 var file_fife_v1_deployment_proto_depIdxs = []int32{
 	12, // 0: fife.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
 	13, // 1: fife.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
 	0,  // 2: fife.v1.CreateDeploymentRequest.target:type_name -> fife.v1.DeploymentTarget
-	1,  // 3: fife.v1.CreateDeploymentResponse.deployment:type_name -> fife.v1.Deployment
-	14, // 4: fife.v1.CreateDeploymentResponse.stage:type_name -> fife.v1.Stage
-	15, // 5: fife.v1.CreateDeploymentResponse.version:type_name -> fife.v1.Version
-	16, // 6: fife.v1.CreateDeploymentResponse.preview:type_name -> fife.v1.StagePreview
-	17, // 7: fife.v1.GetDeploymentRequest.consistency:type_name -> fife.v1.ReadConsistency
-	1,  // 8: fife.v1.GetDeploymentResponse.deployment:type_name -> fife.v1.Deployment
-	18, // 9: fife.v1.GetDeploymentResponse.staleness:type_name -> fife.v1.Staleness
-	17, // 10: fife.v1.ListDeploymentsRequest.consistency:type_name -> fife.v1.ReadConsistency
-	1,  // 11: fife.v1.ListDeploymentsResponse.deployments:type_name -> fife.v1.Deployment
-	18, // 12: fife.v1.ListDeploymentsResponse.staleness:type_name -> fife.v1.Staleness
-	17, // 13: fife.v1.ListDeploymentRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	19, // 14: fife.v1.ListDeploymentRoutesResponse.routes:type_name -> fife.v1.Route
-	18, // 15: fife.v1.ListDeploymentRoutesResponse.staleness:type_name -> fife.v1.Staleness
-	15, // 16: fife.v1.DeleteDeploymentResponse.version:type_name -> fife.v1.Version
-	2,  // 17: fife.v1.DeploymentService.CreateDeployment:input_type -> fife.v1.CreateDeploymentRequest
-	4,  // 18: fife.v1.DeploymentService.GetDeployment:input_type -> fife.v1.GetDeploymentRequest
-	6,  // 19: fife.v1.DeploymentService.ListDeployments:input_type -> fife.v1.ListDeploymentsRequest
-	8,  // 20: fife.v1.DeploymentService.ListDeploymentRoutes:input_type -> fife.v1.ListDeploymentRoutesRequest
-	10, // 21: fife.v1.DeploymentService.DeleteDeployment:input_type -> fife.v1.DeleteDeploymentRequest
-	3,  // 22: fife.v1.DeploymentService.CreateDeployment:output_type -> fife.v1.CreateDeploymentResponse
-	5,  // 23: fife.v1.DeploymentService.GetDeployment:output_type -> fife.v1.GetDeploymentResponse
-	7,  // 24: fife.v1.DeploymentService.ListDeployments:output_type -> fife.v1.ListDeploymentsResponse
-	9,  // 25: fife.v1.DeploymentService.ListDeploymentRoutes:output_type -> fife.v1.ListDeploymentRoutesResponse
-	11, // 26: fife.v1.DeploymentService.DeleteDeployment:output_type -> fife.v1.DeleteDeploymentResponse
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	14, // 3: fife.v1.CreateDeploymentRequest.stage:type_name -> fife.v1.Stage
+	15, // 4: fife.v1.CreateDeploymentRequest.stage_mask:type_name -> google.protobuf.FieldMask
+	1,  // 5: fife.v1.CreateDeploymentResponse.deployment:type_name -> fife.v1.Deployment
+	14, // 6: fife.v1.CreateDeploymentResponse.stage:type_name -> fife.v1.Stage
+	16, // 7: fife.v1.CreateDeploymentResponse.version:type_name -> fife.v1.Version
+	17, // 8: fife.v1.CreateDeploymentResponse.preview:type_name -> fife.v1.StagePreview
+	18, // 9: fife.v1.GetDeploymentRequest.consistency:type_name -> fife.v1.ReadConsistency
+	1,  // 10: fife.v1.GetDeploymentResponse.deployment:type_name -> fife.v1.Deployment
+	19, // 11: fife.v1.GetDeploymentResponse.staleness:type_name -> fife.v1.Staleness
+	18, // 12: fife.v1.ListDeploymentsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	1,  // 13: fife.v1.ListDeploymentsResponse.deployments:type_name -> fife.v1.Deployment
+	19, // 14: fife.v1.ListDeploymentsResponse.staleness:type_name -> fife.v1.Staleness
+	18, // 15: fife.v1.ListDeploymentRoutesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	20, // 16: fife.v1.ListDeploymentRoutesResponse.routes:type_name -> fife.v1.Route
+	19, // 17: fife.v1.ListDeploymentRoutesResponse.staleness:type_name -> fife.v1.Staleness
+	16, // 18: fife.v1.DeleteDeploymentResponse.version:type_name -> fife.v1.Version
+	2,  // 19: fife.v1.DeploymentService.CreateDeployment:input_type -> fife.v1.CreateDeploymentRequest
+	4,  // 20: fife.v1.DeploymentService.GetDeployment:input_type -> fife.v1.GetDeploymentRequest
+	6,  // 21: fife.v1.DeploymentService.ListDeployments:input_type -> fife.v1.ListDeploymentsRequest
+	8,  // 22: fife.v1.DeploymentService.ListDeploymentRoutes:input_type -> fife.v1.ListDeploymentRoutesRequest
+	10, // 23: fife.v1.DeploymentService.DeleteDeployment:input_type -> fife.v1.DeleteDeploymentRequest
+	3,  // 24: fife.v1.DeploymentService.CreateDeployment:output_type -> fife.v1.CreateDeploymentResponse
+	5,  // 25: fife.v1.DeploymentService.GetDeployment:output_type -> fife.v1.GetDeploymentResponse
+	7,  // 26: fife.v1.DeploymentService.ListDeployments:output_type -> fife.v1.ListDeploymentsResponse
+	9,  // 27: fife.v1.DeploymentService.ListDeploymentRoutes:output_type -> fife.v1.ListDeploymentRoutesResponse
+	11, // 28: fife.v1.DeploymentService.DeleteDeployment:output_type -> fife.v1.DeleteDeploymentResponse
+	24, // [24:29] is the sub-list for method output_type
+	19, // [19:24] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_deployment_proto_init() }

@@ -276,7 +276,7 @@ type Stage struct {
 	// Stage variables, at most 100: names of 1 to 64 characters `[A-Za-z0-9_]`,
 	// values of 1 to 512 characters `[A-Za-z0-9-._~:/?#&=,]`.
 	Variables map[string]string `protobuf:"bytes,4,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Output only. The open canary, if any.
+	// The open canary, if any. CreateStage opens it with the stage; see UpdateStage.
 	Canary *Canary `protobuf:"bytes,5,opt,name=canary,proto3" json:"canary,omitempty"`
 	// How requests are split; unset means at random, each by itself.
 	Split *SplitPolicy `protobuf:"bytes,6,opt,name=split,proto3" json:"split,omitempty"`
@@ -303,6 +303,9 @@ type Stage struct {
 	Waves []*Wave `protobuf:"bytes,14,rep,name=waves,proto3" json:"waves,omitempty"`
 	// Output only. The open promotion, or the last one.
 	Promotion *Promotion `protobuf:"bytes,15,opt,name=promotion,proto3" json:"promotion,omitempty"`
+	// What tools and other faces of the control plane keep about the stage, as of an API,
+	// but at most 32 KiB in all.
+	Annotations map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How much of the stage's traffic each agent lets through; unset means all. It
 	// is a setting of the stage, not of what it serves: base and canary share it, and
 	// no promotion and no rollback changes it.
@@ -442,6 +445,13 @@ func (x *Stage) GetWaves() []*Wave {
 func (x *Stage) GetPromotion() *Promotion {
 	if x != nil {
 		return x.Promotion
+	}
+	return nil
+}
+
+func (x *Stage) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
 	}
 	return nil
 }
@@ -3659,7 +3669,7 @@ var File_fife_v1_stage_proto protoreflect.FileDescriptor
 
 const file_fife_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x05\n" +
+	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x06\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1e\n" +
@@ -3680,9 +3690,13 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\fstale_policy\x18\f \x01(\x0e2\x14.fife.v1.StalePolicyR\vstalePolicy\x12-\n" +
 	"\x12consistent_clients\x18\r \x01(\bR\x11consistentClients\x12#\n" +
 	"\x05waves\x18\x0e \x03(\v2\r.fife.v1.WaveR\x05waves\x120\n" +
-	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x12-\n" +
+	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x12A\n" +
+	"\vannotations\x18\x14 \x03(\v2\x1f.fife.v1.Stage.AnnotationsEntryR\vannotations\x12-\n" +
 	"\bthrottle\x18\x10 \x01(\v2\x11.fife.v1.ThrottleR\bthrottle\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
 	"\bThrottle\x12\x1d\n" +
@@ -3994,7 +4008,7 @@ func file_fife_v1_stage_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_v1_stage_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_fife_v1_stage_proto_goTypes = []any{
 	(StalePolicy)(0),                   // 0: fife.v1.StalePolicy
 	(SyncMode)(0),                      // 1: fife.v1.SyncMode
@@ -4044,132 +4058,134 @@ var file_fife_v1_stage_proto_goTypes = []any{
 	(*ExplainSplitRequest)(nil),        // 45: fife.v1.ExplainSplitRequest
 	(*ExplainSplitResponse)(nil),       // 46: fife.v1.ExplainSplitResponse
 	nil,                                // 47: fife.v1.Stage.VariablesEntry
-	nil,                                // 48: fife.v1.AgentLabels.LabelsEntry
-	nil,                                // 49: fife.v1.Canary.VariableOverridesEntry
-	nil,                                // 50: fife.v1.StageConfig.VariablesEntry
-	(*timestamppb.Timestamp)(nil),      // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 52: google.protobuf.Duration
-	(*Version)(nil),                    // 53: fife.v1.Version
-	(ReadConsistency)(0),               // 54: fife.v1.ReadConsistency
-	(*Staleness)(nil),                  // 55: fife.v1.Staleness
-	(*fieldmaskpb.FieldMask)(nil),      // 56: google.protobuf.FieldMask
+	nil,                                // 48: fife.v1.Stage.AnnotationsEntry
+	nil,                                // 49: fife.v1.AgentLabels.LabelsEntry
+	nil,                                // 50: fife.v1.Canary.VariableOverridesEntry
+	nil,                                // 51: fife.v1.StageConfig.VariablesEntry
+	(*timestamppb.Timestamp)(nil),      // 52: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 53: google.protobuf.Duration
+	(*Version)(nil),                    // 54: fife.v1.Version
+	(ReadConsistency)(0),               // 55: fife.v1.ReadConsistency
+	(*Staleness)(nil),                  // 56: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil),      // 57: google.protobuf.FieldMask
 }
 var file_fife_v1_stage_proto_depIdxs = []int32{
 	47, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
 	11, // 1: fife.v1.Stage.canary:type_name -> fife.v1.Canary
 	12, // 2: fife.v1.Stage.split:type_name -> fife.v1.SplitPolicy
-	51, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	51, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	52, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	52, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 5: fife.v1.Stage.stale_policy:type_name -> fife.v1.StalePolicy
 	6,  // 6: fife.v1.Stage.waves:type_name -> fife.v1.Wave
 	8,  // 7: fife.v1.Stage.promotion:type_name -> fife.v1.Promotion
-	5,  // 8: fife.v1.Stage.throttle:type_name -> fife.v1.Throttle
-	7,  // 9: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
-	52, // 10: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	48, // 11: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
-	3,  // 12: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
-	1,  // 13: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
-	2,  // 14: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
-	51, // 15: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	51, // 16: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	14, // 17: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
-	53, // 18: fife.v1.Promotion.committed:type_name -> fife.v1.Version
-	51, // 19: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	51, // 20: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 21: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
-	52, // 22: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	52, // 23: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	1,  // 24: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
-	2,  // 25: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
-	52, // 26: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
-	49, // 27: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
-	51, // 28: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	13, // 29: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
-	50, // 30: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
-	11, // 31: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
-	51, // 32: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
-	14, // 33: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
-	14, // 34: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
-	4,  // 35: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
-	4,  // 36: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
-	53, // 37: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
-	54, // 38: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
-	4,  // 39: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
-	55, // 40: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
-	54, // 41: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	4,  // 42: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
-	55, // 43: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
-	4,  // 44: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
-	56, // 45: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 46: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
-	53, // 47: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
-	16, // 48: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
-	53, // 49: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
-	11, // 50: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
-	4,  // 51: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
-	53, // 52: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 53: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	11, // 54: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
-	56, // 55: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 56: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
-	53, // 57: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 58: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	4,  // 59: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
-	53, // 60: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 61: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	10, // 62: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
-	4,  // 63: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
-	53, // 64: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 65: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	4,  // 66: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
-	53, // 67: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
-	4,  // 68: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
-	53, // 69: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
-	4,  // 70: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
-	53, // 71: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
-	4,  // 72: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
-	53, // 73: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
-	16, // 74: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
-	54, // 75: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
-	15, // 76: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
-	55, // 77: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
-	54, // 78: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
-	55, // 79: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
-	17, // 80: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
-	19, // 81: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
-	21, // 82: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
-	23, // 83: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
-	25, // 84: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
-	27, // 85: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
-	29, // 86: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
-	31, // 87: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
-	33, // 88: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
-	35, // 89: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
-	37, // 90: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
-	39, // 91: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
-	41, // 92: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
-	43, // 93: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
-	45, // 94: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
-	18, // 95: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
-	20, // 96: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
-	22, // 97: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
-	24, // 98: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
-	26, // 99: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
-	28, // 100: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
-	30, // 101: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
-	32, // 102: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
-	34, // 103: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
-	36, // 104: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
-	38, // 105: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
-	40, // 106: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
-	42, // 107: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
-	44, // 108: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
-	46, // 109: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
-	95, // [95:110] is the sub-list for method output_type
-	80, // [80:95] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	48, // 8: fife.v1.Stage.annotations:type_name -> fife.v1.Stage.AnnotationsEntry
+	5,  // 9: fife.v1.Stage.throttle:type_name -> fife.v1.Throttle
+	7,  // 10: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
+	53, // 11: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	49, // 12: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
+	3,  // 13: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
+	1,  // 14: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
+	2,  // 15: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	52, // 16: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	52, // 17: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	14, // 18: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
+	54, // 19: fife.v1.Promotion.committed:type_name -> fife.v1.Version
+	52, // 20: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	52, // 21: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 22: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
+	53, // 23: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	53, // 24: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	1,  // 25: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
+	2,  // 26: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	53, // 27: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
+	50, // 28: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
+	52, // 29: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	13, // 30: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
+	51, // 31: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
+	11, // 32: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
+	52, // 33: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
+	14, // 34: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
+	14, // 35: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
+	4,  // 36: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
+	4,  // 37: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
+	54, // 38: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
+	55, // 39: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 40: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
+	56, // 41: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
+	55, // 42: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 43: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
+	56, // 44: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
+	4,  // 45: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
+	57, // 46: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 47: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
+	54, // 48: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
+	16, // 49: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
+	54, // 50: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
+	11, // 51: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
+	4,  // 52: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
+	54, // 53: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 54: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	11, // 55: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
+	57, // 56: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 57: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
+	54, // 58: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 59: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 60: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
+	54, // 61: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 62: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	10, // 63: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
+	4,  // 64: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
+	54, // 65: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 66: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 67: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
+	54, // 68: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 69: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
+	54, // 70: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 71: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
+	54, // 72: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
+	4,  // 73: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
+	54, // 74: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
+	16, // 75: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
+	55, // 76: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	15, // 77: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
+	56, // 78: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
+	55, // 79: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
+	56, // 80: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
+	17, // 81: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
+	19, // 82: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
+	21, // 83: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
+	23, // 84: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
+	25, // 85: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
+	27, // 86: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
+	29, // 87: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
+	31, // 88: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
+	33, // 89: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
+	35, // 90: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
+	37, // 91: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
+	39, // 92: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
+	41, // 93: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
+	43, // 94: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
+	45, // 95: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
+	18, // 96: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
+	20, // 97: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
+	22, // 98: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
+	24, // 99: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
+	26, // 100: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
+	28, // 101: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
+	30, // 102: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
+	32, // 103: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
+	34, // 104: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
+	36, // 105: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
+	38, // 106: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
+	40, // 107: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
+	42, // 108: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
+	44, // 109: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
+	46, // 110: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
+	96, // [96:111] is the sub-list for method output_type
+	81, // [81:96] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_stage_proto_init() }
@@ -4195,7 +4211,7 @@ func file_fife_v1_stage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_stage_proto_rawDesc), len(file_fife_v1_stage_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

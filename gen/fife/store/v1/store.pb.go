@@ -176,6 +176,7 @@ type Command struct {
 	//	*Command_DeleteRoute
 	//	*Command_StageRoutes
 	//	*Command_ImportRoutes
+	//	*Command_EditRoutes
 	//	*Command_CreateDeployment
 	//	*Command_DeleteDeployment
 	//	*Command_CreateStage
@@ -377,6 +378,15 @@ func (x *Command) GetImportRoutes() *ImportRoutes {
 	if x != nil {
 		if x, ok := x.Op.(*Command_ImportRoutes); ok {
 			return x.ImportRoutes
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetEditRoutes() *EditRoutes {
+	if x != nil {
+		if x, ok := x.Op.(*Command_EditRoutes); ok {
+			return x.EditRoutes
 		}
 	}
 	return nil
@@ -585,6 +595,11 @@ type Command_ImportRoutes struct {
 	ImportRoutes *ImportRoutes `protobuf:"bytes,26,opt,name=import_routes,json=importRoutes,proto3,oneof"`
 }
 
+type Command_EditRoutes struct {
+	// Remove and write several routes, and change the API's fields.
+	EditRoutes *EditRoutes `protobuf:"bytes,28,opt,name=edit_routes,json=editRoutes,proto3,oneof"`
+}
+
 type Command_CreateDeployment struct {
 	// Freeze the draft, and put it on a stage if one is named.
 	CreateDeployment *CreateDeployment `protobuf:"bytes,30,opt,name=create_deployment,json=createDeployment,proto3,oneof"`
@@ -686,6 +701,8 @@ func (*Command_DeleteRoute) isCommand_Op() {}
 func (*Command_StageRoutes) isCommand_Op() {}
 
 func (*Command_ImportRoutes) isCommand_Op() {}
+
+func (*Command_EditRoutes) isCommand_Op() {}
 
 func (*Command_CreateDeployment) isCommand_Op() {}
 
@@ -1478,7 +1495,9 @@ type DeleteApi struct {
 	// Its id.
 	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
 	// Revision the API must have; 0 for any.
-	IfRevision    uint64 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	IfRevision uint64 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Whether its stages go with it.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1527,6 +1546,105 @@ func (x *DeleteApi) GetIfRevision() uint64 {
 	return 0
 }
 
+func (x *DeleteApi) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// EditRoutes removes and writes draft routes, and changes an API's fields, all or
+// nothing.
+type EditRoutes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The API's id.
+	Api string `protobuf:"bytes,1,opt,name=api,proto3" json:"api,omitempty"`
+	// Routes to remove.
+	Delete []*DeleteRoute `protobuf:"bytes,2,rep,name=delete,proto3" json:"delete,omitempty"`
+	// Routes to write.
+	Put []*PutRoute `protobuf:"bytes,3,rep,name=put,proto3" json:"put,omitempty"`
+	// The API with its new values, if any field is to change.
+	Values *Api `protobuf:"bytes,4,opt,name=values,proto3" json:"values,omitempty"`
+	// Names of the fields to take.
+	Fields []string `protobuf:"bytes,5,rep,name=fields,proto3" json:"fields,omitempty"`
+	// Revision the API must have; 0 for any.
+	IfRevision    uint64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditRoutes) Reset() {
+	*x = EditRoutes{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditRoutes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditRoutes) ProtoMessage() {}
+
+func (x *EditRoutes) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
+func (*EditRoutes) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *EditRoutes) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *EditRoutes) GetDelete() []*DeleteRoute {
+	if x != nil {
+		return x.Delete
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetPut() []*PutRoute {
+	if x != nil {
+		return x.Put
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetValues() *Api {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *EditRoutes) GetIfRevision() uint64 {
+	if x != nil {
+		return x.IfRevision
+	}
+	return 0
+}
+
 // PutRoute writes a draft route.
 type PutRoute struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1542,7 +1660,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1672,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1685,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -1608,7 +1726,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1738,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1751,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -1683,7 +1801,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1813,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1826,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -1766,7 +1884,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +1896,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +1909,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -1869,14 +1987,18 @@ type CreateDeployment struct {
 	// Which part of the stage.
 	Target Target `protobuf:"varint,4,opt,name=target,proto3,enum=fife.store.v1.Target" json:"target,omitempty"`
 	// Revision the stage must have; 0 for any.
-	IfRevision    uint64 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	IfRevision uint64 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	// Values of the stage's fields.
+	Values *StageFields `protobuf:"bytes,8,opt,name=values,proto3" json:"values,omitempty"`
+	// Names of the fields to take.
+	Fields        []string `protobuf:"bytes,9,rep,name=fields,proto3" json:"fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2010,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2023,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1939,6 +2061,20 @@ func (x *CreateDeployment) GetIfRevision() uint64 {
 	return 0
 }
 
+func (x *CreateDeployment) GetValues() *StageFields {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *CreateDeployment) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
 // DeleteDeployment removes a deployment.
 type DeleteDeployment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1954,7 +2090,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2102,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2115,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -2018,7 +2154,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2166,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2179,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -2086,7 +2222,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2234,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2247,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -2170,6 +2306,10 @@ type StageFields struct {
 	ConsistentClients bool `protobuf:"varint,8,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
 	// The order in which a promotion reaches the agents.
 	Waves []*Wave `protobuf:"bytes,9,rep,name=waves,proto3" json:"waves,omitempty"`
+	// The canary, or none. Its salt is for one that is opened.
+	Canary *Canary `protobuf:"bytes,20,opt,name=canary,proto3" json:"canary,omitempty"`
+	// What others keep about the stage.
+	Annotations map[string]string `protobuf:"bytes,21,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How much each agent lets through; unset for all.
 	Throttle      *Throttle `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2178,7 +2318,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2330,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2343,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -2269,6 +2409,20 @@ func (x *StageFields) GetWaves() []*Wave {
 	return nil
 }
 
+func (x *StageFields) GetCanary() *Canary {
+	if x != nil {
+		return x.Canary
+	}
+	return nil
+}
+
+func (x *StageFields) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 func (x *StageFields) GetThrottle() *Throttle {
 	if x != nil {
 		return x.Throttle
@@ -2291,7 +2445,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2457,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2470,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -2355,7 +2509,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2521,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2534,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -2423,7 +2577,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2589,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2602,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -2505,7 +2659,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2671,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2684,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -2583,7 +2737,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2749,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2762,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -2651,7 +2805,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2817,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2830,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2737,7 +2891,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +2903,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +2916,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2840,7 +2994,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3006,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3019,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2947,7 +3101,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +3113,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +3126,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -3035,7 +3189,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3201,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3214,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -3081,7 +3235,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3247,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3260,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -3129,7 +3283,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3295,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3308,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Agent) GetId() string {
@@ -3188,7 +3342,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3354,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3367,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -3259,7 +3413,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3425,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3438,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Node) GetId() string {
@@ -3330,14 +3484,16 @@ type Api struct {
 	// Number of its newest deployment, deleted ones counted.
 	LastDeployment uint64 `protobuf:"varint,9,opt,name=last_deployment,json=lastDeployment,proto3" json:"last_deployment,omitempty"`
 	// How many routes the draft has.
-	RouteCount    uint32 `protobuf:"varint,10,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
+	RouteCount uint32 `protobuf:"varint,10,opt,name=route_count,json=routeCount,proto3" json:"route_count,omitempty"`
+	// What others keep about the API.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3505,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +3518,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Api) GetId() string {
@@ -3435,6 +3591,13 @@ func (x *Api) GetRouteCount() uint32 {
 	return 0
 }
 
+func (x *Api) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 // Route is one route of a draft or a deployment.
 type Route struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3453,14 +3616,16 @@ type Route struct {
 	//	*Route_Http
 	//	*Route_Lambda
 	//	*Route_Mock
-	Integration   isRoute_Integration `protobuf_oneof:"integration"`
+	Integration isRoute_Integration `protobuf_oneof:"integration"`
+	// What others keep about the route; not in a deployment.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3637,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3650,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Route) GetMethod() string {
@@ -3550,6 +3715,13 @@ func (x *Route) GetMock() *MockIntegration {
 	return nil
 }
 
+func (x *Route) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 type isRoute_Integration interface {
 	isRoute_Integration()
 }
@@ -3588,7 +3760,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3600,7 +3772,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3613,7 +3785,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -3643,7 +3815,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3827,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3840,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -3700,7 +3872,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +3884,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +3897,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3776,7 +3948,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +3960,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +3973,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3886,7 +4058,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4070,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4083,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3966,7 +4138,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +4150,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +4163,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -4037,7 +4209,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4221,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4234,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -4107,7 +4279,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4291,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4304,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -4194,7 +4366,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4206,7 +4378,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,7 +4391,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -4291,7 +4463,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4303,7 +4475,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4316,7 +4488,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -4450,7 +4622,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4462,7 +4634,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4475,7 +4647,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -4549,14 +4721,16 @@ type Stage struct {
 	// Number of the last promotion that was committed.
 	Promoted uint64 `protobuf:"varint,16,opt,name=promoted,proto3" json:"promoted,omitempty"`
 	// How much each agent lets through; unset for all.
-	Throttle      *Throttle `protobuf:"bytes,17,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	Throttle *Throttle `protobuf:"bytes,17,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// What others keep about the stage.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +4742,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +4755,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Stage) GetApi() string {
@@ -4703,6 +4877,13 @@ func (x *Stage) GetThrottle() *Throttle {
 	return nil
 }
 
+func (x *Stage) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 // Outcome is what a command with a request id came to.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4736,7 +4917,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4748,7 +4929,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4761,7 +4942,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4871,7 +5052,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4883,7 +5064,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4896,7 +5077,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -4965,7 +5146,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4977,7 +5158,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4990,7 +5171,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Refusal) GetKind() string {
@@ -5034,7 +5215,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5227,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5240,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -5089,7 +5270,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5101,7 +5282,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5114,7 +5295,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -5162,7 +5343,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5174,7 +5355,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5187,7 +5368,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -5294,7 +5475,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5306,7 +5487,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5319,7 +5500,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -5552,7 +5733,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5564,7 +5745,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5577,7 +5758,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -5604,7 +5785,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5616,7 +5797,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5629,7 +5810,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -5673,7 +5854,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5685,7 +5866,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5698,7 +5879,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -5719,7 +5900,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x0f\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x10\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -5746,7 +5927,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\tput_route\x18\x17 \x01(\v2\x17.fife.store.v1.PutRouteH\x00R\bputRoute\x12?\n" +
 	"\fdelete_route\x18\x18 \x01(\v2\x1a.fife.store.v1.DeleteRouteH\x00R\vdeleteRoute\x12?\n" +
 	"\fstage_routes\x18\x19 \x01(\v2\x1a.fife.store.v1.StageRoutesH\x00R\vstageRoutes\x12B\n" +
-	"\rimport_routes\x18\x1a \x01(\v2\x1b.fife.store.v1.ImportRoutesH\x00R\fimportRoutes\x12N\n" +
+	"\rimport_routes\x18\x1a \x01(\v2\x1b.fife.store.v1.ImportRoutesH\x00R\fimportRoutes\x12<\n" +
+	"\vedit_routes\x18\x1c \x01(\v2\x19.fife.store.v1.EditRoutesH\x00R\n" +
+	"editRoutes\x12N\n" +
 	"\x11create_deployment\x18\x1e \x01(\v2\x1f.fife.store.v1.CreateDeploymentH\x00R\x10createDeployment\x12N\n" +
 	"\x11delete_deployment\x18\x1f \x01(\v2\x1f.fife.store.v1.DeleteDeploymentH\x00R\x10deleteDeployment\x12?\n" +
 	"\fcreate_stage\x18( \x01(\v2\x1a.fife.store.v1.CreateStageH\x00R\vcreateStage\x12?\n" +
@@ -5823,10 +6006,20 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x03api\x18\x01 \x01(\v2\x12.fife.store.v1.ApiR\x03api\x12\x16\n" +
 	"\x06fields\x18\x02 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x03 \x01(\x04R\n" +
-	"ifRevision\">\n" +
+	"ifRevision\"T\n" +
 	"\tDeleteApi\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x1f\n" +
 	"\vif_revision\x18\x02 \x01(\x04R\n" +
+	"ifRevision\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"\xe2\x01\n" +
+	"\n" +
+	"EditRoutes\x12\x10\n" +
+	"\x03api\x18\x01 \x01(\tR\x03api\x122\n" +
+	"\x06delete\x18\x02 \x03(\v2\x1a.fife.store.v1.DeleteRouteR\x06delete\x12)\n" +
+	"\x03put\x18\x03 \x03(\v2\x17.fife.store.v1.PutRouteR\x03put\x12*\n" +
+	"\x06values\x18\x04 \x01(\v2\x12.fife.store.v1.ApiR\x06values\x12\x16\n" +
+	"\x06fields\x18\x05 \x03(\tR\x06fields\x12\x1f\n" +
+	"\vif_revision\x18\x06 \x01(\x04R\n" +
 	"ifRevision\"i\n" +
 	"\bPutRoute\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12*\n" +
@@ -5854,14 +6047,16 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"ifRevision\x12\x16\n" +
 	"\x06create\x18\a \x01(\bR\x06create\x12 \n" +
 	"\vdescription\x18\b \x01(\tR\vdescription\x12,\n" +
-	"\x12binary_media_types\x18\t \x03(\tR\x10binaryMediaTypes\"\xac\x01\n" +
+	"\x12binary_media_types\x18\t \x03(\tR\x10binaryMediaTypes\"\xf8\x01\n" +
 	"\x10CreateDeployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
 	"\x05stage\x18\x03 \x01(\tR\x05stage\x12-\n" +
 	"\x06target\x18\x04 \x01(\x0e2\x15.fife.store.v1.TargetR\x06target\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"]\n" +
+	"ifRevision\x122\n" +
+	"\x06values\x18\b \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
+	"\x06fields\x18\t \x03(\tR\x06fields\"]\n" +
 	"\x10DeleteDeployment\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1f\n" +
@@ -5877,7 +6072,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
 	"\x06fields\x18\x04 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"\x85\x04\n" +
+	"ifRevision\"\xc3\x05\n" +
 	"\vStageFields\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x1e\n" +
 	"\n" +
@@ -5890,10 +6085,15 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\vfail_closed\x18\a \x01(\bR\n" +
 	"failClosed\x12-\n" +
 	"\x12consistent_clients\x18\b \x01(\bR\x11consistentClients\x12)\n" +
-	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x123\n" +
+	"\x05waves\x18\t \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x12-\n" +
+	"\x06canary\x18\x14 \x01(\v2\x15.fife.store.v1.CanaryR\x06canary\x12M\n" +
+	"\vannotations\x18\x15 \x03(\v2+.fife.store.v1.StageFields.AnnotationsEntryR\vannotations\x123\n" +
 	"\bthrottle\x18\n" +
 	" \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
 	"\bThrottle\x128\n" +
@@ -5983,7 +6183,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fgrpc_address\x18\x02 \x01(\tR\vgrpcAddress\x12\x16\n" +
-	"\x06schema\x18\x03 \x01(\rR\x06schema\"\x9f\x03\n" +
+	"\x06schema\x18\x03 \x01(\rR\x06schema\"\xa6\x04\n" +
 	"\x03Api\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
@@ -5998,7 +6198,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0flast_deployment\x18\t \x01(\x04R\x0elastDeployment\x12\x1f\n" +
 	"\vroute_count\x18\n" +
 	" \x01(\rR\n" +
-	"routeCount\"\xbb\x02\n" +
+	"routeCount\x12E\n" +
+	"\vannotations\x18\x14 \x03(\v2#.fife.store.v1.Api.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc4\x03\n" +
 	"\x05Route\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x123\n" +
@@ -6006,7 +6210,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x124\n" +
 	"\x04http\x18\x05 \x01(\v2\x1e.fife.store.v1.HttpIntegrationH\x00R\x04http\x12:\n" +
 	"\x06lambda\x18\x06 \x01(\v2 .fife.store.v1.LambdaIntegrationH\x00R\x06lambda\x124\n" +
-	"\x04mock\x18\a \x01(\v2\x1e.fife.store.v1.MockIntegrationH\x00R\x04mockB\r\n" +
+	"\x04mock\x18\a \x01(\v2\x1e.fife.store.v1.MockIntegrationH\x00R\x04mock\x12G\n" +
+	"\vannotations\x18\x14 \x03(\v2%.fife.store.v1.Route.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\vintegration\";\n" +
 	"\x0fHttpIntegration\x12\x10\n" +
 	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x16\n" +
@@ -6103,7 +6311,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05dwell\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x06\n" +
 	"\x05Stage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -6125,7 +6333,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05waves\x18\x0e \x03(\v2\x13.fife.store.v1.WaveR\x05waves\x126\n" +
 	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
 	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\x123\n" +
-	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\"\xe0\x03\n" +
+	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x12G\n" +
+	"\vannotations\x18\x14 \x03(\v2%.fife.store.v1.Stage.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x03\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12 \n" +
@@ -6234,7 +6446,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -6252,68 +6464,73 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*CreateApi)(nil),             // 13: fife.store.v1.CreateApi
 	(*UpdateApi)(nil),             // 14: fife.store.v1.UpdateApi
 	(*DeleteApi)(nil),             // 15: fife.store.v1.DeleteApi
-	(*PutRoute)(nil),              // 16: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 17: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 18: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 19: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 20: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 21: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 22: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 23: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 24: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 25: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 26: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 27: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 28: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 29: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 30: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 31: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 32: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 33: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 34: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 35: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 36: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 37: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 38: fife.store.v1.Node
-	(*Api)(nil),                   // 39: fife.store.v1.Api
-	(*Route)(nil),                 // 40: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 41: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 42: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 43: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 44: fife.store.v1.Deployment
-	(*Canary)(nil),                // 45: fife.store.v1.Canary
-	(*Split)(nil),                 // 46: fife.store.v1.Split
-	(*StageConfig)(nil),           // 47: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 48: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 49: fife.store.v1.Wave
-	(*Promotion)(nil),             // 50: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 51: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 52: fife.store.v1.Stage
-	(*Outcome)(nil),               // 53: fife.store.v1.Outcome
-	(*Imported)(nil),              // 54: fife.store.v1.Imported
-	(*Refusal)(nil),               // 55: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 56: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 57: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 58: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 59: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 60: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 61: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 62: fife.store.v1.SnapshotTrailer
-	nil,                           // 63: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 64: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 65: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 66: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 67: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 68: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 69: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 70: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 71: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 72: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 73: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 74: google.protobuf.Duration
+	(*EditRoutes)(nil),            // 16: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 17: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 18: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 19: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 20: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 21: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 22: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 23: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 24: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 25: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 26: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 27: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 28: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 29: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 30: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 31: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 32: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 33: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 34: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 35: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 36: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 37: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 38: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 39: fife.store.v1.Node
+	(*Api)(nil),                   // 40: fife.store.v1.Api
+	(*Route)(nil),                 // 41: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 42: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 43: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 44: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 45: fife.store.v1.Deployment
+	(*Canary)(nil),                // 46: fife.store.v1.Canary
+	(*Split)(nil),                 // 47: fife.store.v1.Split
+	(*StageConfig)(nil),           // 48: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 49: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 50: fife.store.v1.Wave
+	(*Promotion)(nil),             // 51: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 52: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 53: fife.store.v1.Stage
+	(*Outcome)(nil),               // 54: fife.store.v1.Outcome
+	(*Imported)(nil),              // 55: fife.store.v1.Imported
+	(*Refusal)(nil),               // 56: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 57: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 58: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 59: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 60: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 61: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 62: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 63: fife.store.v1.SnapshotTrailer
+	nil,                           // 64: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 65: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 66: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 67: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 68: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 69: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 70: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 71: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 72: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 73: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 74: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 75: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 76: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 77: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 78: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 79: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	73,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	78,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
 	10,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
 	11,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
@@ -6321,124 +6538,134 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	13,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
 	14,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
 	15,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	16,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	17,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	18,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	19,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	20,  // 12: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	21,  // 13: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	22,  // 14: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	23,  // 15: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	26,  // 16: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	27,  // 17: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	28,  // 18: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	29,  // 19: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	30,  // 20: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	37,  // 21: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	31,  // 22: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	32,  // 23: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	34,  // 24: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	35,  // 25: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	5,   // 26: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	6,   // 27: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	4,   // 28: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	74,  // 29: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	4,   // 30: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	7,   // 31: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	73,  // 32: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	63,  // 33: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	64,  // 34: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	38,  // 35: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	39,  // 36: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	39,  // 37: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	40,  // 38: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	40,  // 39: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	40,  // 40: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 41: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	24,  // 42: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	24,  // 43: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	65,  // 44: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	46,  // 45: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	49,  // 46: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	25,  // 47: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	45,  // 48: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	45,  // 49: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	74,  // 50: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	73,  // 51: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	33,  // 52: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	74,  // 53: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	74,  // 54: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	36,  // 55: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	66,  // 56: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	74,  // 57: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	73,  // 58: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	73,  // 59: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	74,  // 60: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	41,  // 61: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	42,  // 62: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	43,  // 63: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	67,  // 64: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	73,  // 65: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	74,  // 66: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	68,  // 67: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	73,  // 68: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 69: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	69,  // 70: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	45,  // 71: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	73,  // 72: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	47,  // 73: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	70,  // 74: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	74,  // 75: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	73,  // 76: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	73,  // 77: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	47,  // 78: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	73,  // 79: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	73,  // 80: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	33,  // 81: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	51,  // 82: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	47,  // 83: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	71,  // 84: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	74,  // 85: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	47,  // 86: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	46,  // 87: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	73,  // 88: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	48,  // 89: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	73,  // 90: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	49,  // 91: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	50,  // 92: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	25,  // 93: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	73,  // 94: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	55,  // 95: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	39,  // 96: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	40,  // 97: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	44,  // 98: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	52,  // 99: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	54,  // 100: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	72,  // 101: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	56,  // 102: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	4,   // 103: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	9,   // 104: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	58,  // 105: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	38,  // 106: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	39,  // 107: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	40,  // 108: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	44,  // 109: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	60,  // 110: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	52,  // 111: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	53,  // 112: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	57,  // 113: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	62,  // 114: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	36,  // 115: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	8,   // 116: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	61,  // 117: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	40,  // 118: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	73,  // 119: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	40,  // 120: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	121, // [121:121] is the sub-list for method output_type
-	121, // [121:121] is the sub-list for method input_type
-	121, // [121:121] is the sub-list for extension type_name
-	121, // [121:121] is the sub-list for extension extendee
-	0,   // [0:121] is the sub-list for field type_name
+	17,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	18,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	19,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	20,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	16,  // 12: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	21,  // 13: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	22,  // 14: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	23,  // 15: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	24,  // 16: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	27,  // 17: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	28,  // 18: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	29,  // 19: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	30,  // 20: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	31,  // 21: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	38,  // 22: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	32,  // 23: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	33,  // 24: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	35,  // 25: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	36,  // 26: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	5,   // 27: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	6,   // 28: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	4,   // 29: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	79,  // 30: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	4,   // 31: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	7,   // 32: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	78,  // 33: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	64,  // 34: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	65,  // 35: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	39,  // 36: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	40,  // 37: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	40,  // 38: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	18,  // 39: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	17,  // 40: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	40,  // 41: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	41,  // 42: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	41,  // 43: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	41,  // 44: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 45: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	25,  // 46: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	25,  // 47: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	25,  // 48: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	66,  // 49: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	47,  // 50: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	50,  // 51: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	46,  // 52: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	67,  // 53: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	26,  // 54: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	46,  // 55: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	46,  // 56: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	79,  // 57: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	78,  // 58: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	34,  // 59: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	79,  // 60: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	79,  // 61: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	37,  // 62: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	68,  // 63: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	79,  // 64: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	78,  // 65: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	78,  // 66: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	69,  // 67: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	79,  // 68: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	42,  // 69: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	43,  // 70: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	44,  // 71: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	70,  // 72: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	71,  // 73: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	78,  // 74: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	79,  // 75: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	72,  // 76: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	78,  // 77: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 78: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	73,  // 79: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	46,  // 80: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	78,  // 81: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	48,  // 82: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	74,  // 83: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	79,  // 84: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	78,  // 85: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	78,  // 86: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	48,  // 87: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	78,  // 88: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	78,  // 89: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	34,  // 90: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	52,  // 91: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	48,  // 92: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	75,  // 93: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	79,  // 94: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	48,  // 95: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	47,  // 96: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	78,  // 97: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	49,  // 98: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	78,  // 99: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	50,  // 100: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	51,  // 101: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	26,  // 102: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	76,  // 103: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	78,  // 104: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	56,  // 105: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	40,  // 106: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	41,  // 107: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	45,  // 108: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	53,  // 109: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	55,  // 110: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	77,  // 111: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	57,  // 112: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	4,   // 113: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	9,   // 114: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	59,  // 115: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	39,  // 116: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	40,  // 117: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	41,  // 118: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	45,  // 119: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	61,  // 120: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	53,  // 121: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	54,  // 122: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	58,  // 123: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	63,  // 124: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	37,  // 125: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	8,   // 126: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	62,  // 127: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	41,  // 128: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	78,  // 129: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	41,  // 130: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	131, // [131:131] is the sub-list for method output_type
+	131, // [131:131] is the sub-list for method input_type
+	131, // [131:131] is the sub-list for extension type_name
+	131, // [131:131] is the sub-list for extension extendee
+	0,   // [0:131] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -6458,6 +6685,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_DeleteRoute)(nil),
 		(*Command_StageRoutes)(nil),
 		(*Command_ImportRoutes)(nil),
+		(*Command_EditRoutes)(nil),
 		(*Command_CreateDeployment)(nil),
 		(*Command_DeleteDeployment)(nil),
 		(*Command_CreateStage)(nil),
@@ -6475,12 +6703,12 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_ConfigureAudit)(nil),
 		(*Command_RecordCalls)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[38].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[39].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[57].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[58].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -6501,7 +6729,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   71,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
