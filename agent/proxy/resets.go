@@ -13,8 +13,8 @@ import (
 // wait at a time, but not how many come, so a connection most of whose requests end like
 // this is closed.
 const (
-	hasty      = 100 * time.Millisecond // nobody has looked at an answer within this
-	resetsOver = 1000                   // requests over which resets are counted
+	hasty      = time.Second // who has waited for longer may have had enough; it includes what a busy agent takes
+	resetsOver = 1000        // requests over which resets are counted
 )
 
 // resets counts what has become of the requests of a connection of HTTP/2. Safe for
