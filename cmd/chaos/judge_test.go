@@ -236,9 +236,8 @@ func (r reply) index() uint64 {
 
 // isOut reports whether an agent may have left a request without an answer.
 func (e evidenceOfStep) isOut(edge string, r reply) bool {
-	const waking = 500 * time.Millisecond // an agent that was stopped ends connections whose time ran out meanwhile
 	return slices.ContainsFunc(e.outages, func(o outage) bool {
-		return o.edge == edge && o.mute && o.from.Before(r.received) && o.to.Add(waking).After(r.sent)
+		return o.edge == edge && o.mute && o.from.Before(r.received) && o.to.After(r.sent)
 	})
 }
 

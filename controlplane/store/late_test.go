@@ -11,8 +11,8 @@ import (
 
 // TestLateSnapshot: a snapshot that turns up after the log has gone on, as one
 // does that a paused node finds in its buffers, is not installed over what has
-// come since. With check answering false for all, n2 goes back to the snapshot
-// and its log is cleared; in a new term also if check relies on the term of the last
+// come since. With isLate answering false for all, n2 goes back to the snapshot
+// and its log is cleared; in a new term also if isLate relies on the term of the last
 // entry alone, as it is an older one until the leader has replicated its own first.
 func TestLateSnapshot(t *testing.T) {
 	for name, tt := range map[string]struct{ compact, newTerm bool }{
@@ -62,7 +62,7 @@ func TestLateSnapshot(t *testing.T) {
 					LastLogIndex: meta.Index, LastLogTerm: meta.Term, Size: int64(len(data)),
 					Configuration: raft.EncodeConfiguration(meta.Configuration), ConfigurationIndex: meta.ConfigurationIndex,
 				}, &resp, bytes.NewReader(data))
-				if err != nil || resp.Success == tt.compact {
+				if err != nil || !resp.Success {
 					t.Errorf("the late snapshot was answered %+v, %v", resp, err)
 				}
 				if !caughtUp() || n2.raft.LastIndex() != last {
@@ -77,6 +77,66 @@ func TestLateSnapshot(t *testing.T) {
 				c.until("a leader is of that term", func() bool { return c.leader().Term() >= term })
 				c.apply(c.leader(), createAPI("c"))
 				c.until("both go on", caughtUp)
+			})
+		})
+	}
+}
+
+// TestCompactedEntries: a leader that believes a node to be behind what that node has
+// compacted away learns that it is not. With withoutCompacted returning what it is
+// given, n2 answers that it does not have the entry before, for ever.
+func TestCompactedEntries(t *testing.T) {
+	for name, all := range map[string]bool{"the log is empty": true, "the log goes on": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := startCluster(t, 2)
+				n1, n2 := c.nodes["n1"], c.nodes["n2"]
+				for i := range 6 {
+					c.apply(n1, createAPI(fmt.Sprintf("a%d", i)))
+				}
+				caughtUp := func() bool { return n2.State().Applied() == n1.State().Applied() }
+				c.until("n2 has caught up", caughtUp)
+				if err := n2.raft.Snapshot().Error(); err != nil {
+					t.Fatal(err)
+				}
+				last, _ := lastSnapshot(n2.raft)
+				if !all {
+					c.apply(n1, createAPI("b"))
+					c.until("n2 has caught up", caughtUp)
+				}
+				if err := n2.storage.logs.DeleteRange(1, last); err != nil {
+					t.Fatal(err)
+				}
+				for _, from := range []uint64{1, last - 3} {
+					req := &raft.AppendEntriesRequest{
+						RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("n1"), Addr: []byte("n1:raft")},
+						Term:      n1.raft.CurrentTerm(), PrevLogEntry: from - 1,
+					}
+					var before raft.Log
+					if from > 1 {
+						if err := n1.storage.logs.GetLog(from-1, &before); err != nil {
+							t.Fatal(err)
+						}
+					}
+					req.PrevLogTerm = before.Term
+					for index := from; index <= last-1; index++ {
+						entry := new(raft.Log)
+						if err := n1.storage.logs.GetLog(index, entry); err != nil {
+							t.Fatal(err)
+						}
+						req.Entries = append(req.Entries, entry)
+					}
+					sent := len(req.Entries)
+					var resp raft.AppendEntriesResponse
+					if err := n1.transport.AppendEntries("n2", n2.transport.LocalAddr(), req, &resp); err != nil || !resp.Success {
+						t.Errorf("entries from %d on: answered %+v, %v", from, &resp, err)
+					}
+					if len(req.Entries) != sent || req.PrevLogEntry != from-1 {
+						t.Errorf("the leader's own request was changed to %d entries after %d", len(req.Entries), req.PrevLogEntry)
+					}
+				}
+				c.apply(n1, createAPI("c"))
+				c.until("n2 follows", caughtUp)
 			})
 		})
 	}
