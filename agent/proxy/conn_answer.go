@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/fifegateway/fife/agent/http1"
+	"github.com/fifegateway/fife/agent/route"
 )
 
 // copied is how large a piece may be that is copied behind its head to be written
@@ -34,9 +35,12 @@ func (c *conn) begin(x *exchange, res *response, first []byte) error {
 		out = http1.AppendField(out, "Date", c.server.proxy.date())
 	}
 	out = append(append(append(out, fieldRequestID+": "...), x.id...), "\r\n"...)
+	if route.ExecuteAPI(x.host, x.path) {
+		out = append(append(append(out, fieldGatewayID+": "...), x.id...), "\r\n"...)
+	}
 	if x.expose || x.stage != nil && x.stage.ConsistentClients {
 		x.stamp(func(name, value string) {
-			if name != fieldRequestID {
+			if name != fieldRequestID && name != fieldGatewayID {
 				out = http1.AppendField(out, name, value)
 			}
 		})

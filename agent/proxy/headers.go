@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/fifegateway/fife/agent/http1"
+	"github.com/fifegateway/fife/agent/route"
 )
 
 // Names of the fields that Fife owns: only an agent's own word counts.
@@ -13,6 +14,7 @@ const (
 	fieldDeployment = "X-Fife-Deployment"
 	fieldVersion    = "X-Fife-Version"
 	fieldRequestID  = "X-Amzn-RequestId"
+	fieldGatewayID  = "X-Amz-Apigw-Id" // of answers at the URLs of Amazon API Gateway only
 )
 
 // isFife reports whether a field is one that Fife owns.
@@ -130,7 +132,7 @@ func (r *response) passesBack(f *http1.Field) bool {
 	if f.Kind.IsHopByHop() {
 		return false
 	}
-	if len(f.Name) > 2 && f.Name[0]|0x20 == 'x' && (isFife(f.Name) || strings.EqualFold(f.Name, fieldRequestID)) {
+	if len(f.Name) > 2 && f.Name[0]|0x20 == 'x' && (isFife(f.Name) || strings.EqualFold(f.Name, fieldRequestID) || strings.EqualFold(f.Name, fieldGatewayID)) {
 		return false
 	}
 	return !r.lists || !listed(r.fields, f.Name)
@@ -139,6 +141,9 @@ func (r *response) passesBack(f *http1.Field) bool {
 // stamp yields the agent's own fields of a response.
 func (x *exchange) stamp(yield func(name, value string)) {
 	yield(fieldRequestID, x.id)
+	if route.ExecuteAPI(x.host, x.path) {
+		yield(fieldGatewayID, x.id)
+	}
 	if v := x.version(); v != "" {
 		yield(fieldVersion, v)
 	}

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/fifegateway/fife/agent/route"
@@ -85,18 +85,18 @@ func (x *exchange) event(account string, body []byte, binary []string) ([]byte, 
 		RequestContext: lambdaContext{
 			AccountID:         orNull(account),
 			APIID:             x.stage.API,
-			DeploymentID:      strconv.FormatUint(x.variant.Deployment.Number, 10),
+			DeploymentID:      fmt.Sprintf("%06d", x.variant.Deployment.Number),
 			DomainName:        orNull(domain),
 			DomainPrefix:      orNull(prefix),
 			ExtendedRequestID: x.id,
 			HTTPMethod:        x.method,
 			Identity:          lambdaIdentity{UserAgent: orNull(x.first("User-Agent"))},
-			Path:              x.path,
+			Path:              route.StagePath(x.path),
 			Protocol:          x.proto,
 			RequestID:         x.id,
 			RequestTime:       x.start.UTC().Format("02/Jan/2006:15:04:05 -0700"),
 			RequestTimeEpoch:  x.start.UnixMilli(),
-			ResourceID:        resourceID(x.route.Path),
+			ResourceID:        resourceID(x.stage.API, x.route.Path),
 			ResourcePath:      x.route.Path,
 			Stage:             x.stage.Name,
 		},
@@ -166,12 +166,22 @@ func pathParameters(p *route.Params) map[string]string {
 	return m
 }
 
-// resourceID returns a short opaque name of a path template that stays the same
-// over deployments.
-func resourceID(path string) string {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(path))
-	return strconv.FormatUint(uint64(h.Sum32()), 36)
+// resourceID returns the id of a path template, which stays the same over deployments:
+// six letters and digits, ten of the root's, of the FNV-1a hash of API and path. The
+// control plane's management API knows resources by the same.
+func resourceID(api, path string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(api + path)) // a hash never fails
+	id := make([]byte, 6, 10)
+	if path == "/" {
+		id = id[:10]
+	}
+	sum := h.Sum64()
+	for i := range id {
+		id[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[sum%36]
+		sum /= 36
+	}
+	return string(id)
 }
 
 // isBinary reports whether the media type that a header's value begins with is

@@ -37,7 +37,7 @@ func TestLambdaEvent(t *testing.T) {
 	const nobody = `"accessKey": null, "accountId": null, "apiKey": null, "apiKeyId": null, "caller": null,
 		"cognitoAuthenticationProvider": null, "cognitoAuthenticationType": null, "cognitoIdentityId": null,
 		"cognitoIdentityPoolId": null, "principalOrgId": null, "user": null, "userArn": null, "sourceIp": "192.0.2.7"`
-	const context = `"apiId": "demo", "deploymentId": "1", "domainName": "demo.execute-api.example.com", "domainPrefix": "demo",
+	const context = `"apiId": "demo", "deploymentId": "000001", "domainName": "demo.execute-api.example.com", "domainPrefix": "demo",
 		"extendedRequestId": "id", "httpMethod": "GET", "protocol": "HTTP/1.1", "requestId": "id",
 		"requestTime": "04/Mar/2020:19:15:17 +0000", "requestTimeEpoch": 1583349317345, "stage": "prod"`
 	const forwarded = `"Host": "demo.execute-api.example.com:8080", "X-Forwarded-For": "192.0.2.7", "X-Forwarded-Host": "demo.execute-api.example.com:8080",
@@ -60,7 +60,7 @@ func TestLambdaEvent(t *testing.T) {
 				"headers": {` + forwarded + `}, "multiValueHeaders": {` + forwardedLists + `},
 				"queryStringParameters": null, "multiValueQueryStringParameters": null, "pathParameters": null, "stageVariables": null,
 				"requestContext": {"accountId": null, ` + context + `, "identity": {` + nobody + `, "userAgent": null},
-					"path": "/prod/canary-demo", "resourceId": "` + resourceID("/canary-demo") + `", "resourcePath": "/canary-demo"},
+					"path": "/prod/canary-demo", "resourceId": "` + resourceID("demo", "/canary-demo") + `", "resourcePath": "/canary-demo"},
 				"body": null, "isBase64Encoded": false}`,
 		},
 		"everything": {
@@ -79,7 +79,7 @@ func TestLambdaEvent(t *testing.T) {
 				"multiValueQueryStringParameters": {"a": ["1", "2"], "b": ["x y z"], "c": [""], "d": ["%zz"]},
 				"pathParameters": {"id": "a%2Fb", "rest": "c%20d/e/"}, "stageVariables": {"env": "blue"},
 				"requestContext": {"accountId": "123456789012", ` + context + `, "identity": {` + nobody + `, "userAgent": "curl/8"},
-					"path": "/prod/pets/a%2Fb/c%20d/e/", "resourceId": "` + resourceID("/pets/{id}/{rest+}") + `", "resourcePath": "/pets/{id}/{rest+}"},
+					"path": "/prod/pets/a%2Fb/c%20d/e/", "resourceId": "` + resourceID("demo", "/pets/{id}/{rest+}") + `", "resourcePath": "/pets/{id}/{rest+}"},
 				"body": "<hi> & é", "isBase64Encoded": false}`,
 		},
 		"binary": {
@@ -88,7 +88,7 @@ func TestLambdaEvent(t *testing.T) {
 				"headers": {"Content-Type": "Image/PNG", ` + forwarded + `}, "multiValueHeaders": {"Content-Type": ["Image/PNG"], ` + forwardedLists + `},
 				"queryStringParameters": null, "multiValueQueryStringParameters": null, "pathParameters": null, "stageVariables": null,
 				"requestContext": {"accountId": null, ` + context + `, "identity": {` + nobody + `, "userAgent": null},
-					"path": "/prod/canary-demo", "resourceId": "` + resourceID("/canary-demo") + `", "resourcePath": "/canary-demo"},
+					"path": "/prod/canary-demo", "resourceId": "` + resourceID("demo", "/canary-demo") + `", "resourcePath": "/canary-demo"},
 				"body": "iVBORw==", "isBase64Encoded": true}`,
 		},
 	} {
@@ -132,5 +132,13 @@ func TestIsBinary(t *testing.T) {
 		if got := isBinary(c.value, c.types); got != c.want {
 			t.Errorf("isBinary(%q, %q) = %v", c.value, c.types, got)
 		}
+	}
+}
+
+// TestResourceID: the control plane's management API names resources alike, and holds to
+// the same values in its test.
+func TestResourceID(t *testing.T) {
+	if got := resourceID("demo", "/canary-demo") + " " + resourceID("demo", "/"); got != "xvi47i j2ctp2y7vj" {
+		t.Errorf("got %s", got)
 	}
 }

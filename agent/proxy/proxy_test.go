@@ -157,6 +157,29 @@ func TestDefaultAPI(t *testing.T) {
 	}
 }
 
+// TestExecuteAPI: answers at the URLs of Amazon API Gateway, and at no others, carry its
+// other id too, and nobody else's.
+func TestExecuteAPI(t *testing.T) {
+	table := compile(t, stage(nil), route.MockSpec{Headers: map[string]string{"X-Amz-Apigw-Id": "upstream's"}})
+	p := newProxy(t, table, nil)
+	for target, want := range map[string]bool{
+		"http://demo.execute-api.eu-west-1.amazonaws.com/prod/x":     true,
+		"http://demo.execute-api.eu-west-1.amazonaws.com/prod/x/y/z": true,
+		"http://192.0.2.1/_aws/execute-api/demo/prod/x":              true,
+		"http://192.0.2.1/_aws/execute-api/none/prod/x":              true,
+		"http://192.0.2.1/prod/x":                                    false,
+	} {
+		h := get(p, target).Header()
+		ids := h.Values("X-Amz-Apigw-Id")
+		if (len(ids) == 1 && ids[0] == h.Get("x-amzn-RequestId")) != want || len(ids) > 1 || (!want && len(ids) > 0) {
+			t.Errorf("%s: ids %q", target, ids)
+		}
+	}
+	if w := get(p, "/_aws/execute-api/demo/prod/x"); w.Code != 200 {
+		t.Errorf("by path: got %d %s", w.Code, w.Body)
+	}
+}
+
 // TestSplit looks at the random split through the whole handler.
 func TestSplit(t *testing.T) {
 	const n = 20_000

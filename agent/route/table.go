@@ -228,12 +228,18 @@ func (t *Table) Version() Version { return t.version }
 // is stage "canary" and rest "/x/y", "/canary" is rest "/". The path is the
 // escaped one of the request, already normalised.
 //
-// The host, which may carry a port, chooses the API: by an entry of its hosts,
-// else by its first label in "{api}.execute-api.*" or "{api}.localhost". A host
-// that names no API falls to defaultAPI, or if that is empty to the only API
-// there is.
+// A path that begins with "/_aws/execute-api/{api}" names the API, whatever the host,
+// and goes on with the stage. Otherwise the host, which may carry a port, chooses it: by
+// an entry of its hosts, else by its first label in "{api}.execute-api.*" or
+// "{api}.localhost". A host that names no API falls to defaultAPI, or if that is empty
+// to the only API there is.
 func (t *Table) Lookup(host, path, defaultAPI string) (stage *Stage, rest string, ok bool) {
-	a := t.api(host, defaultAPI)
+	var a *api
+	if id, below, named := cutExecuteAPI(path); named {
+		a, path = t.apis[id], below
+	} else {
+		a = t.api(host, defaultAPI)
+	}
 	if a == nil || path == "" || path[0] != '/' {
 		return nil, "", false
 	}
@@ -253,6 +259,33 @@ func (t *Table) Lookup(host, path, defaultAPI string) (stage *Stage, rest string
 		return nil, "", false
 	}
 	return stage, rest, true
+}
+
+// cutExecuteAPI splits "/_aws/execute-api/{api}/{stage}/..." into the API's id and the
+// path from the stage on.
+func cutExecuteAPI(path string) (api, below string, ok bool) {
+	after, ok := strings.CutPrefix(path, "/_aws/execute-api/")
+	if !ok {
+		return "", path, false
+	}
+	i := strings.IndexByte(after, '/')
+	if i < 0 {
+		return after, "", true
+	}
+	return after[:i], after[i:], true
+}
+
+// StagePath returns a request's path from the stage on: what is left of one that names
+// its API, and any other as it is.
+func StagePath(path string) string {
+	_, below, _ := cutExecuteAPI(path)
+	return below
+}
+
+// ExecuteAPI reports whether a request has one of the URLs of Amazon API Gateway and of
+// what stands in for it: "{api}.execute-api.*" or "/_aws/execute-api/{api}".
+func ExecuteAPI(host, path string) bool {
+	return strings.Contains(host, ".execute-api.") || strings.HasPrefix(path, "/_aws/execute-api/")
 }
 
 func (t *Table) api(host, defaultAPI string) *api {

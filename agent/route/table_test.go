@@ -64,6 +64,14 @@ func TestLookup(t *testing.T) {
 		{two, "shop.localhost.example.com", "/prod", "", "none"},
 		{two, "shop.execute-apis.example.com", "/prod", "", "none"},
 		{two, "shop", "/prod", "", "none"},
+		// A path may name the API, whatever the host.
+		{two, "api.example.com", "/_aws/execute-api/shop/prod/a/b", "", "shop/prod /a/b"},
+		{two, "192.0.2.1", "/_aws/execute-api/shop/prod", "", "shop/prod /"},
+		{two, "api.example.com", "/_aws/execute-api/none/prod", "shop", "none"},
+		{two, "api.example.com", "/_aws/execute-api/shop", "shop", "none"},
+		{two, "api.example.com", "/_aws/execute-api/", "shop", "none"},
+		{two, "api.example.com", "/_aws/execute-api//prod", "shop", "none"},
+		{one, "192.0.2.1", "/_aws/execute-apis/demo/prod", "", "none"},
 		// Others fall to the default.
 		{two, "192.0.2.1:8080", "/prod", "shop", "shop/prod /"},
 		{two, "[2001:db8::1]:8080", "/prod", "shop", "shop/prod /"},

@@ -76,3 +76,10 @@ func FuzzParsePointer(f *testing.F) {
 		}
 	})
 }
+
+// TestHashID: agents name resources alike, and hold to the same values in their test.
+func TestHashID(t *testing.T) {
+	if got := hashID(6, "demo", "/canary-demo") + " " + rootID("demo"); got != "xvi47i j2ctp2y7vj" {
+		t.Errorf("got %s", got)
+	}
+}
