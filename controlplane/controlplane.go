@@ -47,7 +47,7 @@ type Config struct {
 	RaftListen    string // host:port for replication
 	RaftAdvertise string // where others reach RaftListen; empty if they are the same
 	AdminListen   string // host:port for metrics and health; empty for none
-	HTTPListen    string // host:port for the management API of Amazon API Gateway; empty for none
+	HTTPListen    string // host:port for the management API of Amazon API Gateway, without Security only; empty for none
 
 	Bootstrap bool     // found a cluster of this one node; DataDir must be empty
 	Epoch     uint64   // of a cluster that is founded; agents of a lost one follow a higher epoch only; 0 means 1
@@ -132,6 +132,9 @@ func New(c Config) (*Node, error) {
 	}
 	if (c.Bootstrap || c.Single) && len(c.Join) > 0 {
 		return nil, errors.New("a node either founds a cluster or joins one, not both")
+	}
+	if c.HTTPListen != "" && c.Security != nil {
+		return nil, errors.New("the management API of Amazon API Gateway cannot tell who calls: serve it in plaintext, or not at all")
 	}
 	var err error
 	if c.GRPCAdvertise, err = advertised("grpc", c.GRPCListen, c.GRPCAdvertise); err != nil {

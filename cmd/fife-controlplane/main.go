@@ -60,7 +60,7 @@ func newCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&described, "reflection", true, "describe the API to callers that may call it, for grpcurl")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
-	f.StringVar(&c.HTTPListen, "http-listen", "", "address for the management API of Amazon API Gateway, which asks nobody who they are; empty for none")
+	f.StringVar(&c.HTTPListen, "http-listen", "", "address for the management API of Amazon API Gateway, with --plaintext only; empty for none")
 	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
 	f.Uint64Var(&c.Epoch, "bootstrap-epoch", 1, "epoch of the cluster that is founded; raise it to take over the agents of a lost one")
 	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")
