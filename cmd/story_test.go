@@ -45,6 +45,7 @@ func TestStories(t *testing.T) {
 			"settles": cmdSettles,
 			"voters":  cmdVoters,
 			"leads":   cmdLeads,
+			"token":   cmdToken,
 			"split":   cmdSplit,
 			"same":    cmdSame,
 			"load":    cmdLoad,
@@ -96,6 +97,17 @@ func cmdVoters(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return nil
 	})
+}
+
+// cmdToken makes a join token and puts it into a variable: token ADDRESS VAR FLAG...
+func cmdToken(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: token ADDRESS VAR FLAG...")
+	}
+	retry(ts, "token", func() error {
+		return ts.Exec("fife", append([]string{"--server", args[0], "token", "create"}, args[2:]...)...)
+	})
+	ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // cmdLeads waits until a node knows who leads, or that nobody does:

@@ -206,8 +206,11 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	secrets, err := n.secure(bootstrap)
+	secrets, err := n.secure(ctx, bootstrap)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // it was still joining
+		}
 		return err
 	}
 	gate := RaftGate{ClusterID: storage.ClusterID, secrets: secrets}
@@ -277,7 +280,8 @@ func (n *Node) serve(
 	})
 	c.Registry.MustRegister(storeCollector{s})
 	auditor := api.NewAuditor(s, membership.peers, c.Logger)
-	options := append(api.ServerOptions(auditor, secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
+	callers := secrets.callers()
+	options := append(api.ServerOptions(auditor, callers, guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -292,7 +296,7 @@ func (n *Node) serve(
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
-	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger})
+	api.Register(server, api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger})
 	streams.Register(server)
 	promotions.Register(server)
 	healthy := health.NewServer()
@@ -325,9 +329,7 @@ func (n *Node) serve(
 	})
 	if secrets != nil {
 		group.Go(func() error {
-			secrets.holder.Watch(groupCtx, func(err error) {
-				c.Logger.Error("credential cannot be read: the old one stays", "error", err)
-			})
+			secrets.keep(groupCtx, membership, callers)
 			return nil
 		})
 	}

@@ -192,6 +192,11 @@ type Command struct {
 	//	*Command_ForgetAgents
 	//	*Command_ConfigureAudit
 	//	*Command_RecordCalls
+	//	*Command_PutTrust
+	//	*Command_PutJoinToken
+	//	*Command_DeleteJoinToken
+	//	*Command_UseJoinToken
+	//	*Command_RevokeIdentity
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -526,6 +531,51 @@ func (x *Command) GetRecordCalls() *RecordCalls {
 	return nil
 }
 
+func (x *Command) GetPutTrust() *PutTrust {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutTrust); ok {
+			return x.PutTrust
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutJoinToken() *PutJoinToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutJoinToken); ok {
+			return x.PutJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteJoinToken() *DeleteJoinToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteJoinToken); ok {
+			return x.DeleteJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUseJoinToken() *UseJoinToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UseJoinToken); ok {
+			return x.UseJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeIdentity() *RevokeIdentity {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RevokeIdentity); ok {
+			return x.RevokeIdentity
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -665,6 +715,31 @@ type Command_RecordCalls struct {
 	RecordCalls *RecordCalls `protobuf:"bytes,81,opt,name=record_calls,json=recordCalls,proto3,oneof"`
 }
 
+type Command_PutTrust struct {
+	// Record whom the cluster trusts.
+	PutTrust *PutTrust `protobuf:"bytes,90,opt,name=put_trust,json=putTrust,proto3,oneof"`
+}
+
+type Command_PutJoinToken struct {
+	// Make a join token.
+	PutJoinToken *PutJoinToken `protobuf:"bytes,91,opt,name=put_join_token,json=putJoinToken,proto3,oneof"`
+}
+
+type Command_DeleteJoinToken struct {
+	// Remove a join token.
+	DeleteJoinToken *DeleteJoinToken `protobuf:"bytes,92,opt,name=delete_join_token,json=deleteJoinToken,proto3,oneof"`
+}
+
+type Command_UseJoinToken struct {
+	// Let the bearer of a join token in.
+	UseJoinToken *UseJoinToken `protobuf:"bytes,93,opt,name=use_join_token,json=useJoinToken,proto3,oneof"`
+}
+
+type Command_RevokeIdentity struct {
+	// Make an identity's certificates void.
+	RevokeIdentity *RevokeIdentity `protobuf:"bytes,94,opt,name=revoke_identity,json=revokeIdentity,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -719,6 +794,575 @@ func (*Command_ConfigureAudit) isCommand_Op() {}
 
 func (*Command_RecordCalls) isCommand_Op() {}
 
+func (*Command_PutTrust) isCommand_Op() {}
+
+func (*Command_PutJoinToken) isCommand_Op() {}
+
+func (*Command_DeleteJoinToken) isCommand_Op() {}
+
+func (*Command_UseJoinToken) isCommand_Op() {}
+
+func (*Command_RevokeIdentity) isCommand_Op() {}
+
+// PutTrust records whom the cluster trusts, in place of what was recorded.
+type PutTrust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of it.
+	Trust         *Trust `protobuf:"bytes,1,opt,name=trust,proto3" json:"trust,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutTrust) Reset() {
+	*x = PutTrust{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutTrust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutTrust) ProtoMessage() {}
+
+func (x *PutTrust) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutTrust.ProtoReflect.Descriptor instead.
+func (*PutTrust) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PutTrust) GetTrust() *Trust {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
+// Trust is whom the members of a cluster believe, and by what they issue.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster's name in identities.
+	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// DER of the roots, the newest first.
+	Roots [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	// One for each class.
+	Issuers       []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Trust) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Trust) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *Trust) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+// Issuer is the authority of a class.
+type Issuer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `server`, `agent` or `user`.
+	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
+	// DER of its certificate.
+	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// Its key in PKCS #8, sealed with the cluster's key for the class's name.
+	SealedKey     []byte `protobuf:"bytes,3,opt,name=sealed_key,json=sealedKey,proto3" json:"sealed_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Issuer) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Issuer) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *Issuer) GetSealedKey() []byte {
+	if x != nil {
+		return x.SealedKey
+	}
+	return nil
+}
+
+// JoinToken lets its bearer join.
+type JoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of its secret.
+	SecretSha256 []byte `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	// `server` or `agent`.
+	Class string `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"`
+	// Names that the bearer may have; empty for any.
+	Pattern string `protobuf:"bytes,4,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// APIs that an agent may hold; none for all.
+	Apis []string `protobuf:"bytes,5,rep,name=apis,proto3" json:"apis,omitempty"`
+	// When it ends.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// How often it can still be used.
+	Uses          uint32 `protobuf:"varint,7,opt,name=uses,proto3" json:"uses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinToken) Reset() {
+	*x = JoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinToken) ProtoMessage() {}
+
+func (x *JoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
+func (*JoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *JoinToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *JoinToken) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *JoinToken) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *JoinToken) GetApis() []string {
+	if x != nil {
+		return x.Apis
+	}
+	return nil
+}
+
+func (x *JoinToken) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *JoinToken) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+// PutJoinToken makes a join token.
+type PutJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token.
+	Token         *JoinToken `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutJoinToken) Reset() {
+	*x = PutJoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutJoinToken) ProtoMessage() {}
+
+func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
+func (*PutJoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PutJoinToken) GetToken() *JoinToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// DeleteJoinToken removes a join token.
+type DeleteJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteJoinToken) Reset() {
+	*x = DeleteJoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteJoinToken) ProtoMessage() {}
+
+func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteJoinToken.ProtoReflect.Descriptor instead.
+func (*DeleteJoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeleteJoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UseJoinToken lets the bearer of a join token in.
+type UseJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of the secret that the bearer has shown.
+	SecretSha256 []byte `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	// What the bearer wants to become.
+	Class string `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"`
+	// Under which name.
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseJoinToken) Reset() {
+	*x = UseJoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseJoinToken) ProtoMessage() {}
+
+func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
+func (*UseJoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UseJoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UseJoinToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *UseJoinToken) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *UseJoinToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RevokeIdentity makes all certificates void that an identity has been given before
+// the command's time.
+type RevokeIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `CLASS/NAME`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeIdentity) Reset() {
+	*x = RevokeIdentity{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeIdentity) ProtoMessage() {}
+
+func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeIdentity.ProtoReflect.Descriptor instead.
+func (*RevokeIdentity) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RevokeIdentity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Enrolment is an identity that has joined with a token, or that was revoked.
+type Enrolment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `CLASS/NAME`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// APIs that an agent may hold; none for all.
+	Apis []string `protobuf:"bytes,2,rep,name=apis,proto3" json:"apis,omitempty"`
+	// When it last joined; unset if it has not, by a token.
+	JoinTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=join_time,json=joinTime,proto3" json:"join_time,omitempty"`
+	// When it was last revoked; unset if it was not.
+	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enrolment) Reset() {
+	*x = Enrolment{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enrolment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enrolment) ProtoMessage() {}
+
+func (x *Enrolment) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
+func (*Enrolment) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Enrolment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Enrolment) GetApis() []string {
+	if x != nil {
+		return x.Apis
+	}
+	return nil
+}
+
+func (x *Enrolment) GetJoinTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.JoinTime
+	}
+	return nil
+}
+
+func (x *Enrolment) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
 // InitCluster gives a new cluster its identity.
 type InitCluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -734,7 +1378,7 @@ type InitCluster struct {
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +1390,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +1403,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -796,7 +1440,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +1452,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +1465,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -849,7 +1493,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1505,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1518,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -896,7 +1540,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1552,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1565,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -968,7 +1612,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1624,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1637,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -1109,7 +1753,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1765,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1778,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -1175,7 +1819,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1831,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1844,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -1242,7 +1886,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1898,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1911,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -1289,7 +1933,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1945,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1958,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -1334,7 +1978,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1346,7 +1990,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1359,7 +2003,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 // CreateApi makes an API.
@@ -1373,7 +2017,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +2029,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +2042,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -1423,7 +2067,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +2079,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +2092,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -1485,7 +2129,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +2141,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +2154,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -1542,7 +2186,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +2198,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +2211,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -1608,7 +2252,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +2264,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +2277,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -1683,7 +2327,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +2339,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +2352,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -1766,7 +2410,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +2422,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +2435,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -1876,7 +2520,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2532,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2545,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -1954,7 +2598,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2610,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2623,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -2018,7 +2662,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2674,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2687,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -2086,7 +2730,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2742,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2755,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -2178,7 +2822,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2834,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2847,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -2291,7 +2935,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2947,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2960,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -2355,7 +2999,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +3011,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +3024,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -2423,7 +3067,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +3079,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +3092,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -2505,7 +3149,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +3161,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +3174,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -2583,7 +3227,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +3239,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +3252,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -2651,7 +3295,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +3307,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +3320,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2737,7 +3381,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3393,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3406,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2840,7 +3484,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3496,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3509,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -2947,7 +3591,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +3603,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +3616,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -3035,7 +3679,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3691,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3704,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -3081,7 +3725,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3093,7 +3737,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3106,7 +3750,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -3129,7 +3773,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3141,7 +3785,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3154,7 +3798,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Agent) GetId() string {
@@ -3188,7 +3832,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3844,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3857,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -3259,7 +3903,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3915,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3928,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Node) GetId() string {
@@ -3337,7 +3981,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3349,7 +3993,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3362,7 +4006,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Api) GetId() string {
@@ -3460,7 +4104,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +4116,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +4129,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Route) GetMethod() string {
@@ -3588,7 +4232,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3600,7 +4244,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3613,7 +4257,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -3643,7 +4287,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +4299,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +4312,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -3700,7 +4344,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +4356,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +4369,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3776,7 +4420,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +4432,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +4445,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Deployment) GetApi() string {
@@ -3886,7 +4530,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4542,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4555,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -3966,7 +4610,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +4622,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +4635,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -4037,7 +4681,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4693,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4706,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -4107,7 +4751,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4763,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4776,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -4194,7 +4838,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4206,7 +4850,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4219,7 +4863,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -4291,7 +4935,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4303,7 +4947,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4316,7 +4960,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -4450,7 +5094,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4462,7 +5106,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4475,7 +5119,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -4556,7 +5200,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +5212,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +5225,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Stage) GetApi() string {
@@ -4736,7 +5380,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4748,7 +5392,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4761,7 +5405,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -4871,7 +5515,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4883,7 +5527,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4896,7 +5540,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -4965,7 +5609,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4977,7 +5621,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4990,7 +5634,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Refusal) GetKind() string {
@@ -5034,7 +5678,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5690,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5703,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -5089,7 +5733,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5101,7 +5745,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5114,7 +5758,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -5162,7 +5806,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5174,7 +5818,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5187,7 +5831,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -5287,6 +5931,9 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Agent
 	//	*SnapshotRecord_Audit
 	//	*SnapshotRecord_StagedRoutes
+	//	*SnapshotRecord_Trust
+	//	*SnapshotRecord_JoinToken
+	//	*SnapshotRecord_Enrolment
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5294,7 +5941,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5306,7 +5953,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5319,7 +5966,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -5446,6 +6093,33 @@ func (x *SnapshotRecord) GetStagedRoutes() *StagedRoutes {
 	return nil
 }
 
+func (x *SnapshotRecord) GetTrust() *Trust {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetJoinToken() *JoinToken {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_JoinToken); ok {
+			return x.JoinToken
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetEnrolment() *Enrolment {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Enrolment); ok {
+			return x.Enrolment
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -5515,6 +6189,21 @@ type SnapshotRecord_StagedRoutes struct {
 	StagedRoutes *StagedRoutes `protobuf:"bytes,20,opt,name=staged_routes,json=stagedRoutes,proto3,oneof"`
 }
 
+type SnapshotRecord_Trust struct {
+	// Whom the cluster trusts.
+	Trust *Trust `protobuf:"bytes,30,opt,name=trust,proto3,oneof"`
+}
+
+type SnapshotRecord_JoinToken struct {
+	// A join token.
+	JoinToken *JoinToken `protobuf:"bytes,31,opt,name=join_token,json=joinToken,proto3,oneof"`
+}
+
+type SnapshotRecord_Enrolment struct {
+	// An identity that has joined or was revoked.
+	Enrolment *Enrolment `protobuf:"bytes,32,opt,name=enrolment,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -5541,6 +6230,12 @@ func (*SnapshotRecord_Audit) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_StagedRoutes) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Trust) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_JoinToken) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Enrolment) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5552,7 +6247,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5564,7 +6259,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5577,7 +6272,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -5604,7 +6299,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5616,7 +6311,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5629,7 +6324,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -5673,7 +6368,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5685,7 +6380,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5698,7 +6393,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -5719,7 +6414,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdc\x0f\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x12\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -5762,8 +6457,50 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0fregister_agents\x18< \x01(\v2\x1d.fife.store.v1.RegisterAgentsH\x00R\x0eregisterAgents\x12B\n" +
 	"\rforget_agents\x18= \x01(\v2\x1b.fife.store.v1.ForgetAgentsH\x00R\fforgetAgents\x12H\n" +
 	"\x0fconfigure_audit\x18P \x01(\v2\x1d.fife.store.v1.ConfigureAuditH\x00R\x0econfigureAudit\x12?\n" +
-	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCallsB\x04\n" +
-	"\x02op\"t\n" +
+	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCalls\x126\n" +
+	"\tput_trust\x18Z \x01(\v2\x17.fife.store.v1.PutTrustH\x00R\bputTrust\x12C\n" +
+	"\x0eput_join_token\x18[ \x01(\v2\x1b.fife.store.v1.PutJoinTokenH\x00R\fputJoinToken\x12L\n" +
+	"\x11delete_join_token\x18\\ \x01(\v2\x1e.fife.store.v1.DeleteJoinTokenH\x00R\x0fdeleteJoinToken\x12C\n" +
+	"\x0euse_join_token\x18] \x01(\v2\x1b.fife.store.v1.UseJoinTokenH\x00R\fuseJoinToken\x12H\n" +
+	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentityB\x04\n" +
+	"\x02op\"6\n" +
+	"\bPutTrust\x12*\n" +
+	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"h\n" +
+	"\x05Trust\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
+	"\x05roots\x18\x02 \x03(\fR\x05roots\x12/\n" +
+	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\"_\n" +
+	"\x06Issuer\x12\x14\n" +
+	"\x05class\x18\x01 \x01(\tR\x05class\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x1d\n" +
+	"\n" +
+	"sealed_key\x18\x03 \x01(\fR\tsealedKey\"\xd5\x01\n" +
+	"\tJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\tR\x05class\x12\x18\n" +
+	"\apattern\x18\x04 \x01(\tR\apattern\x12\x12\n" +
+	"\x04apis\x18\x05 \x03(\tR\x04apis\x12;\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x12\n" +
+	"\x04uses\x18\a \x01(\rR\x04uses\">\n" +
+	"\fPutJoinToken\x12.\n" +
+	"\x05token\x18\x01 \x01(\v2\x18.fife.store.v1.JoinTokenR\x05token\"!\n" +
+	"\x0fDeleteJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"m\n" +
+	"\fUseJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\tR\x05class\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"$\n" +
+	"\x0eRevokeIdentity\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xa9\x01\n" +
+	"\tEnrolment\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04apis\x18\x02 \x03(\tR\x04apis\x127\n" +
+	"\tjoin_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bjoinTime\x12;\n" +
+	"\vrevoke_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\"t\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -6181,7 +6918,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xd6\x05\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xf9\x06\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -6198,7 +6935,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailer\x12,\n" +
 	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agent\x122\n" +
 	"\x05audit\x18\f \x01(\v2\x1a.fife.store.v1.AuditRecordH\x00R\x05audit\x12B\n" +
-	"\rstaged_routes\x18\x14 \x01(\v2\x1b.fife.store.v1.StagedRoutesH\x00R\fstagedRoutesB\b\n" +
+	"\rstaged_routes\x18\x14 \x01(\v2\x1b.fife.store.v1.StagedRoutesH\x00R\fstagedRoutes\x12,\n" +
+	"\x05trust\x18\x1e \x01(\v2\x14.fife.store.v1.TrustH\x00R\x05trust\x129\n" +
+	"\n" +
+	"join_token\x18\x1f \x01(\v2\x18.fife.store.v1.JoinTokenH\x00R\tjoinToken\x128\n" +
+	"\tenrolment\x18  \x01(\v2\x18.fife.store.v1.EnrolmentH\x00R\tenrolmentB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
@@ -6234,211 +6975,234 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
 	(*Command)(nil),               // 2: fife.store.v1.Command
-	(*InitCluster)(nil),           // 3: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 4: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 5: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 6: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 7: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 8: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 9: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 10: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 11: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 12: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 13: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 14: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 15: fife.store.v1.DeleteApi
-	(*PutRoute)(nil),              // 16: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 17: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 18: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 19: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 20: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 21: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 22: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 23: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 24: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 25: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 26: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 27: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 28: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 29: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 30: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 31: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 32: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 33: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 34: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 35: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 36: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 37: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 38: fife.store.v1.Node
-	(*Api)(nil),                   // 39: fife.store.v1.Api
-	(*Route)(nil),                 // 40: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 41: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 42: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 43: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 44: fife.store.v1.Deployment
-	(*Canary)(nil),                // 45: fife.store.v1.Canary
-	(*Split)(nil),                 // 46: fife.store.v1.Split
-	(*StageConfig)(nil),           // 47: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 48: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 49: fife.store.v1.Wave
-	(*Promotion)(nil),             // 50: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 51: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 52: fife.store.v1.Stage
-	(*Outcome)(nil),               // 53: fife.store.v1.Outcome
-	(*Imported)(nil),              // 54: fife.store.v1.Imported
-	(*Refusal)(nil),               // 55: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 56: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 57: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 58: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 59: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 60: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 61: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 62: fife.store.v1.SnapshotTrailer
-	nil,                           // 63: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 64: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 65: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 66: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 67: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 68: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 69: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 70: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 71: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 72: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 73: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 74: google.protobuf.Duration
+	(*PutTrust)(nil),              // 3: fife.store.v1.PutTrust
+	(*Trust)(nil),                 // 4: fife.store.v1.Trust
+	(*Issuer)(nil),                // 5: fife.store.v1.Issuer
+	(*JoinToken)(nil),             // 6: fife.store.v1.JoinToken
+	(*PutJoinToken)(nil),          // 7: fife.store.v1.PutJoinToken
+	(*DeleteJoinToken)(nil),       // 8: fife.store.v1.DeleteJoinToken
+	(*UseJoinToken)(nil),          // 9: fife.store.v1.UseJoinToken
+	(*RevokeIdentity)(nil),        // 10: fife.store.v1.RevokeIdentity
+	(*Enrolment)(nil),             // 11: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 12: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 13: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 14: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 15: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 16: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 17: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 18: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 19: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 20: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 21: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 22: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 23: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 24: fife.store.v1.DeleteApi
+	(*PutRoute)(nil),              // 25: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 26: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 27: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 28: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 29: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 30: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 31: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 32: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 33: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 34: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 35: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 36: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 37: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 38: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 39: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 40: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 41: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 42: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 43: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 44: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 45: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 46: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 47: fife.store.v1.Node
+	(*Api)(nil),                   // 48: fife.store.v1.Api
+	(*Route)(nil),                 // 49: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 50: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 51: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 52: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 53: fife.store.v1.Deployment
+	(*Canary)(nil),                // 54: fife.store.v1.Canary
+	(*Split)(nil),                 // 55: fife.store.v1.Split
+	(*StageConfig)(nil),           // 56: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 57: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 58: fife.store.v1.Wave
+	(*Promotion)(nil),             // 59: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 60: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 61: fife.store.v1.Stage
+	(*Outcome)(nil),               // 62: fife.store.v1.Outcome
+	(*Imported)(nil),              // 63: fife.store.v1.Imported
+	(*Refusal)(nil),               // 64: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 65: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 66: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 67: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 68: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 69: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 70: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 71: fife.store.v1.SnapshotTrailer
+	nil,                           // 72: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 73: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 74: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 75: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 76: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 77: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 78: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 79: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 80: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 81: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 82: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 83: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	73,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
-	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	10,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	11,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	12,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	13,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	14,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	15,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	16,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	17,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	18,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	19,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	20,  // 12: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	21,  // 13: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	22,  // 14: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	23,  // 15: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	26,  // 16: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	27,  // 17: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	28,  // 18: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	29,  // 19: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	30,  // 20: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	37,  // 21: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	31,  // 22: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	32,  // 23: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	34,  // 24: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	35,  // 25: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	5,   // 26: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	6,   // 27: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	4,   // 28: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	74,  // 29: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	4,   // 30: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	7,   // 31: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	73,  // 32: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	63,  // 33: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	64,  // 34: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	38,  // 35: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	39,  // 36: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	39,  // 37: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	40,  // 38: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	40,  // 39: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	40,  // 40: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 41: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	24,  // 42: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	24,  // 43: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	65,  // 44: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	46,  // 45: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	49,  // 46: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	25,  // 47: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	45,  // 48: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	45,  // 49: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	74,  // 50: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	73,  // 51: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	33,  // 52: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	74,  // 53: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	74,  // 54: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	36,  // 55: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	66,  // 56: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	74,  // 57: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	73,  // 58: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	73,  // 59: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	74,  // 60: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	41,  // 61: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	42,  // 62: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	43,  // 63: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	67,  // 64: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	73,  // 65: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	74,  // 66: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	68,  // 67: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	73,  // 68: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 69: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	69,  // 70: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	45,  // 71: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	73,  // 72: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	47,  // 73: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	70,  // 74: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	74,  // 75: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	73,  // 76: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	73,  // 77: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	47,  // 78: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	73,  // 79: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	73,  // 80: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	33,  // 81: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	51,  // 82: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	47,  // 83: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	71,  // 84: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	74,  // 85: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	47,  // 86: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	46,  // 87: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	73,  // 88: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	48,  // 89: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	73,  // 90: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	49,  // 91: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	50,  // 92: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	25,  // 93: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	73,  // 94: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	55,  // 95: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	39,  // 96: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	40,  // 97: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	44,  // 98: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	52,  // 99: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	54,  // 100: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	72,  // 101: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	56,  // 102: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	4,   // 103: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	9,   // 104: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	58,  // 105: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	38,  // 106: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	39,  // 107: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	40,  // 108: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	44,  // 109: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	60,  // 110: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	52,  // 111: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	53,  // 112: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	57,  // 113: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	62,  // 114: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	36,  // 115: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	8,   // 116: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	61,  // 117: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	40,  // 118: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	73,  // 119: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	40,  // 120: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	121, // [121:121] is the sub-list for method output_type
-	121, // [121:121] is the sub-list for method input_type
-	121, // [121:121] is the sub-list for extension type_name
-	121, // [121:121] is the sub-list for extension extendee
-	0,   // [0:121] is the sub-list for field type_name
+	82,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	12,  // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	19,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	20,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	21,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	22,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	23,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	24,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	25,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	26,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	27,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	28,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	29,  // 12: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	30,  // 13: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	31,  // 14: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	32,  // 15: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	35,  // 16: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	36,  // 17: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	37,  // 18: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	38,  // 19: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	39,  // 20: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	46,  // 21: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	40,  // 22: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	41,  // 23: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	43,  // 24: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	44,  // 25: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	14,  // 26: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	15,  // 27: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	3,   // 28: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
+	7,   // 29: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
+	8,   // 30: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
+	9,   // 31: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
+	10,  // 32: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
+	4,   // 33: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	5,   // 34: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	82,  // 35: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	6,   // 36: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	82,  // 37: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	82,  // 38: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	13,  // 39: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	83,  // 40: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	13,  // 41: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	16,  // 42: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	82,  // 43: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	72,  // 44: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	73,  // 45: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	47,  // 46: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	48,  // 47: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	48,  // 48: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	49,  // 49: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	49,  // 50: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	49,  // 51: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 52: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	33,  // 53: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	33,  // 54: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	74,  // 55: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	55,  // 56: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	58,  // 57: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	34,  // 58: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	54,  // 59: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	54,  // 60: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	83,  // 61: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	82,  // 62: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	42,  // 63: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	83,  // 64: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	83,  // 65: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	45,  // 66: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	75,  // 67: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	83,  // 68: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	82,  // 69: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	82,  // 70: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	83,  // 71: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	50,  // 72: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	51,  // 73: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	52,  // 74: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	76,  // 75: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	82,  // 76: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	83,  // 77: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	77,  // 78: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	82,  // 79: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 80: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	78,  // 81: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	54,  // 82: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	82,  // 83: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	56,  // 84: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	79,  // 85: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	83,  // 86: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	82,  // 87: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	82,  // 88: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	56,  // 89: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	82,  // 90: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	82,  // 91: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	42,  // 92: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	60,  // 93: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	56,  // 94: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	80,  // 95: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	83,  // 96: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	56,  // 97: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	55,  // 98: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	82,  // 99: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	57,  // 100: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	82,  // 101: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	58,  // 102: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	59,  // 103: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	34,  // 104: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	82,  // 105: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	64,  // 106: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	48,  // 107: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	49,  // 108: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	53,  // 109: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	61,  // 110: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	63,  // 111: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	81,  // 112: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	65,  // 113: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	13,  // 114: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	18,  // 115: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	67,  // 116: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	47,  // 117: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	48,  // 118: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	49,  // 119: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	53,  // 120: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	69,  // 121: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	61,  // 122: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	62,  // 123: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	66,  // 124: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	71,  // 125: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	45,  // 126: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	17,  // 127: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	70,  // 128: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	4,   // 129: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	6,   // 130: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	11,  // 131: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	49,  // 132: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	82,  // 133: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	49,  // 134: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	135, // [135:135] is the sub-list for method output_type
+	135, // [135:135] is the sub-list for method input_type
+	135, // [135:135] is the sub-list for extension type_name
+	135, // [135:135] is the sub-list for extension extendee
+	0,   // [0:135] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -6474,13 +7238,18 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_ForgetAgents)(nil),
 		(*Command_ConfigureAudit)(nil),
 		(*Command_RecordCalls)(nil),
+		(*Command_PutTrust)(nil),
+		(*Command_PutJoinToken)(nil),
+		(*Command_DeleteJoinToken)(nil),
+		(*Command_UseJoinToken)(nil),
+		(*Command_RevokeIdentity)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[38].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[47].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[57].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[66].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -6494,6 +7263,9 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Agent)(nil),
 		(*SnapshotRecord_Audit)(nil),
 		(*SnapshotRecord_StagedRoutes)(nil),
+		(*SnapshotRecord_Trust)(nil),
+		(*SnapshotRecord_JoinToken)(nil),
+		(*SnapshotRecord_Enrolment)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6501,7 +7273,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   71,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
