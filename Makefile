@@ -74,6 +74,10 @@ fuzz: ## Run every fuzz target for FUZZTIME each
 bench: ## Benchmarks of the decision, beside ServeMux and httprouter
 	go test -run '^$$' -bench . -benchmem ./agent/route ./agent/proxy
 
+.PHONY: half-open
+half-open: ## Call a node while 20,000 handshakes are half open on its ports
+	go test ./controlplane -run '^TestHalfOpen$$' -count 1 -v -half-open 20000
+
 # Longer suites. They are bounded, and say by name what they skip and why.
 HISTORIES ?= 10
 

@@ -52,6 +52,7 @@ func play(t *testing.T, dir string, setup func(*testscript.Env)) {
 			"settles": cmdSettles,
 			"voters":  cmdVoters,
 			"leads":   cmdLeads,
+			"token":   cmdToken,
 			"split":   cmdSplit,
 			"same":    cmdSame,
 			"load":    cmdLoad,
@@ -104,6 +105,17 @@ func cmdVoters(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return nil
 	})
+}
+
+// cmdToken makes a join token and puts it into a variable: token ADDRESS VAR FLAG...
+func cmdToken(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: token ADDRESS VAR FLAG...")
+	}
+	retry(ts, "token", func() error {
+		return ts.Exec("fife", append([]string{"--server", args[0], "token", "create"}, args[2:]...)...)
+	})
+	ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // cmdLeads waits until a node knows who leads, or that nobody does:

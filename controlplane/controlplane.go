@@ -211,8 +211,11 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	secrets, err := n.secure(bootstrap)
+	secrets, err := n.secure(ctx, bootstrap)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // it was still joining
+		}
 		return err
 	}
 	gate := RaftGate{ClusterID: storage.ClusterID, secrets: secrets}
@@ -282,7 +285,8 @@ func (n *Node) serve(
 	})
 	c.Registry.MustRegister(storeCollector{s})
 	auditor := api.NewAuditor(s, membership.peers, c.Logger)
-	interceptors := api.NewInterceptors(auditor, secrets.callers(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry)
+	callers := secrets.callers()
+	interceptors := api.NewInterceptors(auditor, callers, guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry)
 	options := append(interceptors.ServerOptions(),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
@@ -298,7 +302,7 @@ func (n *Node) serve(
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
-	services := api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Build: c.Build, Logger: c.Logger}
+	services := api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger}
 	api.Register(server, services)
 	streams.Register(server)
 	promotions.Register(server)
@@ -332,9 +336,7 @@ func (n *Node) serve(
 	})
 	if secrets != nil {
 		group.Go(func() error {
-			secrets.holder.Watch(groupCtx, func(err error) {
-				c.Logger.Error("credential cannot be read: the old one stays", "error", err)
-			})
+			secrets.keep(groupCtx, membership, callers)
 			return nil
 		})
 	}

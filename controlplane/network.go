@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -130,6 +131,9 @@ func (c *greetedConn) Read(p []byte) (int, error) {
 // Close closes the connection, greeted or not.
 func (c *greetedConn) Close() error {
 	c.greeted()
+	if s := c.layer.gate.secrets; s != nil {
+		s.raft.remove(c)
+	}
 	return c.Conn.Close()
 }
 
@@ -170,7 +174,47 @@ func (c *greetedConn) greeting() error {
 	case ours != theirs:
 		return fmt.Errorf("%w: it is of %q, this node of %s", api.ErrOtherCluster, theirs, ours)
 	}
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		peer, _ := identity.PeerOf(secure.ConnectionState().PeerCertificates)
+		c.layer.gate.secrets.raft.add(c, peer)
+	}
 	return c.SetReadDeadline(time.Time{})
+}
+
+// raftConns are the connections that others have made to the raft port of a node that
+// speaks TLS. It is safe for concurrent use.
+type raftConns struct {
+	mu   sync.Mutex
+	open map[*greetedConn]identity.Peer
+}
+
+func (r *raftConns) add(c *greetedConn, p identity.Peer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil {
+		r.open = map[*greetedConn]identity.Peer{}
+	}
+	r.open[c] = p
+}
+
+func (r *raftConns) remove(c *greetedConn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.open, c)
+}
+
+// recheck closes the connections whose callers are no longer admitted, or whose
+// certificates have expired: they may connect anew with what is valid now.
+func (r *raftConns) recheck(admits identity.Check) {
+	r.mu.Lock()
+	open := maps.Clone(r.open)
+	r.mu.Unlock()
+	for c, p := range open {
+		if err := admits(p); err != nil || time.Now().After(p.NotAfter) {
+			c.layer.logger.Warn("raft connection closed", "from", p.String(), "expires", p.NotAfter, "error", err)
+			_ = c.Close() // whoever reads from it notices
+		}
+	}
 }
 
 // Addr returns the address that the others are told.

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 // there, or takes one that is given.
 type Security struct {
 	CACert, CAKey string // PEM files of the root of a cluster that is founded; empty to make one
+	JoinToken     string // for the first certificate of a node that joins
 }
 
 // What Security keeps in a data directory.
@@ -49,34 +51,46 @@ var ErrNoCredential = errors.New("the data directory has no credential of the no
 // secrets is what a running node proves by who it is, and how it decides on others.
 // A nil *secrets is that of a plaintext node.
 type secrets struct {
+	config Config
 	holder *identity.Holder
 	store  atomic.Pointer[store.Store] // nil until it is open; nobody is let in before
+	key    atomic.Pointer[clusterKey]  // nil until the node has it
+	raft   raftConns
 }
 
 // secure returns the secrets of a node, and makes them first if it founds a cluster.
-func (n *Node) secure(founds bool) (*secrets, error) {
+func (n *Node) secure(ctx context.Context, founds bool) (*secrets, error) {
 	c := n.config
 	if c.Security == nil {
 		return nil, nil
 	}
 	path := filepath.Join(c.DataDir, nodeFile)
 	holder, err := identity.OpenHolder(path)
-	if errors.Is(err, fs.ErrNotExist) && founds {
-		if err := n.foundTrust(); err != nil {
-			return nil, fmt.Errorf("found the cluster's authorities: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case founds:
+			if err := n.foundTrust(); err != nil {
+				return nil, fmt.Errorf("found the cluster's authorities: %w", err)
+			}
+			holder, err = identity.OpenHolder(path)
+		case c.Security.JoinToken != "":
+			if err := n.joinTrust(ctx); err != nil {
+				return nil, err
+			}
+			holder, err = identity.OpenHolder(path)
 		}
-		holder, err = identity.OpenHolder(path)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: there is no %s; a node that has run without TLS goes on with plaintext", ErrNoCredential, path)
+		return nil, fmt.Errorf("%w: there is no %s; a new node needs a join token, one that has run without TLS goes on with plaintext", ErrNoCredential, path)
 	case err != nil:
 		return nil, err
 	}
 	if id := holder.Current().Identity; id.Class != identity.Server || id.Name != c.Name {
 		return nil, fmt.Errorf("%s is the credential of %s, not of server/%s", path, id, c.Name)
 	}
-	return &secrets{holder: holder}, nil
+	s := &secrets{config: c, holder: holder}
+	return s, s.loadKey()
 }
 
 // foundTrust makes the root of a new cluster, and the credentials of this node and of
@@ -86,6 +100,11 @@ func (n *Node) foundTrust() error {
 	root, cluster, err := n.newRoot()
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(filepath.Join(c.DataDir, keyFile)); errors.Is(err, fs.ErrNotExist) {
+		if err := saveKey(c.DataDir, identity.NewSealKey()); err != nil {
+			return err
+		}
 	}
 	for _, made := range []struct {
 		file string
@@ -114,19 +133,14 @@ func (n *Node) foundTrust() error {
 // attempt has left is used.
 func (n *Node) newRoot() (root identity.Authority, cluster string, err error) {
 	c := n.config
-	dir := filepath.Join(c.DataDir, caDir)
-	cert, key := filepath.Join(dir, rootCert), filepath.Join(dir, rootKey)
-	if c.Security.CACert != "" {
-		if root, err = readAuthority(c.Security.CACert, c.Security.CAKey); err != nil {
-			return root, "", err
-		}
-	} else if root, err = readAuthority(cert, key); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
+	if root, err = c.root(); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) || c.Security.CACert != "" {
 			return root, "", err
 		}
 		if root, err = identity.NewRoot(identity.NewClusterName()); err != nil {
 			return root, "", err
 		}
+		dir := filepath.Join(c.DataDir, caDir)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return root, "", fmt.Errorf("make directory of the root: %w", err)
 		}
@@ -134,10 +148,10 @@ func (n *Node) newRoot() (root identity.Authority, cluster string, err error) {
 		if err != nil {
 			return root, "", err
 		}
-		if err := identity.WriteSecret(key, keyPEM); err != nil {
+		if err := identity.WriteSecret(filepath.Join(dir, rootKey), keyPEM); err != nil {
 			return root, "", err
 		}
-		if err := identity.WriteSecret(cert, certPEM); err != nil {
+		if err := identity.WriteSecret(filepath.Join(dir, rootCert), certPEM); err != nil {
 			return root, "", err
 		}
 	}
@@ -145,6 +159,15 @@ func (n *Node) newRoot() (root identity.Authority, cluster string, err error) {
 		cluster = identity.NewClusterName()
 	}
 	return root, cluster, nil
+}
+
+// root returns the root authority, where it is given or where it was made.
+func (c Config) root() (identity.Authority, error) {
+	if c.Security.CACert != "" {
+		return readAuthority(c.Security.CACert, c.Security.CAKey)
+	}
+	dir := filepath.Join(c.DataDir, caDir)
+	return readAuthority(filepath.Join(dir, rootCert), filepath.Join(dir, rootKey))
 }
 
 func readAuthority(cert, key string) (identity.Authority, error) {
@@ -239,15 +262,21 @@ func (s *secrets) opened(st *store.Store) {
 
 var errNotOpen = errors.New("this node is still starting")
 
-// admits decides on a caller whose certificate is good.
-func (s *secrets) admits(identity.Identity) error {
-	if s.store.Load() == nil {
+// admits decides on a caller whose certificate is good: it must not have been revoked.
+func (s *secrets) admits(p identity.Peer) error {
+	st := s.store.Load()
+	if st == nil {
 		return errNotOpen
+	}
+	at := st.State().RevokedAt(string(p.Class) + "/" + p.Name)
+	if !at.IsZero() && !p.Issued.After(at) {
+		return fmt.Errorf("%w: %s, at %s", errRevoked, p, at.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
 var (
+	errRevoked  = errors.New("the certificate is revoked")
 	errNoServer = errors.New("only servers replicate")
 	errNoMember = errors.New("it is no member of the cluster")
 )
@@ -255,7 +284,7 @@ var (
 // admitsToRaft decides on a caller of the raft port: it must be a server that is in
 // the configuration. A node that is out of touch may have missed by whom it is led
 // now, and takes any server that has not been revoked; so does one that is joining.
-func (s *secrets) admitsToRaft(id identity.Identity) error {
+func (s *secrets) admitsToRaft(id identity.Peer) error {
 	if id.Class != identity.Server {
 		return fmt.Errorf("%w: %s does not", errNoServer, id)
 	}

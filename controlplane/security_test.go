@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -310,7 +311,7 @@ func greetRaft(t *testing.T, n secureNode, config *tls.Config) ([]byte, error) {
 // TestNobodyTooEarly: a node whose store is not open does not know whom to let in.
 func TestNobodyTooEarly(t *testing.T) {
 	s := &secrets{}
-	if err := s.admitsToRaft(identity.Identity{Cluster: "c", Class: identity.Server, Name: "n1"}); !errors.Is(err, errNotOpen) {
+	if err := s.admitsToRaft(identity.Peer{Identity: identity.Identity{Cluster: "c", Class: identity.Server, Name: "n1"}}); !errors.Is(err, errNotOpen) {
 		t.Errorf("before the store is open: %v", err)
 	}
 }
@@ -366,7 +367,7 @@ func TestGivenCA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := n.secure(true)
+	s, err := n.secure(t.Context(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,18 +421,26 @@ func (c *fakeConn) Close() error { c.closed = true; return nil }
 
 func (c *fakeConn) RemoteAddr() net.Addr { return advertisedAddr(c.from) }
 
+// halfOpen is how many connections TestHalfOpen opens: make half-open opens 20,000.
+var halfOpen = flag.Int("half-open", 4*maxHandshakesOfSource, "half-open handshakes in TestHalfOpen")
+
 // TestHalfOpen: connections that never finish their handshake, on both ports and from
 // the address of the admin itself, hold up nobody.
 func TestHalfOpen(t *testing.T) {
 	n := startSecure(t)
 	conn := n.dial(t, identity.ClientConfig(n.holder(t, "user/u")))
-	for range 2 * maxHandshakesOfSource {
+	var open []net.Conn
+	for range *halfOpen / 2 {
 		for _, address := range []string{n.grpc, n.raft} {
 			c, err := net.Dial("tcp", address)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = c.Close() })
+			if open = append(open, c); len(open) > 8*maxHandshakesOfSource {
+				_ = open[0].Close() // the node has long closed its end; a process has only so many descriptors
+				open = open[1:]
+			}
 			_, _ = io.WriteString(c, "\x16\x03\x01") // the beginning of a ClientHello; it may be closed already
 		}
 	}
@@ -441,7 +450,9 @@ func TestHalfOpen(t *testing.T) {
 	if _, err := fifev1.NewApiServiceClient(conn).CreateApi(ctx, &fifev1.CreateApiRequest{ApiId: "demo"}); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > time.Second {
+	took := time.Since(began)
+	t.Logf("with %d half-open handshakes a new admin's first call took %v", *halfOpen, took)
+	if took > time.Second {
 		t.Errorf("a new admin's call took %v", took)
 	}
 }

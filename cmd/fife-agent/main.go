@@ -19,6 +19,7 @@ import (
 	"github.com/fifegateway/fife/agent"
 	"github.com/fifegateway/fife/agent/proxy"
 	"github.com/fifegateway/fife/cmd/daemon"
+	"github.com/fifegateway/fife/controlplane/identity/enroll"
 )
 
 func main() { os.Exit(daemon.Main(newCommand())) }
@@ -54,9 +55,9 @@ func newCommand() *cobra.Command {
 			if c.StateDir == "" {
 				return daemon.Usage(errors.New("--state-dir is required"))
 			}
-			holder, err := credential.open(c.ID, c.StateDir)
+			holder, err := credential.open(ctx, c)
 			if err != nil {
-				return daemon.Usage(err)
+				return err
 			}
 			c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(clientCredentials(holder))}
 			if c.Listen, err = listen(c.AdminListen != ""); err != nil {
@@ -67,9 +68,7 @@ func newCommand() *cobra.Command {
 				return err
 			}
 			if holder != nil {
-				go holder.Watch(ctx, func(err error) { // ends with ctx
-					logger.Error("credential cannot be read: the old one stays", "error", err)
-				})
+				go enroll.Keeper{Holder: holder, Addresses: c.ControlPlane, Logger: logger}.Run(ctx) // ends with ctx
 			}
 			return a.Run(ctx)
 		})

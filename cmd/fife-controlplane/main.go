@@ -71,6 +71,7 @@ func newCommand() *cobra.Command {
 	f.BoolVar(&plaintext, "plaintext", false, "serve without TLS and without permissions: whoever reaches the ports decides where traffic goes")
 	f.StringVar(&security.CACert, "ca-cert", "", "PEM file of a CA to found the cluster with; by default one is made in --data-dir")
 	f.StringVar(&security.CAKey, "ca-key", "", "PEM file of the key of --ca-cert")
+	f.StringVar(&security.JoinToken, "join-token", "", "token of fife token create --role server, to --join with; the environment hides it from other users")
 	cmd.AddCommand(newRecoverCommand(), newCertificateCommand())
 	return cmd
 }

@@ -69,6 +69,8 @@ Exit codes:
 		newAgentsCommand(c),
 		newClusterCommand(c),
 		newAuditCommand(c),
+		newTokenCommand(c),
+		newCertificateCommand(c),
 		newStatusCommand(c),
 		newVersionCommand(c),
 		newDevCommand(c),

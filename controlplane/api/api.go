@@ -41,6 +41,7 @@ type Config struct {
 	Store  *store.Store
 	Fleet  Fleet
 	Peers  *Peers
+	Key    ClusterKey
 	Build  string
 	Logger *slog.Logger
 }
@@ -53,6 +54,9 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer, peers: c.Peers})
 	fifev1.RegisterFleetServiceServer(s, &fleetService{store: c.Store, fleet: c.Fleet, peers: c.Peers, logger: c.Logger})
 	fifev1.RegisterAuditServiceServer(s, &auditService{changer: changer})
+	fifev1.RegisterTokenServiceServer(s, &tokenService{changer: changer})
+	fifev1.RegisterCertificateServiceServer(s, &certificateService{changer: changer})
+	fifev1.RegisterJoinServiceServer(s, &joinService{store: c.Store, key: c.Key})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 

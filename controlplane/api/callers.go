@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	"github.com/fifegateway/fife/controlplane/identity"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
@@ -37,12 +42,27 @@ const callerHeader = "fife-caller"
 // nobody is known and everybody may call. It is safe for concurrent use.
 type Callers struct {
 	admits identity.Check
+
+	mu      sync.Mutex
+	streams map[*openStream]struct{}
 }
+
+// openStream is a stream that is ended when its caller is no longer admitted.
+type openStream struct {
+	caller    identity.Peer
+	transport interface{ WriteStatus(*status.Status) error }
+}
+
+// maxStreamAge is how long a stream may live on the word of the certificate that it
+// began with. A tenth more or less keeps those that began together apart.
+const maxStreamAge = 50 * time.Minute
 
 // NewCallers returns what verifies the callers of a port that speaks TLS by
 // identity.ServerConfig. admits has the last word on every call of a certificate's
 // holder, as connections outlast what was known when they were made.
-func NewCallers(admits identity.Check) *Callers { return &Callers{admits} }
+func NewCallers(admits identity.Check) *Callers {
+	return &Callers{admits: admits, streams: map[*openStream]struct{}{}}
+}
 
 // allowedClasses returns who may call a method by what they are. anonymous says that
 // callers without a certificate may as well.
@@ -53,6 +73,8 @@ func allowedClasses(fullMethod string) (classes []identity.Class, anonymous bool
 		return []identity.Class{identity.Server, identity.Agent, identity.User}, true
 	case discoveryv1.DiscoveryService_ServiceDesc.ServiceName:
 		return []identity.Class{identity.Agent}, false
+	case fifev1.JoinService_ServiceDesc.ServiceName:
+		return []identity.Class{identity.Server, identity.Agent, identity.User}, true
 	case fifev1.NodeService_ServiceDesc.ServiceName:
 		return []identity.Class{identity.Server}, false
 	}
@@ -64,7 +86,7 @@ func (c *Callers) verify(ctx context.Context, fullMethod string) (context.Contex
 	if c == nil {
 		return ctx, nil
 	}
-	caller, known, ctx, err := c.caller(ctx)
+	caller, known, ctx, err := c.caller(ctx, fullMethod)
 	if err != nil {
 		return nil, err
 	}
@@ -85,14 +107,15 @@ func (c *Callers) verify(ctx context.Context, fullMethod string) (context.Contex
 
 // caller returns who calls. A node of the cluster is believed when it says for whom;
 // what only nodes may say is taken out of the calls of others.
-func (c *Callers) caller(ctx context.Context) (caller identity.Identity, known bool, _ context.Context, err error) {
+func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identity.Identity, known bool, _ context.Context, err error) {
 	holder, ok := holderOf(ctx)
-	if ok && time.Now().After(holder.NotAfter) {
+	renews := holder.Class == identity.Agent && fullMethod == fifev1.JoinService_IssueCertificate_FullMethodName
+	if ok && time.Now().After(holder.NotAfter) && !renews {
 		return caller, false, nil, fmt.Errorf("%w: the certificate of %s has expired at %s",
 			ErrUnauthenticated, holder, holder.NotAfter.UTC().Format(time.RFC3339))
 	}
 	if ok {
-		if err := c.admits(holder.Identity); err != nil {
+		if err := c.admits(holder); err != nil {
 			return caller, false, nil, fmt.Errorf("%w: %s: %w", ErrUnauthenticated, holder, err)
 		}
 	}
@@ -153,7 +176,51 @@ func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 	if err != nil {
 		return err
 	}
+	defer c.bound(stream.Context())()
 	return handler(srv, calledStream{stream, ctx})
+}
+
+// bound ends a stream when its caller has to prove anew who it is, or is no longer
+// admitted: its client opens another. The returned function must be called at its end.
+func (c *Callers) bound(ctx context.Context) (end func()) {
+	caller, known := holderOf(ctx)
+	s := &openStream{caller: caller}
+	var ok bool
+	if s.transport, ok = grpc.ServerTransportStreamFromContext(ctx).(interface {
+		WriteStatus(*status.Status) error
+	}); !ok || !known {
+		return func() {}
+	}
+	age := maxStreamAge - maxStreamAge/10 + rand.N(maxStreamAge/5)
+	timer := time.AfterFunc(min(age, time.Until(caller.NotAfter)), func() {
+		s.end(status.New(codes.Unavailable, "the stream is as old as it may be; open another"))
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams[s] = struct{}{}
+	return func() {
+		timer.Stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.streams, s)
+	}
+}
+
+// end gives the stream its final status, whereupon its handler's calls return.
+func (s *openStream) end(why *status.Status) {
+	_ = s.transport.WriteStatus(why) // it fails if the stream is over
+}
+
+// Recheck ends the streams whose callers are no longer admitted.
+func (c *Callers) Recheck() {
+	c.mu.Lock()
+	open := slices.Collect(maps.Keys(c.streams))
+	c.mu.Unlock()
+	for _, s := range open {
+		if err := c.admits(s.caller); err != nil {
+			s.end(status.New(codes.Unauthenticated, fmt.Sprintf("%s: %v", s.caller, err)))
+		}
+	}
 }
 
 // calledStream is a stream whose context names its caller.

@@ -85,6 +85,11 @@ func (s *clusterService) JoinCluster(
 		return nil, err
 	}
 	node := store.Node{ID: req.GetNodeId(), GRPCAddress: req.GetGrpcAddress(), Schema: req.GetSchema()}
+	if node.Schema == 0 {
+		// An operator names a node that does not run yet: it is taken for one of this
+		// build until it says otherwise, or it would keep others from joining.
+		node.Schema = store.Schema
+	}
 	if err := s.store.Join(ctx, node, req.GetRaftAddress(), calledByMember(ctx)); err != nil {
 		return nil, err
 	}

@@ -54,6 +54,7 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.NoPromotion:     codes.FailedPrecondition,
 
 	release.ImportSuperseded: codes.Aborted,
+	release.JoinRefused:      codes.PermissionDenied,
 }
 
 // sentinels maps errors whose own text says all to codes and reasons.
@@ -73,6 +74,7 @@ var sentinels = []struct {
 	{ErrOtherCluster, codes.FailedPrecondition, reasonOtherCluster},
 	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
 	{ErrDenied, codes.PermissionDenied, reasonDenied},
+	{ErrNotYet, codes.FailedPrecondition, reasonNotCaughtUp},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }
 

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -160,6 +161,9 @@ func (s *Server) greet(stream discoveryv1.DiscoveryService_StreamServer) (*sessi
 	if caller, ok := identity.FromContext(stream.Context()); ok && caller.Name != hello.GetAgentId() {
 		return nil, status.Errorf(codes.PermissionDenied, "agent_id %q is not that of the certificate of %s", hello.GetAgentId(), caller)
 	}
+	if err := s.checkAPIs(stream.Context(), hello); err != nil {
+		return nil, err
+	}
 	has, err := s.admit(stream.Context(), hello)
 	if err != nil {
 		return nil, err
@@ -169,6 +173,28 @@ func (s *Server) greet(stream discoveryv1.DiscoveryService_StreamServer) (*sessi
 		address = p.Addr.String()
 	}
 	return newSession(s, stream, transport, hello, has, address), nil
+}
+
+// checkAPIs refuses an agent that wants more than the APIs that its join token was for.
+func (s *Server) checkAPIs(ctx context.Context, hello *discoveryv1.Hello) error {
+	caller, ok := identity.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	e, _ := s.config.Store.State().Enrolment(string(caller.Class) + "/" + caller.Name)
+	allowed := e.GetApis()
+	if len(allowed) == 0 {
+		return nil
+	}
+	for _, api := range hello.GetApis() {
+		if !slices.Contains(allowed, api) {
+			return status.Errorf(codes.PermissionDenied, "agent %s may hold the APIs %v, not %s", caller.Name, allowed, api)
+		}
+	}
+	if len(hello.GetApis()) == 0 {
+		return status.Errorf(codes.PermissionDenied, "agent %s may not hold all APIs: start it with --api and one or more of %v", caller.Name, allowed)
+	}
+	return nil
 }
 
 // connect puts a session into the fleet.

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -247,5 +248,22 @@ func TestSeal(t *testing.T) {
 	}
 	if _, err := NewSealer([]byte("short")); err == nil {
 		t.Error("a short key was taken")
+	}
+}
+
+func TestJoinToken(t *testing.T) {
+	p := newPKI(t, "c")
+	token := NewJoinToken("c", p.root.Certificate)
+	got, err := ParseJoinToken(token.Text() + "\n")
+	if err != nil || got != token || got.Pin != Pin("c", p.root.Certificate) {
+		t.Errorf("%+v, %v; want %+v", got, err, token)
+	}
+	if strings.Contains(fmt.Sprint(token), token.Secret) {
+		t.Error("its secret is printed")
+	}
+	for _, text := range []string{"", "fife1", "fife1.a.b", "fife1.a..c", "fife2.a.b.c", "fife1.a.b.c.d"} {
+		if _, err := ParseJoinToken(text); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

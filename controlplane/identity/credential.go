@@ -2,7 +2,6 @@ package identity
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -64,6 +63,9 @@ const (
 	pemCertificate = "CERTIFICATE"
 	pemKey         = "PRIVATE KEY"
 )
+
+// Due reports whether it is time to renew the certificate.
+func (c *Credential) Due() bool { return time.Now().After(c.RenewAt()) }
 
 // PEM returns the credential as one file: the key, the holder's certificate, those of
 // its issuers, and the roots.
@@ -311,23 +313,3 @@ func WriteSecret(path string, data []byte) (err error) {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
-
-// Watch reloads the file whenever it has changed, until ctx ends, and calls failed
-// with the reason when it cannot.
-func (h *Holder) Watch(ctx context.Context, failed func(error)) {
-	ticker := time.NewTicker(reloadInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if _, err := h.Reload(); err != nil {
-				failed(err)
-			}
-		}
-	}
-}
-
-// reloadInterval is how often a credential's file is looked at.
-const reloadInterval = 10 * time.Second

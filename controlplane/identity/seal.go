@@ -4,6 +4,8 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 )
@@ -58,3 +60,32 @@ func (s *Sealer) Open(sealed []byte, context string) ([]byte, error) {
 	}
 	return plain, nil
 }
+
+// SealAuthority returns the key of a class's authority, sealed.
+func (s *Sealer) SealAuthority(a Authority, class Class) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(a.Key)
+	if err != nil {
+		return nil, fmt.Errorf("encode key: %w", err)
+	}
+	return s.Seal(der, sealedFor(class)), nil
+}
+
+// OpenAuthority returns the authority of a class from its certificate in DER and its
+// sealed key.
+func (s *Sealer) OpenAuthority(cert, sealed []byte, class Class) (Authority, error) {
+	c, err := x509.ParseCertificate(cert)
+	if err != nil {
+		return Authority{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	der, err := s.Open(sealed, sealedFor(class))
+	if err != nil {
+		return Authority{}, err
+	}
+	key, err := parseKey(&pem.Block{Type: pemKey, Bytes: der})
+	if err != nil {
+		return Authority{}, fmt.Errorf("%w: private key: %w", ErrInvalid, err)
+	}
+	return Authority{c, key}, nil
+}
+
+func sealedFor(class Class) string { return "authority/" + string(class) }

@@ -18,7 +18,7 @@ import (
 var ErrNoCertificate = errors.New("the caller has shown no certificate")
 
 // Check decides on a caller whose certificate is good; nil accepts it.
-type Check func(Identity) error
+type Check func(Peer) error
 
 // ServerConfig returns the TLS 1.3 side that is called, by holders of certificates
 // and, if anonymous, by others as well, who have to say otherwise who they are. A
@@ -43,11 +43,11 @@ func ServerConfig(h *Holder, anonymous bool, check Check) *tls.Config {
 			if id, err := FromCertificate(chain[0]); err == nil && id.Class == Agent && anonymous && at.After(chain[0].NotAfter) {
 				at = chain[0].NotAfter
 			}
-			id, err := h.Current().Trust.Verify(chain, at)
-			if err != nil {
+			if _, err := h.Current().Trust.Verify(chain, at); err != nil {
 				return err
 			}
-			return check(id)
+			p, _ := PeerOf(chain)
+			return check(p)
 		},
 	}
 }
@@ -96,7 +96,8 @@ func onlyServer(id Identity, err error) error {
 // Peer is the verified holder of a connection's certificate.
 type Peer struct {
 	Identity
-	NotAfter time.Time // when the certificate expires
+	Issued   time.Time // when the certificate was made
+	NotAfter time.Time // when it expires
 }
 
 // PeerOf returns whose connection it is, which a ServerConfig has accepted; ok is
@@ -106,5 +107,5 @@ func PeerOf(chain []*x509.Certificate) (p Peer, ok bool) {
 		return Peer{}, false
 	}
 	id, err := FromCertificate(chain[0])
-	return Peer{id, chain[0].NotAfter}, err == nil
+	return Peer{id, chain[0].NotBefore.Add(clockSkew), chain[0].NotAfter}, err == nil
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func accept(Identity) error { return nil }
+func accept(Peer) error { return nil }
 
 // shake does a handshake and returns what each side makes of it.
 func shake(t testing.TB, caller, callee *tls.Config) (callerErr, calleeErr error) {
@@ -43,7 +43,7 @@ func TestHandshake(t *testing.T) {
 		revoked := errors.New("revoked")
 		open := ServerConfig(server, true, accept)
 		closed := ServerConfig(server, false, accept)
-		refusing := ServerConfig(server, true, func(Identity) error { return revoked })
+		refusing := ServerConfig(server, true, func(Peer) error { return revoked })
 		nobody := PinnedConfig(Pin("c", p.root.Certificate), func(Trust) {})
 		old := ClientConfig(agent)
 		old.MaxVersion = tls.VersionTLS12

@@ -29,6 +29,7 @@ const (
 	PromotionOpen    Reason = "PROMOTION_OPEN"
 	NoPromotion      Reason = "NO_PROMOTION"
 	ImportSuperseded Reason = "IMPORT_SUPERSEDED"
+	JoinRefused      Reason = "JOIN_REFUSED"
 	metadataResource        = "resource"
 )
 
@@ -81,6 +82,11 @@ func Missing(resource string) *Refusal {
 // Taken refuses a change because the named resource exists already.
 func Taken(resource string) *Refusal {
 	return refuse(Exists, resource, "%s already exists", resource)
+}
+
+// CannotJoin refuses somebody who wants to join.
+func CannotJoin(format string, args ...any) *Refusal {
+	return &Refusal{Reason: JoinRefused, Message: fmt.Sprintf(format, args...)}
 }
 
 // ReusedRequestID refuses a request id that was used for another call.

@@ -143,6 +143,16 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.configureAudit(op.ConfigureAudit)
 	case *storev1.Command_RecordCalls:
 		return Outcome{}, nil // it has a place in the audit and no other effect
+	case *storev1.Command_PutTrust:
+		return t.putTrust(op.PutTrust)
+	case *storev1.Command_PutJoinToken:
+		return t.putJoinToken(op.PutJoinToken)
+	case *storev1.Command_DeleteJoinToken:
+		return t.deleteJoinToken(op.DeleteJoinToken)
+	case *storev1.Command_UseJoinToken:
+		return t.useJoinToken(op.UseJoinToken)
+	case *storev1.Command_RevokeIdentity:
+		return t.revokeIdentity(op.RevokeIdentity)
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
@@ -41,6 +42,14 @@ func subjectOf(cmd *storev1.Command, outcome Outcome) subject {
 		return createdDeploymentSubject(op.CreateDeployment, outcome)
 	case *storev1.Command_DeleteDeployment:
 		return deploymentSubject(op.DeleteDeployment.GetApi(), op.DeleteDeployment.GetNumber())
+	case *storev1.Command_PutJoinToken:
+		return tokenSubject(op.PutJoinToken.GetToken().GetId())
+	case *storev1.Command_DeleteJoinToken:
+		return tokenSubject(op.DeleteJoinToken.GetId())
+	case *storev1.Command_UseJoinToken:
+		return enrolmentSubject(op.UseJoinToken.GetClass() + "/" + op.UseJoinToken.GetName())
+	case *storev1.Command_RevokeIdentity:
+		return enrolmentSubject(op.RevokeIdentity.GetName())
 	}
 	if ref, ok := stageOf(cmd); ok {
 		return stageSubject(ref.GetApi(), ref.GetStage())
@@ -78,6 +87,38 @@ func nodeSubject(id string) subject {
 			return nil
 		}
 		return map[string]string{"grpc_address": n.GRPCAddress, "schema": fmt.Sprint(n.Schema)}
+	}}
+}
+
+func tokenSubject(id string) subject {
+	return subject{tokenName(id), func(s *State) map[string]string {
+		t, ok := s.JoinToken(id)
+		if !ok {
+			return nil
+		}
+		f := map[string]string{"class": t.GetClass(), "uses": fmt.Sprint(t.GetUses())}
+		set(f, "pattern", t.GetPattern())
+		set(f, "apis", strings.Join(t.GetApis(), " "))
+		return f
+	}}
+}
+
+func enrolmentSubject(name string) subject {
+	return subject{name, func(s *State) map[string]string {
+		e, ok := s.Enrolment(name)
+		if !ok {
+			return nil
+		}
+		f := map[string]string{"exists": "true"}
+		set(f, "apis", strings.Join(e.GetApis(), " "))
+		for field, at := range map[string]time.Time{
+			"join_time": decodeTime(e.GetJoinTime()), "revoke_time": decodeTime(e.GetRevokeTime()),
+		} {
+			if !at.IsZero() {
+				f[field] = at.UTC().Format(time.RFC3339)
+			}
+		}
+		return f
 	}}
 }
 

@@ -56,6 +56,7 @@ func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
 	restored := *backup
 	restored.epoch = max(now.epoch, backup.epoch) + 1
 	restored.clusterID, restored.nodes, restored.departed = now.clusterID, now.nodes, now.departed
+	restored.keepTrust(now)
 	restored.changes = changeLog{}
 	restored.changes.floor = restored.routing
 	restored.auditLimits = now.auditLimits

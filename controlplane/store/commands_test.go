@@ -263,6 +263,29 @@ var builders = map[string]func(args, *storev1.Command){
 	"forget-agents": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_ForgetAgents{ForgetAgents: &storev1.ForgetAgents{Ids: a.list("ids")}}
 	},
+	"put-trust": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_PutTrust{PutTrust: &storev1.PutTrust{Trust: &storev1.Trust{
+			Cluster: a.text("cluster"), Roots: [][]byte{[]byte(a.text("root"))},
+			Issuers: []*storev1.Issuer{{Class: a.text("class"), Certificate: []byte(a.text("certificate")), SealedKey: []byte(a.text("sealed"))}},
+		}}}
+	},
+	"put-join-token": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_PutJoinToken{PutJoinToken: &storev1.PutJoinToken{Token: &storev1.JoinToken{
+			Id: a.text("id"), SecretSha256: []byte(a.text("secret")), Class: a.text("class"), Pattern: a.text("pattern"),
+			Apis: a.list("apis"), ExpireTime: encodeTime(clockStart.Add(a.duration("ttl"))), Uses: uint32(a.number("uses")),
+		}}}
+	},
+	"delete-join-token": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteJoinToken{DeleteJoinToken: &storev1.DeleteJoinToken{Id: a.text("id")}}
+	},
+	"use-join-token": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_UseJoinToken{UseJoinToken: &storev1.UseJoinToken{
+			Id: a.text("id"), SecretSha256: []byte(a.text("secret")), Class: a.text("class"), Name: a.text("name"),
+		}}
+	},
+	"revoke": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_RevokeIdentity{RevokeIdentity: &storev1.RevokeIdentity{Name: a.text("name")}}
+	},
 	"rollback": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{
 			Api: a.text("api"), Stage: a.text("stage"), ToRevision: a.number("to"), IfRevision: a.number("if"),

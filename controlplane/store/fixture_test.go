@@ -109,6 +109,14 @@ stage-routes api=shop import=i1 part=0 routes=(GET:/a, PUT:/b/{c}:201)
 import-routes api=shop import=i1 parts=1 routes=(GET:/d) create description=imported binary=(image/png) request=imported
 stage-routes api=shop import=i2 part=0 routes=(GET:/a:404)
 stage-routes api=shop import=i2 part=1 routes=(GET:/b)
+put-trust cluster=c root=der class=agent certificate=der sealed=key
+put-join-token id=t1 secret=s1 class=agent pattern=edge-* apis=(demo) ttl=1h uses=2
+put-join-token id=t2 secret=s2 class=server ttl=1h uses=1
+put-join-token id=t3 secret=s3 class=server ttl=1h uses=1
+delete-join-token id=t3
+use-join-token id=t1 secret=s1 class=agent name=edge-1 request=joined
+use-join-token id=t1 secret=wrong class=agent name=edge-2 request=not-joined
+revoke name=agent/edge-9
 `
 
 func fixtureCommands(t testing.TB) []*storev1.Command {

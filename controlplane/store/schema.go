@@ -17,12 +17,15 @@ const Schema = 2
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
 // commandSchema returns the oldest schema that has all of a command. Schema 2 has
-// throttles, the audit, imports and edits of many routes; a command without them is as it was before.
+// throttles, the audit, imports, edits of many routes, and who joins; a command without
+// them is as it was before.
 func commandSchema(cmd *storev1.Command) uint32 {
 	newer := false
 	switch op := cmd.GetOp().(type) {
 	case *storev1.Command_ConfigureAudit, *storev1.Command_RecordCalls,
-		*storev1.Command_StageRoutes, *storev1.Command_ImportRoutes, *storev1.Command_EditRoutes:
+		*storev1.Command_StageRoutes, *storev1.Command_ImportRoutes, *storev1.Command_EditRoutes,
+		*storev1.Command_PutTrust, *storev1.Command_PutJoinToken, *storev1.Command_DeleteJoinToken,
+		*storev1.Command_UseJoinToken, *storev1.Command_RevokeIdentity:
 		newer = true
 	case *storev1.Command_InitCluster:
 		newer = op.InitCluster.GetAudit() != nil

@@ -201,6 +201,16 @@ func showState(w io.Writer, s *State) {
 	for a := range s.Agents() {
 		fmt.Fprintf(w, "agent %s %s\n", a.ID, showVars(a.Labels))
 	}
+	if s.Trust() != nil {
+		fmt.Fprintf(w, "trust %s %q\n", s.Trust().GetCluster(), s.Trust().GetRoots())
+	}
+	for t := range s.JoinTokens("") {
+		fmt.Fprintf(w, "join token %s for %s/%s apis %v until %v uses %d\n", t.GetId(), t.GetClass(), t.GetPattern(), t.GetApis(),
+			showTime(decodeTime(t.GetExpireTime())), t.GetUses())
+	}
+	for e := range s.Enrolments() {
+		fmt.Fprintf(w, "identity %s apis %v joined %s revoked %s\n", e.GetName(), e.GetApis(), showTime(decodeTime(e.GetJoinTime())), showTime(decodeTime(e.GetRevokeTime())))
+	}
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
 	}

@@ -95,6 +95,15 @@ func writeSnapshot(out io.Writer, s *State) error {
 			w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_StagedRoutes{StagedRoutes: encodeStaged(i, part)}})
 		}
 	}
+	if s.trust != nil {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Trust{Trust: s.trust}})
+	}
+	for token := range s.JoinTokens("") {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_JoinToken{JoinToken: token}})
+	}
+	for e := range s.Enrolments() {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Enrolment{Enrolment: e}})
+	}
 	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Outcome{Outcome: encodeRemembered(r)}})
@@ -266,6 +275,12 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	case *storev1.SnapshotRecord_StagedRoutes:
 		part := p.StagedRoutes
 		r.tx.keepRoutes(part.GetApi(), part.GetImport(), decodeTime(part.GetTime()), part.GetRoutes())
+	case *storev1.SnapshotRecord_Trust:
+		s.trust = p.Trust
+	case *storev1.SnapshotRecord_JoinToken:
+		s.joinTokens, _, _ = s.joinTokens.Insert([]byte(p.JoinToken.GetId()), p.JoinToken)
+	case *storev1.SnapshotRecord_Enrolment:
+		s.enrolments, _, _ = s.enrolments.Insert([]byte(p.Enrolment.GetName()), p.Enrolment)
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)

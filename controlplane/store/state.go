@@ -9,6 +9,7 @@ import (
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
 	"github.com/fifegateway/fife/controlplane/release"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
 // Version names one committed state of what agents route by: the epoch, and the
@@ -68,6 +69,9 @@ type State struct {
 	agents      *iradix.Tree[release.Agent]       // on the record, by id
 	staged      *iradix.Tree[*staged]             // imports under way, by API id
 	departed    *iradix.Tree[string]              // nodes that have left and may still hold a grant, by id
+	trust       *storev1.Trust                    // nil until it is recorded
+	joinTokens  *iradix.Tree[*storev1.JoinToken]  // by id
+	enrolments  *iradix.Tree[*storev1.Enrolment]  // by CLASS/NAME
 	changes     changeLog
 	outcomes    outcomeLog
 	auditLimits AuditLimits
@@ -91,6 +95,8 @@ func newState() *State {
 		agents:      iradix.New[release.Agent](),
 		staged:      iradix.New[*staged](),
 		departed:    iradix.New[string](),
+		joinTokens:  iradix.New[*storev1.JoinToken](),
+		enrolments:  iradix.New[*storev1.Enrolment](),
 		changes:     changeLog{},
 		outcomes:    newOutcomeLog(),
 		superseded:  make(chan struct{}),

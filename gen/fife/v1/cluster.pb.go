@@ -407,7 +407,8 @@ type JoinClusterRequest struct {
 	RaftAddress string `protobuf:"bytes,2,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
 	// Required. Where clients and agents reach it, host:port.
 	GrpcAddress string `protobuf:"bytes,3,opt,name=grpc_address,json=grpcAddress,proto3" json:"grpc_address,omitempty"`
-	// Newest schema of the log that its build can read; 0 means 1.
+	// Newest schema of the log that its build can read; 0, as from an operator who names
+	// a node before it runs, means that of the leader's build.
 	Schema        uint32 `protobuf:"varint,4,opt,name=schema,proto3" json:"schema,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -96,6 +96,9 @@ const (
 	// ABORTED: another import into the same API began before this one was done;
 	// nothing was changed by this one. `resource`.
 	ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED ErrorReason = 40
+	// PERMISSION_DENIED: the join token is not known, used up, expired or for others,
+	// or the name has joined already.
+	ErrorReason_ERROR_REASON_JOIN_REFUSED ErrorReason = 50
 )
 
 // Enum value maps for ErrorReason.
@@ -132,6 +135,7 @@ var (
 		28: "ERROR_REASON_UNAUTHENTICATED",
 		29: "ERROR_REASON_PERMISSION_DENIED",
 		40: "ERROR_REASON_IMPORT_SUPERSEDED",
+		50: "ERROR_REASON_JOIN_REFUSED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -165,6 +169,7 @@ var (
 		"ERROR_REASON_UNAUTHENTICATED":    28,
 		"ERROR_REASON_PERMISSION_DENIED":  29,
 		"ERROR_REASON_IMPORT_SUPERSEDED":  40,
+		"ERROR_REASON_JOIN_REFUSED":       50,
 	}
 )
 
@@ -199,7 +204,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xea\a\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x89\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -232,7 +237,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x19ERROR_REASON_NO_PROMOTION\x10\x1b\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x1c\x12\"\n" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x1d\x12\"\n" +
-	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(\x12\x1d\n" +
+	"\x19ERROR_REASON_JOIN_REFUSED\x102B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

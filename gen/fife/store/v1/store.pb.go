@@ -193,6 +193,11 @@ type Command struct {
 	//	*Command_ForgetAgents
 	//	*Command_ConfigureAudit
 	//	*Command_RecordCalls
+	//	*Command_PutTrust
+	//	*Command_PutJoinToken
+	//	*Command_DeleteJoinToken
+	//	*Command_UseJoinToken
+	//	*Command_RevokeIdentity
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -536,6 +541,51 @@ func (x *Command) GetRecordCalls() *RecordCalls {
 	return nil
 }
 
+func (x *Command) GetPutTrust() *PutTrust {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutTrust); ok {
+			return x.PutTrust
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutJoinToken() *PutJoinToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutJoinToken); ok {
+			return x.PutJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteJoinToken() *DeleteJoinToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteJoinToken); ok {
+			return x.DeleteJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUseJoinToken() *UseJoinToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_UseJoinToken); ok {
+			return x.UseJoinToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeIdentity() *RevokeIdentity {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RevokeIdentity); ok {
+			return x.RevokeIdentity
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -680,6 +730,31 @@ type Command_RecordCalls struct {
 	RecordCalls *RecordCalls `protobuf:"bytes,81,opt,name=record_calls,json=recordCalls,proto3,oneof"`
 }
 
+type Command_PutTrust struct {
+	// Record whom the cluster trusts.
+	PutTrust *PutTrust `protobuf:"bytes,90,opt,name=put_trust,json=putTrust,proto3,oneof"`
+}
+
+type Command_PutJoinToken struct {
+	// Make a join token.
+	PutJoinToken *PutJoinToken `protobuf:"bytes,91,opt,name=put_join_token,json=putJoinToken,proto3,oneof"`
+}
+
+type Command_DeleteJoinToken struct {
+	// Remove a join token.
+	DeleteJoinToken *DeleteJoinToken `protobuf:"bytes,92,opt,name=delete_join_token,json=deleteJoinToken,proto3,oneof"`
+}
+
+type Command_UseJoinToken struct {
+	// Let the bearer of a join token in.
+	UseJoinToken *UseJoinToken `protobuf:"bytes,93,opt,name=use_join_token,json=useJoinToken,proto3,oneof"`
+}
+
+type Command_RevokeIdentity struct {
+	// Make an identity's certificates void.
+	RevokeIdentity *RevokeIdentity `protobuf:"bytes,94,opt,name=revoke_identity,json=revokeIdentity,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -736,6 +811,575 @@ func (*Command_ConfigureAudit) isCommand_Op() {}
 
 func (*Command_RecordCalls) isCommand_Op() {}
 
+func (*Command_PutTrust) isCommand_Op() {}
+
+func (*Command_PutJoinToken) isCommand_Op() {}
+
+func (*Command_DeleteJoinToken) isCommand_Op() {}
+
+func (*Command_UseJoinToken) isCommand_Op() {}
+
+func (*Command_RevokeIdentity) isCommand_Op() {}
+
+// PutTrust records whom the cluster trusts, in place of what was recorded.
+type PutTrust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of it.
+	Trust         *Trust `protobuf:"bytes,1,opt,name=trust,proto3" json:"trust,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutTrust) Reset() {
+	*x = PutTrust{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutTrust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutTrust) ProtoMessage() {}
+
+func (x *PutTrust) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutTrust.ProtoReflect.Descriptor instead.
+func (*PutTrust) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PutTrust) GetTrust() *Trust {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
+// Trust is whom the members of a cluster believe, and by what they issue.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cluster's name in identities.
+	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// DER of the roots, the newest first.
+	Roots [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	// One for each class.
+	Issuers       []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Trust) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Trust) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *Trust) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+// Issuer is the authority of a class.
+type Issuer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `server`, `agent` or `user`.
+	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
+	// DER of its certificate.
+	Certificate []byte `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// Its key in PKCS #8, sealed with the cluster's key for the class's name.
+	SealedKey     []byte `protobuf:"bytes,3,opt,name=sealed_key,json=sealedKey,proto3" json:"sealed_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Issuer) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Issuer) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *Issuer) GetSealedKey() []byte {
+	if x != nil {
+		return x.SealedKey
+	}
+	return nil
+}
+
+// JoinToken lets its bearer join.
+type JoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Random.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of its secret.
+	SecretSha256 []byte `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	// `server` or `agent`.
+	Class string `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"`
+	// Names that the bearer may have; empty for any.
+	Pattern string `protobuf:"bytes,4,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// APIs that an agent may hold; none for all.
+	Apis []string `protobuf:"bytes,5,rep,name=apis,proto3" json:"apis,omitempty"`
+	// When it ends.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// How often it can still be used.
+	Uses          uint32 `protobuf:"varint,7,opt,name=uses,proto3" json:"uses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinToken) Reset() {
+	*x = JoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinToken) ProtoMessage() {}
+
+func (x *JoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
+func (*JoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *JoinToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *JoinToken) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *JoinToken) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *JoinToken) GetApis() []string {
+	if x != nil {
+		return x.Apis
+	}
+	return nil
+}
+
+func (x *JoinToken) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *JoinToken) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+// PutJoinToken makes a join token.
+type PutJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token.
+	Token         *JoinToken `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutJoinToken) Reset() {
+	*x = PutJoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutJoinToken) ProtoMessage() {}
+
+func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
+func (*PutJoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PutJoinToken) GetToken() *JoinToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// DeleteJoinToken removes a join token.
+type DeleteJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteJoinToken) Reset() {
+	*x = DeleteJoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteJoinToken) ProtoMessage() {}
+
+func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteJoinToken.ProtoReflect.Descriptor instead.
+func (*DeleteJoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeleteJoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UseJoinToken lets the bearer of a join token in.
+type UseJoinToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// SHA-256 of the secret that the bearer has shown.
+	SecretSha256 []byte `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	// What the bearer wants to become.
+	Class string `protobuf:"bytes,3,opt,name=class,proto3" json:"class,omitempty"`
+	// Under which name.
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UseJoinToken) Reset() {
+	*x = UseJoinToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UseJoinToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UseJoinToken) ProtoMessage() {}
+
+func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
+func (*UseJoinToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UseJoinToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UseJoinToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *UseJoinToken) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *UseJoinToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RevokeIdentity makes all certificates void that an identity has been given before
+// the command's time.
+type RevokeIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `CLASS/NAME`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeIdentity) Reset() {
+	*x = RevokeIdentity{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeIdentity) ProtoMessage() {}
+
+func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeIdentity.ProtoReflect.Descriptor instead.
+func (*RevokeIdentity) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RevokeIdentity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Enrolment is an identity that has joined with a token, or that was revoked.
+type Enrolment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `CLASS/NAME`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// APIs that an agent may hold; none for all.
+	Apis []string `protobuf:"bytes,2,rep,name=apis,proto3" json:"apis,omitempty"`
+	// When it last joined; unset if it has not, by a token.
+	JoinTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=join_time,json=joinTime,proto3" json:"join_time,omitempty"`
+	// When it was last revoked; unset if it was not.
+	RevokeTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Enrolment) Reset() {
+	*x = Enrolment{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Enrolment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Enrolment) ProtoMessage() {}
+
+func (x *Enrolment) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
+func (*Enrolment) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Enrolment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Enrolment) GetApis() []string {
+	if x != nil {
+		return x.Apis
+	}
+	return nil
+}
+
+func (x *Enrolment) GetJoinTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.JoinTime
+	}
+	return nil
+}
+
+func (x *Enrolment) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
 // InitCluster gives a new cluster its identity.
 type InitCluster struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -751,7 +1395,7 @@ type InitCluster struct {
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +1407,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +1420,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -813,7 +1457,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1469,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1482,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -866,7 +1510,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1522,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1535,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -913,7 +1557,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1569,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1582,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -985,7 +1629,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1641,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1654,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -1126,7 +1770,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1782,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1795,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -1192,7 +1836,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1848,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1861,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -1259,7 +1903,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1915,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1928,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -1306,7 +1950,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1962,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1975,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -1351,7 +1995,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +2007,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +2020,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 // CreateApi makes an API.
@@ -1390,7 +2034,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +2046,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +2059,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -1440,7 +2084,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +2096,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +2109,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -1504,7 +2148,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +2160,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +2173,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -1575,7 +2219,7 @@ type EditRoutes struct {
 
 func (x *EditRoutes) Reset() {
 	*x = EditRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +2231,7 @@ func (x *EditRoutes) String() string {
 func (*EditRoutes) ProtoMessage() {}
 
 func (x *EditRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +2244,7 @@ func (x *EditRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
 func (*EditRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EditRoutes) GetApi() string {
@@ -1660,7 +2304,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +2316,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +2329,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -1726,7 +2370,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +2382,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +2395,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -1801,7 +2445,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +2457,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +2470,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -1884,7 +2528,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2540,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2553,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -1998,7 +2642,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2654,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2667,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -2090,7 +2734,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2746,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2759,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -2154,7 +2798,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2810,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2823,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -2222,7 +2866,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2878,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2891,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -2318,7 +2962,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2974,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2987,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -2445,7 +3089,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +3101,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +3114,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -2509,7 +3153,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +3165,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +3178,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -2577,7 +3221,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +3233,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +3246,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -2659,7 +3303,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +3315,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +3328,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -2737,7 +3381,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3393,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3406,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -2805,7 +3449,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +3461,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +3474,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -2891,7 +3535,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3547,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3560,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -2994,7 +3638,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3650,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3663,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -3101,7 +3745,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3757,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3770,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -3189,7 +3833,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3201,7 +3845,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3214,7 +3858,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -3235,7 +3879,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3891,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3904,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -3283,7 +3927,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3295,7 +3939,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3308,7 +3952,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Agent) GetId() string {
@@ -3342,7 +3986,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3998,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +4011,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -3413,7 +4057,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3425,7 +4069,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3438,7 +4082,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Node) GetId() string {
@@ -3493,7 +4137,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +4149,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +4162,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Api) GetId() string {
@@ -3625,7 +4269,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3637,7 +4281,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3650,7 +4294,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Route) GetMethod() string {
@@ -3760,7 +4404,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +4416,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +4429,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -3815,7 +4459,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3827,7 +4471,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3840,7 +4484,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -3872,7 +4516,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3884,7 +4528,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3897,7 +4541,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -3948,7 +4592,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4604,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4617,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Deployment) GetApi() string {
@@ -4058,7 +4702,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4070,7 +4714,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4083,7 +4727,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -4138,7 +4782,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4150,7 +4794,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4163,7 +4807,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -4209,7 +4853,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4221,7 +4865,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4234,7 +4878,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -4279,7 +4923,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4291,7 +4935,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4304,7 +4948,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -4366,7 +5010,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4378,7 +5022,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4391,7 +5035,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -4463,7 +5107,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4475,7 +5119,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +5132,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -4622,7 +5266,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4634,7 +5278,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4647,7 +5291,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -4730,7 +5374,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4742,7 +5386,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4755,7 +5399,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Stage) GetApi() string {
@@ -4917,7 +5561,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4929,7 +5573,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4942,7 +5586,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -5052,7 +5696,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5064,7 +5708,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5077,7 +5721,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -5146,7 +5790,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5158,7 +5802,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5171,7 +5815,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Refusal) GetKind() string {
@@ -5215,7 +5859,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5227,7 +5871,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5240,7 +5884,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -5270,7 +5914,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5282,7 +5926,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5295,7 +5939,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -5343,7 +5987,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5355,7 +5999,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5368,7 +6012,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -5468,6 +6112,9 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Agent
 	//	*SnapshotRecord_Audit
 	//	*SnapshotRecord_StagedRoutes
+	//	*SnapshotRecord_Trust
+	//	*SnapshotRecord_JoinToken
+	//	*SnapshotRecord_Enrolment
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5475,7 +6122,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5487,7 +6134,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5500,7 +6147,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -5627,6 +6274,33 @@ func (x *SnapshotRecord) GetStagedRoutes() *StagedRoutes {
 	return nil
 }
 
+func (x *SnapshotRecord) GetTrust() *Trust {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetJoinToken() *JoinToken {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_JoinToken); ok {
+			return x.JoinToken
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetEnrolment() *Enrolment {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Enrolment); ok {
+			return x.Enrolment
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -5696,6 +6370,21 @@ type SnapshotRecord_StagedRoutes struct {
 	StagedRoutes *StagedRoutes `protobuf:"bytes,20,opt,name=staged_routes,json=stagedRoutes,proto3,oneof"`
 }
 
+type SnapshotRecord_Trust struct {
+	// Whom the cluster trusts.
+	Trust *Trust `protobuf:"bytes,30,opt,name=trust,proto3,oneof"`
+}
+
+type SnapshotRecord_JoinToken struct {
+	// A join token.
+	JoinToken *JoinToken `protobuf:"bytes,31,opt,name=join_token,json=joinToken,proto3,oneof"`
+}
+
+type SnapshotRecord_Enrolment struct {
+	// An identity that has joined or was revoked.
+	Enrolment *Enrolment `protobuf:"bytes,32,opt,name=enrolment,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -5722,6 +6411,12 @@ func (*SnapshotRecord_Audit) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_StagedRoutes) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Trust) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_JoinToken) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Enrolment) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5733,7 +6428,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5745,7 +6440,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5758,7 +6453,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -5785,7 +6480,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5797,7 +6492,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5810,7 +6505,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -5854,7 +6549,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +6561,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +6574,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -5900,7 +6595,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x10\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x12\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -5945,8 +6640,50 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0fregister_agents\x18< \x01(\v2\x1d.fife.store.v1.RegisterAgentsH\x00R\x0eregisterAgents\x12B\n" +
 	"\rforget_agents\x18= \x01(\v2\x1b.fife.store.v1.ForgetAgentsH\x00R\fforgetAgents\x12H\n" +
 	"\x0fconfigure_audit\x18P \x01(\v2\x1d.fife.store.v1.ConfigureAuditH\x00R\x0econfigureAudit\x12?\n" +
-	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCallsB\x04\n" +
-	"\x02op\"t\n" +
+	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCalls\x126\n" +
+	"\tput_trust\x18Z \x01(\v2\x17.fife.store.v1.PutTrustH\x00R\bputTrust\x12C\n" +
+	"\x0eput_join_token\x18[ \x01(\v2\x1b.fife.store.v1.PutJoinTokenH\x00R\fputJoinToken\x12L\n" +
+	"\x11delete_join_token\x18\\ \x01(\v2\x1e.fife.store.v1.DeleteJoinTokenH\x00R\x0fdeleteJoinToken\x12C\n" +
+	"\x0euse_join_token\x18] \x01(\v2\x1b.fife.store.v1.UseJoinTokenH\x00R\fuseJoinToken\x12H\n" +
+	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentityB\x04\n" +
+	"\x02op\"6\n" +
+	"\bPutTrust\x12*\n" +
+	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"h\n" +
+	"\x05Trust\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
+	"\x05roots\x18\x02 \x03(\fR\x05roots\x12/\n" +
+	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\"_\n" +
+	"\x06Issuer\x12\x14\n" +
+	"\x05class\x18\x01 \x01(\tR\x05class\x12 \n" +
+	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x1d\n" +
+	"\n" +
+	"sealed_key\x18\x03 \x01(\fR\tsealedKey\"\xd5\x01\n" +
+	"\tJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\tR\x05class\x12\x18\n" +
+	"\apattern\x18\x04 \x01(\tR\apattern\x12\x12\n" +
+	"\x04apis\x18\x05 \x03(\tR\x04apis\x12;\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x12\n" +
+	"\x04uses\x18\a \x01(\rR\x04uses\">\n" +
+	"\fPutJoinToken\x12.\n" +
+	"\x05token\x18\x01 \x01(\v2\x18.fife.store.v1.JoinTokenR\x05token\"!\n" +
+	"\x0fDeleteJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"m\n" +
+	"\fUseJoinToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\tR\x05class\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"$\n" +
+	"\x0eRevokeIdentity\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xa9\x01\n" +
+	"\tEnrolment\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04apis\x18\x02 \x03(\tR\x04apis\x127\n" +
+	"\tjoin_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bjoinTime\x12;\n" +
+	"\vrevoke_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\"t\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
@@ -6393,7 +7130,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xd6\x05\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xf9\x06\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -6410,7 +7147,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	" \x01(\v2\x1e.fife.store.v1.SnapshotTrailerH\x00R\atrailer\x12,\n" +
 	"\x05agent\x18\v \x01(\v2\x14.fife.store.v1.AgentH\x00R\x05agent\x122\n" +
 	"\x05audit\x18\f \x01(\v2\x1a.fife.store.v1.AuditRecordH\x00R\x05audit\x12B\n" +
-	"\rstaged_routes\x18\x14 \x01(\v2\x1b.fife.store.v1.StagedRoutesH\x00R\fstagedRoutesB\b\n" +
+	"\rstaged_routes\x18\x14 \x01(\v2\x1b.fife.store.v1.StagedRoutesH\x00R\fstagedRoutes\x12,\n" +
+	"\x05trust\x18\x1e \x01(\v2\x14.fife.store.v1.TrustH\x00R\x05trust\x129\n" +
+	"\n" +
+	"join_token\x18\x1f \x01(\v2\x18.fife.store.v1.JoinTokenH\x00R\tjoinToken\x128\n" +
+	"\tenrolment\x18  \x01(\v2\x18.fife.store.v1.EnrolmentH\x00R\tenrolmentB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
@@ -6446,226 +7187,249 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
 	(*Command)(nil),               // 2: fife.store.v1.Command
-	(*InitCluster)(nil),           // 3: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 4: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 5: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 6: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 7: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 8: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 9: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 10: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 11: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 12: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 13: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 14: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 15: fife.store.v1.DeleteApi
-	(*EditRoutes)(nil),            // 16: fife.store.v1.EditRoutes
-	(*PutRoute)(nil),              // 17: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 18: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 19: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 20: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 21: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 22: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 23: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 24: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 25: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 26: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 27: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 28: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 29: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 30: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 31: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 32: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 33: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 34: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 35: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 36: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 37: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 38: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 39: fife.store.v1.Node
-	(*Api)(nil),                   // 40: fife.store.v1.Api
-	(*Route)(nil),                 // 41: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 42: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 43: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 44: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 45: fife.store.v1.Deployment
-	(*Canary)(nil),                // 46: fife.store.v1.Canary
-	(*Split)(nil),                 // 47: fife.store.v1.Split
-	(*StageConfig)(nil),           // 48: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 49: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 50: fife.store.v1.Wave
-	(*Promotion)(nil),             // 51: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 52: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 53: fife.store.v1.Stage
-	(*Outcome)(nil),               // 54: fife.store.v1.Outcome
-	(*Imported)(nil),              // 55: fife.store.v1.Imported
-	(*Refusal)(nil),               // 56: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 57: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 58: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 59: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 60: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 61: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 62: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 63: fife.store.v1.SnapshotTrailer
-	nil,                           // 64: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 65: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 66: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 67: fife.store.v1.StageFields.AnnotationsEntry
-	nil,                           // 68: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 69: fife.store.v1.Api.AnnotationsEntry
-	nil,                           // 70: fife.store.v1.Route.AnnotationsEntry
-	nil,                           // 71: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 72: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 73: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 74: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 75: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 76: fife.store.v1.Stage.AnnotationsEntry
-	nil,                           // 77: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 78: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 79: google.protobuf.Duration
+	(*PutTrust)(nil),              // 3: fife.store.v1.PutTrust
+	(*Trust)(nil),                 // 4: fife.store.v1.Trust
+	(*Issuer)(nil),                // 5: fife.store.v1.Issuer
+	(*JoinToken)(nil),             // 6: fife.store.v1.JoinToken
+	(*PutJoinToken)(nil),          // 7: fife.store.v1.PutJoinToken
+	(*DeleteJoinToken)(nil),       // 8: fife.store.v1.DeleteJoinToken
+	(*UseJoinToken)(nil),          // 9: fife.store.v1.UseJoinToken
+	(*RevokeIdentity)(nil),        // 10: fife.store.v1.RevokeIdentity
+	(*Enrolment)(nil),             // 11: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 12: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 13: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 14: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 15: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 16: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 17: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 18: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 19: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 20: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 21: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 22: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 23: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 24: fife.store.v1.DeleteApi
+	(*EditRoutes)(nil),            // 25: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 26: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 27: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 28: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 29: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 30: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 31: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 32: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 33: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 34: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 35: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 36: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 37: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 38: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 39: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 40: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 41: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 42: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 43: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 44: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 45: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 46: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 47: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 48: fife.store.v1.Node
+	(*Api)(nil),                   // 49: fife.store.v1.Api
+	(*Route)(nil),                 // 50: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 51: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 52: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 53: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 54: fife.store.v1.Deployment
+	(*Canary)(nil),                // 55: fife.store.v1.Canary
+	(*Split)(nil),                 // 56: fife.store.v1.Split
+	(*StageConfig)(nil),           // 57: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 58: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 59: fife.store.v1.Wave
+	(*Promotion)(nil),             // 60: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 61: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 62: fife.store.v1.Stage
+	(*Outcome)(nil),               // 63: fife.store.v1.Outcome
+	(*Imported)(nil),              // 64: fife.store.v1.Imported
+	(*Refusal)(nil),               // 65: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 66: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 67: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 68: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 69: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 70: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 71: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 72: fife.store.v1.SnapshotTrailer
+	nil,                           // 73: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 74: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 75: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 76: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 77: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 78: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 79: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 80: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 81: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 82: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 83: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 84: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 85: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 86: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 87: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 88: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	78,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
-	3,   // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	10,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	11,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	12,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	13,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	14,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	15,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	17,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	18,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	19,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	20,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	16,  // 12: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
-	21,  // 13: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	22,  // 14: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	23,  // 15: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	24,  // 16: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	27,  // 17: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	28,  // 18: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	29,  // 19: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	30,  // 20: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	31,  // 21: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	38,  // 22: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	32,  // 23: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	33,  // 24: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	35,  // 25: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	36,  // 26: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	5,   // 27: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	6,   // 28: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	4,   // 29: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	79,  // 30: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	4,   // 31: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	7,   // 32: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	78,  // 33: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	64,  // 34: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	65,  // 35: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	39,  // 36: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	40,  // 37: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	40,  // 38: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	18,  // 39: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
-	17,  // 40: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
-	40,  // 41: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
-	41,  // 42: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	41,  // 43: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	41,  // 44: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 45: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	25,  // 46: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
-	25,  // 47: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	25,  // 48: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	66,  // 49: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	47,  // 50: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	50,  // 51: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	46,  // 52: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
-	67,  // 53: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
-	26,  // 54: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	46,  // 55: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	46,  // 56: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	79,  // 57: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	78,  // 58: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	34,  // 59: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	79,  // 60: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	79,  // 61: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	37,  // 62: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	68,  // 63: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	79,  // 64: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	78,  // 65: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	78,  // 66: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	69,  // 67: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
-	79,  // 68: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	42,  // 69: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	43,  // 70: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	44,  // 71: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	70,  // 72: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
-	71,  // 73: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	78,  // 74: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	79,  // 75: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	72,  // 76: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	78,  // 77: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 78: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	73,  // 79: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	46,  // 80: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	78,  // 81: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	48,  // 82: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	74,  // 83: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	79,  // 84: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	78,  // 85: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	78,  // 86: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	48,  // 87: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	78,  // 88: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	78,  // 89: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	34,  // 90: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	52,  // 91: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	48,  // 92: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	75,  // 93: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	79,  // 94: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	48,  // 95: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	47,  // 96: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	78,  // 97: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	49,  // 98: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	78,  // 99: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	50,  // 100: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	51,  // 101: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	26,  // 102: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	76,  // 103: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
-	78,  // 104: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	56,  // 105: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	40,  // 106: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	41,  // 107: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	45,  // 108: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	53,  // 109: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	55,  // 110: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	77,  // 111: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	57,  // 112: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	4,   // 113: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	9,   // 114: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	59,  // 115: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	39,  // 116: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	40,  // 117: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	41,  // 118: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	45,  // 119: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	61,  // 120: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	53,  // 121: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	54,  // 122: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	58,  // 123: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	63,  // 124: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	37,  // 125: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	8,   // 126: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	62,  // 127: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	41,  // 128: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	78,  // 129: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	41,  // 130: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	131, // [131:131] is the sub-list for method output_type
-	131, // [131:131] is the sub-list for method input_type
-	131, // [131:131] is the sub-list for extension type_name
-	131, // [131:131] is the sub-list for extension extendee
-	0,   // [0:131] is the sub-list for field type_name
+	87,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	12,  // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	19,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	20,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	21,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	22,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	23,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	24,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	26,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	27,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	28,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	29,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	25,  // 12: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	30,  // 13: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	31,  // 14: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	32,  // 15: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	33,  // 16: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	36,  // 17: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	37,  // 18: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	38,  // 19: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	39,  // 20: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	40,  // 21: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	47,  // 22: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	41,  // 23: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	42,  // 24: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	44,  // 25: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	45,  // 26: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	14,  // 27: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	15,  // 28: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	3,   // 29: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
+	7,   // 30: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
+	8,   // 31: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
+	9,   // 32: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
+	10,  // 33: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
+	4,   // 34: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	5,   // 35: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	87,  // 36: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	6,   // 37: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	87,  // 38: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	87,  // 39: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	13,  // 40: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	88,  // 41: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	13,  // 42: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	16,  // 43: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	87,  // 44: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	73,  // 45: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	74,  // 46: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	48,  // 47: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	49,  // 48: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	49,  // 49: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	27,  // 50: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	26,  // 51: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	49,  // 52: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	50,  // 53: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	50,  // 54: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	50,  // 55: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 56: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	34,  // 57: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	34,  // 58: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	34,  // 59: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	75,  // 60: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	56,  // 61: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	59,  // 62: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	55,  // 63: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	76,  // 64: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	35,  // 65: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	55,  // 66: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	55,  // 67: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	88,  // 68: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	87,  // 69: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	43,  // 70: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	88,  // 71: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	88,  // 72: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	46,  // 73: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	77,  // 74: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	88,  // 75: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	87,  // 76: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	87,  // 77: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	78,  // 78: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	88,  // 79: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	51,  // 80: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	52,  // 81: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	53,  // 82: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	79,  // 83: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	80,  // 84: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	87,  // 85: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	88,  // 86: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	81,  // 87: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	87,  // 88: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 89: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	82,  // 90: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	55,  // 91: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	87,  // 92: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	57,  // 93: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	83,  // 94: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	88,  // 95: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	87,  // 96: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	87,  // 97: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	57,  // 98: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	87,  // 99: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	87,  // 100: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	43,  // 101: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	61,  // 102: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	57,  // 103: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	84,  // 104: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	88,  // 105: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	57,  // 106: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	56,  // 107: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	87,  // 108: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	58,  // 109: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	87,  // 110: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	59,  // 111: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	60,  // 112: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	35,  // 113: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	85,  // 114: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	87,  // 115: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	65,  // 116: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	49,  // 117: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	50,  // 118: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	54,  // 119: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	62,  // 120: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	64,  // 121: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	86,  // 122: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	66,  // 123: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	13,  // 124: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	18,  // 125: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	68,  // 126: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	48,  // 127: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	49,  // 128: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	50,  // 129: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	54,  // 130: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	70,  // 131: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	62,  // 132: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	63,  // 133: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	67,  // 134: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	72,  // 135: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	46,  // 136: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	17,  // 137: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	71,  // 138: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	4,   // 139: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	6,   // 140: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	11,  // 141: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	50,  // 142: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	87,  // 143: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	50,  // 144: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	145, // [145:145] is the sub-list for method output_type
+	145, // [145:145] is the sub-list for method input_type
+	145, // [145:145] is the sub-list for extension type_name
+	145, // [145:145] is the sub-list for extension extendee
+	0,   // [0:145] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -6702,13 +7466,18 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_ForgetAgents)(nil),
 		(*Command_ConfigureAudit)(nil),
 		(*Command_RecordCalls)(nil),
+		(*Command_PutTrust)(nil),
+		(*Command_PutJoinToken)(nil),
+		(*Command_DeleteJoinToken)(nil),
+		(*Command_UseJoinToken)(nil),
+		(*Command_RevokeIdentity)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[39].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[48].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[58].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[67].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -6722,6 +7491,9 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Agent)(nil),
 		(*SnapshotRecord_Audit)(nil),
 		(*SnapshotRecord_StagedRoutes)(nil),
+		(*SnapshotRecord_Trust)(nil),
+		(*SnapshotRecord_JoinToken)(nil),
+		(*SnapshotRecord_Enrolment)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6729,7 +7501,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   76,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

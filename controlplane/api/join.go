@@ -1,0 +1,200 @@
+package api
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/fifegateway/fife/controlplane/identity"
+	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+// ClusterKey returns the key that the servers of a cluster share, and what seals with
+// it; ok is false while this node does not have it, or for good if it speaks
+// plaintext.
+type ClusterKey func() (key []byte, sealer *identity.Sealer, ok bool)
+
+// How long certificates last by their class.
+const (
+	agentCertificateTTL  = 24 * time.Hour
+	serverCertificateTTL = 90 * 24 * time.Hour
+	userCertificateTTL   = 90 * 24 * time.Hour
+)
+
+// joinService gives certificates to those who join, and new ones to those who have.
+type joinService struct {
+	fifev1.UnimplementedJoinServiceServer
+	store *store.Store
+	key   ClusterKey
+}
+
+func (s *joinService) IssueCertificate(
+	ctx context.Context, req *fifev1.IssueCertificateRequest,
+) (*fifev1.IssueCertificateResponse, error) {
+	var v release.Violations
+	public, err := identity.RequestedKey(req.GetCsr())
+	if err != nil {
+		v.Addf("csr", "%v", err)
+	}
+	checkRequestID(&v, req.GetRequestId())
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.store.Sync(ctx); err != nil { // who was revoked a moment ago is not to renew
+		return nil, err
+	}
+	id, err := s.identify(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return s.issue(id, public)
+}
+
+// identify returns who the caller may be from now on.
+func (s *joinService) identify(ctx context.Context, req *fifev1.IssueCertificateRequest) (identity.Identity, error) {
+	caller, known := identity.FromContext(ctx)
+	switch {
+	case req.GetToken() != "":
+		return s.join(ctx, req)
+	case !known:
+		return caller, fmt.Errorf("%w: show a client certificate or a join token", ErrUnauthenticated)
+	case req.GetName() != "" && req.GetName() != nameOf(caller):
+		return caller, release.CannotJoin("%s cannot become %s without a join token", nameOf(caller), req.GetName())
+	}
+	return caller, nil
+}
+
+// nameOf returns an identity as CLASS/NAME.
+func nameOf(id identity.Identity) string { return string(id.Class) + "/" + id.Name }
+
+// join uses a token.
+func (s *joinService) join(ctx context.Context, req *fifev1.IssueCertificateRequest) (id identity.Identity, err error) {
+	state := s.store.State()
+	if state.Trust() == nil {
+		return id, errNoAuthority
+	}
+	var v release.Violations
+	id, err = identity.Parse("spiffe://" + state.Trust().GetCluster() + "/" + req.GetName())
+	if err != nil {
+		v.Addf("name", "%q must be server/NODE or agent/ID", req.GetName())
+	}
+	token, err := identity.ParseJoinToken(req.GetToken())
+	if err != nil {
+		v.Addf("token", "%v", err)
+	}
+	if err := v.Err(); err != nil {
+		return id, err
+	}
+	// A certificate says when it was issued to the second, and what was issued in the
+	// second of a revocation is void.
+	if time.Since(state.RevokedAt(nameOf(id))) < 2*time.Second {
+		return id, fmt.Errorf("%w: %s was revoked a moment ago; try again", ErrNotYet, nameOf(id))
+	}
+	method, _ := grpc.Method(ctx)
+	cmd := &storev1.Command{
+		Time: timestamppb.New(time.Now()), Actor: actorOf(ctx), Source: sourceOf(ctx), Method: path.Base(method),
+		Op: &storev1.Command_UseJoinToken{UseJoinToken: &storev1.UseJoinToken{
+			Id: token.ID, SecretSha256: token.SecretHash(), Class: string(id.Class), Name: id.Name,
+		}},
+	}
+	if req.GetRequestId() != "" {
+		cmd.RequestId = req.GetRequestId()
+		if cmd.Fingerprint, err = fingerprint(method, req); err != nil {
+			return id, err
+		}
+	}
+	outcome, err := s.store.Apply(ctx, cmd)
+	if err == nil && outcome.Refusal != nil {
+		err = outcome.Refusal
+	}
+	return id, err
+}
+
+// ErrNotYet says that a certificate cannot be made now.
+var ErrNotYet = errors.New("no certificate can be made now")
+
+var errNoAuthority = fmt.Errorf("%w: the cluster speaks plaintext, or has just been founded", ErrNotYet)
+
+// issue makes a certificate.
+func (s *joinService) issue(id identity.Identity, public crypto.PublicKey) (*fifev1.IssueCertificateResponse, error) {
+	trust := s.store.State().Trust()
+	key, sealer, ok := s.key()
+	if trust == nil || !ok {
+		return nil, errNoAuthority
+	}
+	for _, i := range trust.GetIssuers() {
+		if i.GetClass() != string(id.Class) {
+			continue
+		}
+		authority, err := sealer.OpenAuthority(i.GetCertificate(), i.GetSealedKey(), id.Class)
+		if err != nil {
+			return nil, err
+		}
+		cert, err := authority.Issue(public, id, certificateTTL(id.Class))
+		if errors.Is(err, identity.ErrInvalid) {
+			var v release.Violations
+			v.Addf("csr", "%v", err)
+			return nil, v.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		resp := &fifev1.IssueCertificateResponse{
+			Chain: ders(cert, authority.Certificate), Roots: trust.GetRoots(),
+		}
+		if id.Class == identity.Server {
+			resp.ClusterKey = key
+		}
+		return resp, nil
+	}
+	return nil, errNoAuthority
+}
+
+func ders(certs ...*x509.Certificate) (out [][]byte) {
+	for _, c := range certs {
+		out = append(out, c.Raw)
+	}
+	return out
+}
+
+func certificateTTL(class identity.Class) time.Duration {
+	switch class {
+	case identity.Agent:
+		return agentCertificateTTL
+	case identity.Server:
+		return serverCertificateTTL
+	}
+	return userCertificateTTL
+}
+
+// certificateService takes certificates back.
+type certificateService struct {
+	fifev1.UnimplementedCertificateServiceServer
+	changer
+}
+
+func (s *certificateService) RevokeCertificate(
+	ctx context.Context, req *fifev1.RevokeCertificateRequest,
+) (*fifev1.RevokeCertificateResponse, error) {
+	var v release.Violations
+	if _, err := identity.Parse("spiffe://any/" + req.GetName()); err != nil {
+		v.Addf("name", "%q must be server/NODE, agent/ID or user/NAME", req.GetName())
+	}
+	_, err := s.change(ctx, v, req, &storev1.Command{
+		Op: &storev1.Command_RevokeIdentity{RevokeIdentity: &storev1.RevokeIdentity{Name: req.GetName()}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &fifev1.RevokeCertificateResponse{}, nil
+}
