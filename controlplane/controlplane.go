@@ -285,8 +285,10 @@ func (n *Node) serve(
 	})
 	c.Registry.MustRegister(storeCollector{s})
 	auditor := api.NewAuditor(s, membership.peers, c.Logger)
-	callers := secrets.callers()
-	interceptors := api.NewInterceptors(auditor, callers, guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry)
+	bearers := secrets.bearers()
+	callers := secrets.callers(bearers)
+	interceptors := api.NewInterceptors(
+		auditor, callers, secrets.authorizer(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry)
 	options := append(interceptors.ServerOptions(),
 		// Agents ping when their stream is idle, and so do we, to notice each other's
 		// silence. A fixed window saves a ping for every answer of an agent.
@@ -302,7 +304,10 @@ func (n *Node) serve(
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
-	services := api.Config{Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger}
+	services := api.Config{
+		Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger,
+		Bearers: bearers,
+	}
 	api.Register(server, services)
 	streams.Register(server)
 	promotions.Register(server)
@@ -311,6 +316,9 @@ func (n *Node) serve(
 	grpc_health_v1.RegisterHealthServer(server, healthy)
 	if !c.NoReflection {
 		reflection.Register(server)
+	}
+	if err := api.CheckMethods(server.GetServiceInfo()); err != nil {
+		return err
 	}
 
 	group, groupCtx := errgroup.WithContext(ctx)

@@ -226,12 +226,46 @@ func IssueByRoot(dataDir, cert, key, name string, ttl time.Duration) (*identity.
 	return issueByRoot(root, id, ttl)
 }
 
-// callers returns what verifies the callers of the gRPC port.
-func (s *secrets) callers() *api.Callers {
+// callers returns what verifies the callers of the gRPC port, by certificates and by
+// bearer tokens.
+func (s *secrets) callers(bearers *api.Bearers) *api.Callers {
 	if s == nil {
 		return nil
 	}
-	return api.NewCallers(s.admits)
+	return api.NewCallers(s.admits, bearers)
+}
+
+// bearers returns what knows bearer tokens.
+func (s *secrets) bearers() *api.Bearers {
+	if s == nil {
+		return nil
+	}
+	return &api.Bearers{Policy: s.policy, Cluster: func() string { return s.holder.Current().Identity.Cluster }}
+}
+
+// authorizer returns what decides on the calls of the gRPC port.
+func (s *secrets) authorizer() *api.Authorizer {
+	if s == nil {
+		return nil
+	}
+	return api.NewAuthorizer(s.policy)
+}
+
+// policyPatience is how long a call waits for a node that knows of nothing yet.
+const policyPatience = 10 * time.Second
+
+// policy returns the state to decide by.
+func (s *secrets) policy(ctx context.Context) (api.Policy, error) {
+	if state := s.store.Load().State(); state.ClusterID() != "" {
+		return state, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, policyPatience)
+	defer cancel()
+	state, err := s.store.Load().Reach(ctx, store.Version{Epoch: 1})
+	if err != nil {
+		return nil, fmt.Errorf("%w: the node has learnt of nothing yet", store.ErrNotLeader)
+	}
+	return state, nil
 }
 
 // serverCredentials returns those of the gRPC port. Callers without a certificate

@@ -78,7 +78,7 @@ func startSecure(t testing.TB) secureNode {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	conn := n.dial(t, identity.ClientConfig(n.holder(t, "user/probe")))
+	conn := n.dial(t, identity.ClientConfig(n.holder(t, "user/"+AdminName)))
 	_, err = fifev1.NewClusterServiceClient(conn).SyncCluster(limit, &fifev1.SyncClusterRequest{}, grpc.WaitForReady(true))
 	if err != nil {
 		t.Fatalf("the node does not get ready: %v", err)
@@ -204,7 +204,8 @@ func TestCallersOfGRPC(t *testing.T) {
 		call   call
 		want   codes.Code
 	}{
-		"user":                          {identity.ClientConfig(n.holder(t, "user/u")), user, codes.OK},
+		"user":                          {identity.ClientConfig(n.holder(t, "user/admin")), user, codes.OK},
+		"user without a role":           {identity.ClientConfig(n.holder(t, "user/u")), user, codes.PermissionDenied},
 		"user as a node":                {identity.ClientConfig(n.holder(t, "user/u")), node, codes.PermissionDenied},
 		"user as a node that forwards":  {identity.ClientConfig(n.holder(t, "user/u")), posing, codes.PermissionDenied},
 		"user as an agent":              {identity.ClientConfig(n.holder(t, "user/a1")), stream("a1"), codes.PermissionDenied},
@@ -428,7 +429,7 @@ var halfOpen = flag.Int("half-open", 4*maxHandshakesOfSource, "half-open handsha
 // the address of the admin itself, hold up nobody.
 func TestHalfOpen(t *testing.T) {
 	n := startSecure(t)
-	conn := n.dial(t, identity.ClientConfig(n.holder(t, "user/u")))
+	conn := n.dial(t, identity.ClientConfig(n.holder(t, "user/admin")))
 	var open []net.Conn
 	for range *halfOpen / 2 {
 		for _, address := range []string{n.grpc, n.raft} {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -60,12 +61,32 @@ func (p *Proxy) serveGRPC(c *stream, x *exchange, t *target, method string) erro
 		return gatewayTimeout.because(errTimeout)
 	case err != nil && c.r.Context().Err() != nil:
 		return errClientGone
+	case err != nil && x.pastDeadline():
+		return x.answer(c, http.StatusOK, []http1.Field{
+			{Name: "Content-Type", Value: "application/grpc", Kind: http1.ContentType},
+			{Name: "Grpc-Status", Value: "4"},
+		}, "")
 	case err != nil:
 		return internalError.because(err)
 	case res.StatusCode < 200 || res.StatusCode > 599:
 		return internalError.because(fmt.Errorf("upstream %s answered with status %d", t.authority, res.StatusCode))
 	}
 	return x.relayGRPC(c, res)
+}
+
+// pastDeadline reports whether the deadline that the caller has set has passed. A
+// server may then end the stream without a word, and the caller wants to hear why.
+func (x *exchange) pastDeadline() bool {
+	text := x.first("Grpc-Timeout")
+	if len(text) < 2 || len(text) > 9 { // at most eight digits and a unit
+		return false
+	}
+	unit, ok := map[byte]time.Duration{
+		'H': time.Hour, 'M': time.Minute, 'S': time.Second,
+		'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+	}[text[len(text)-1]]
+	n, err := strconv.ParseUint(text[:len(text)-1], 10, 32)
+	return ok && err == nil && time.Since(x.start) >= time.Duration(n)*unit
 }
 
 // grpcURL spells the target so that net/http sends its bytes as they are.

@@ -71,6 +71,8 @@ Exit codes:
 		newAuditCommand(c),
 		newTokenCommand(c),
 		newCertificateCommand(c),
+		newAccessCommand(c),
+		newWhoAmICommand(c),
 		newStatusCommand(c),
 		newVersionCommand(c),
 		newDevCommand(c),

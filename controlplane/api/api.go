@@ -36,7 +36,8 @@ type Fleet interface {
 	Agents() ([]*fifev1.Agent, <-chan struct{})
 }
 
-// Config says what the services work on. All fields are required.
+// Config says what the services work on. All fields but Bearers are
+// required.
 type Config struct {
 	Store  *store.Store
 	Fleet  Fleet
@@ -44,6 +45,8 @@ type Config struct {
 	Key    ClusterKey
 	Build  string
 	Logger *slog.Logger
+
+	Bearers *Bearers // nil if nobody is asked for a token
 }
 
 // Register adds the services of fife.v1 to a gRPC server.
@@ -57,6 +60,7 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterTokenServiceServer(s, &tokenService{changer: changer})
 	fifev1.RegisterCertificateServiceServer(s, &certificateService{changer: changer})
 	fifev1.RegisterJoinServiceServer(s, &joinService{store: c.Store, key: c.Key})
+	fifev1.RegisterAccessServiceServer(s, &accessService{changer: changer, bearers: c.Bearers})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 
@@ -141,9 +145,10 @@ func (c changer) change(
 		return changed{}, err
 	}
 	method, _ := grpc.Method(ctx)
+	actor, authorization := authorizationOf(ctx)
 	for _, c := range append(first, cmd) {
 		c.Time = timestamppb.New(time.Now())
-		c.Actor, c.Source = actorOf(ctx), sourceOf(ctx)
+		c.Actor, c.Authorization, c.Source = actor, authorization, sourceOf(ctx)
 		c.Method = path.Base(method)
 	}
 	var done changed

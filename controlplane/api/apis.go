@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
@@ -64,7 +65,7 @@ func (s *apiService) ListApis(ctx context.Context, req *fifev1.ListApisRequest) 
 	if err != nil {
 		return nil, err
 	}
-	apis, next := page(req, state.APIs(start[0]), toAPI, func(a *release.API) []string { return []string{a.ID} })
+	apis, next := page(req, visible(ctx, state, access.APIsRead, state.APIs(start[0]), resourceOfAPI), toAPI, func(a *release.API) []string { return []string{a.ID} })
 	return &fifev1.ListApisResponse{Apis: apis, NextPageToken: next, Staleness: state.staleness}, nil
 }
 

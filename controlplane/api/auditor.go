@@ -164,13 +164,15 @@ func noteOf(ctx context.Context) *auditNote {
 // anonymous is the actor of a call whose caller is not known.
 const anonymous = "anonymous"
 
-// actorOf returns who calls, as the log and the audit name him.
+// actorOf returns who calls, as bindings, the log and the audit name him.
 func actorOf(ctx context.Context) string {
 	if caller, ok := identity.FromContext(ctx); ok {
-		return caller.String()
+		return actorName(caller)
 	}
 	return anonymous
 }
+
+func actorName(id identity.Identity) string { return string(id.Class) + ":" + id.Name }
 
 // sourceHeader carries the address of the caller of a call that a node passes on.
 const sourceHeader = "fife-source"

@@ -7,20 +7,18 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/identity"
-	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
@@ -41,7 +39,8 @@ const callerHeader = "fife-caller"
 // context: see identity.FromContext. A nil *Callers is for plaintext ports, where
 // nobody is known and everybody may call. It is safe for concurrent use.
 type Callers struct {
-	admits identity.Check
+	admits  identity.Check
+	bearers *Bearers
 
 	mu      sync.Mutex
 	streams map[*openStream]struct{}
@@ -60,25 +59,24 @@ const maxStreamAge = 50 * time.Minute
 // NewCallers returns what verifies the callers of a port that speaks TLS by
 // identity.ServerConfig. admits has the last word on every call of a certificate's
 // holder, as connections outlast what was known when they were made.
-func NewCallers(admits identity.Check) *Callers {
-	return &Callers{admits: admits, streams: map[*openStream]struct{}{}}
+//
+// Who shows no certificate may show a bearer token.
+func NewCallers(admits identity.Check, bearers *Bearers) *Callers {
+	return &Callers{admits: admits, bearers: bearers, streams: map[*openStream]struct{}{}}
 }
 
-// allowedClasses returns who may call a method by what they are. anonymous says that
-// callers without a certificate may as well.
-func allowedClasses(fullMethod string) (classes []identity.Class, anonymous bool) {
-	service := strings.Split(fullMethod, "/")[1]
-	switch service {
-	case grpc_health_v1.Health_ServiceDesc.ServiceName:
-		return []identity.Class{identity.Server, identity.Agent, identity.User}, true
-	case discoveryv1.DiscoveryService_ServiceDesc.ServiceName:
-		return []identity.Class{identity.Agent}, false
-	case fifev1.JoinService_ServiceDesc.ServiceName:
-		return []identity.Class{identity.Server, identity.Agent, identity.User}, true
-	case fifev1.NodeService_ServiceDesc.ServiceName:
-		return []identity.Class{identity.Server}, false
+// admitted reports whether a class of callers may call a method; "" is those who are
+// not known.
+func admitted(m access.Method, class identity.Class) bool {
+	switch class {
+	case identity.Server:
+		return m.Servers || m.Anyone
+	case identity.Agent:
+		return m.Agents || m.Anyone
+	case identity.User:
+		return m.Users || m.Anyone
 	}
-	return []identity.Class{identity.User, identity.Server}, false
+	return m.Anyone
 }
 
 // verify returns the context of a call with its caller in it.
@@ -91,15 +89,17 @@ func (c *Callers) verify(ctx context.Context, fullMethod string) (context.Contex
 		return nil, err
 	}
 	if known {
-		noteOf(ctx).actor = caller.String()
+		noteOf(ctx).actor = actorName(caller)
 	}
-	classes, anonymous := allowedClasses(fullMethod)
+	m, ok := access.MethodOf(fullMethod)
 	switch {
-	case !known && !anonymous:
-		return nil, fmt.Errorf("%w: show a client certificate", ErrUnauthenticated)
+	case !ok:
+		return nil, fmt.Errorf("%w: nobody may call %s", ErrDenied, fullMethod)
+	case !known && !admitted(m, ""):
+		return nil, fmt.Errorf("%w: show a client certificate or a bearer token", ErrUnauthenticated)
 	case !known:
 		return ctx, nil
-	case !slices.Contains(classes, caller.Class):
+	case !admitted(m, caller.Class):
 		return nil, fmt.Errorf("%w: %s is not for %s", ErrDenied, fullMethod, caller)
 	}
 	return identity.NewContext(ctx, caller), nil
@@ -120,7 +120,12 @@ func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identit
 		}
 	}
 	if !ok || holder.Class != identity.Server {
-		return holder.Identity, ok, withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, sourceHeader), nil
+		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, sourceHeader, tokenHeader)
+		if text, shown := bearerOf(ctx); shown && !ok {
+			caller, ctx, err = c.bearers.caller(ctx, text)
+			return caller, err == nil, ctx, err
+		}
+		return holder.Identity, ok, ctx, nil
 	}
 	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) == 0 {
 		return holder.Identity, true, ctx, nil
@@ -132,6 +137,9 @@ func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identit
 	caller, err = identity.Parse(said[0])
 	if err == nil && caller.Cluster != holder.Cluster {
 		err = fmt.Errorf("%w: %s is of another cluster than %s", ErrUnauthenticated, caller, holder)
+	}
+	if token := metadata.ValueFromIncomingContext(ctx, tokenHeader); len(token) == 1 {
+		ctx = context.WithValue(ctx, tokenKey{}, token[0])
 	}
 	return caller, true, ctx, err
 }

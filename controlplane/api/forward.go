@@ -47,7 +47,8 @@ func NewForwarder(s *store.Store, p *Peers) *Forwarder { return &Forwarder{store
 func needsLeader(fullMethod string) bool {
 	switch fullMethod {
 	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName,
-		fifev1.ClusterService_GetStateHash_FullMethodName:
+		fifev1.ClusterService_GetStateHash_FullMethodName,
+		fifev1.AccessService_WhoAmI_FullMethodName, fifev1.AccessService_TestPermissions_FullMethodName:
 		return false
 	}
 	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/") &&
@@ -114,6 +115,9 @@ func (f *Forwarder) attempt(
 	caller, _ := identity.FromContext(ctx)
 	note := noteOf(ctx)
 	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID(), callerHeader, caller.String(), sourceHeader, note.source)
+	if token, ok := ctx.Value(tokenKey{}).(string); ok {
+		ctx = metadata.AppendToOutgoingContext(ctx, tokenHeader, token)
+	}
 	err = conn.Invoke(ctx, info.FullMethod, req, resp)
 	note.logged = err == nil || reasonOf(err) != "" // by the leader
 	if err != nil {

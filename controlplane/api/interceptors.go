@@ -31,10 +31,10 @@ type Interceptors struct {
 // NewInterceptors returns the interceptors of a node, outermost
 // first: metrics and the log see what the client sees; errors become statuses; a
 // panic becomes an error; what the log does not record is noted for the audit; who
-// calls is verified; nodes of other clusters are refused; what needs the leader goes
-// to the leader.
+// calls is verified; nodes of other clusters are refused; so is what the caller may
+// not do; what needs the leader goes to the leader.
 func NewInterceptors(
-	auditor *Auditor, callers *Callers, guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
+	auditor *Auditor, callers *Callers, authorizer *Authorizer, guard *ClusterGuard, f *Forwarder, logger *slog.Logger, registerer prometheus.Registerer,
 ) *Interceptors {
 	metrics := grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())
 	registerer.MustRegister(metrics)
@@ -57,10 +57,12 @@ func NewInterceptors(
 			callers.unary,
 			noteUnary,
 			guard.unary,
+			authorizer.unary,
 			f.Unary,
 		},
 		stream: streams(
-			nested(auditor.stream, streamStatus(logger), recovery.StreamServerInterceptor(recovered), callers.stream, noteStream, guard.stream),
+			nested(auditor.stream, streamStatus(logger), recovery.StreamServerInterceptor(recovered), callers.stream, noteStream,
+				guard.stream, authorizer.stream),
 			metrics.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(log, events, levels),
 		),

@@ -26,6 +26,7 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_PERMISSION_DENIED: "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED: "takes two imports whose entries meet: see testdata/import.txt of store",
 	fifev1.ErrorReason_ERROR_REASON_JOIN_REFUSED:      "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:        "see the store's testdata/access.txt",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
@@ -82,7 +83,7 @@ func (s *stageService) ListStages(
 		if err != nil {
 			return nil, err
 		}
-		stages, next := page(req, state.AllStages(start[0], start[1]), toStage, token)
+		stages, next := page(req, visible(ctx, state, access.StagesRead, state.AllStages(start[0], start[1]), resourceOfStage), toStage, token)
 		return &fifev1.ListStagesResponse{Stages: stages, NextPageToken: next, Staleness: state.staleness}, nil
 	}
 	id := parseAPI(&v, "parent", req.GetParent())
@@ -90,7 +91,7 @@ func (s *stageService) ListStages(
 	if err != nil {
 		return nil, err
 	}
-	stages, next := page(req, state.Stages(id, start[1]), toStage, token)
+	stages, next := page(req, visible(ctx, state, access.StagesRead, state.Stages(id, start[1]), resourceOfStage), toStage, token)
 	return &fifev1.ListStagesResponse{Stages: stages, NextPageToken: next, Staleness: state.staleness}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 )
@@ -37,22 +38,23 @@ const (
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
 var refusalCodes = map[release.Reason]codes.Code{
-	release.InvalidField:    codes.InvalidArgument,
-	release.RequestIDReused: codes.InvalidArgument,
-	release.NotFound:        codes.NotFound,
-	release.Exists:          codes.AlreadyExists,
-	release.CanaryExists:    codes.AlreadyExists,
-	release.StaleEtag:       codes.Aborted,
-	release.NoCanary:        codes.FailedPrecondition,
-	release.APIEmpty:        codes.FailedPrecondition,
-	release.RouteIncomplete: codes.FailedPrecondition,
-	release.DeploymentInUse: codes.FailedPrecondition,
-	release.APIInUse:        codes.FailedPrecondition,
-	release.NoHistory:       codes.FailedPrecondition,
-	release.LimitReached:    codes.ResourceExhausted,
-	release.PromotionOpen:   codes.FailedPrecondition,
-	release.NoPromotion:     codes.FailedPrecondition,
-
+	release.InvalidField:     codes.InvalidArgument,
+	release.RequestIDReused:  codes.InvalidArgument,
+	release.NotFound:         codes.NotFound,
+	release.Exists:           codes.AlreadyExists,
+	release.CanaryExists:     codes.AlreadyExists,
+	release.StaleEtag:        codes.Aborted,
+	release.NoCanary:         codes.FailedPrecondition,
+	release.APIEmpty:         codes.FailedPrecondition,
+	release.RouteIncomplete:  codes.FailedPrecondition,
+	release.DeploymentInUse:  codes.FailedPrecondition,
+	release.APIInUse:         codes.FailedPrecondition,
+	release.NoHistory:        codes.FailedPrecondition,
+	release.LimitReached:     codes.ResourceExhausted,
+	release.PromotionOpen:    codes.FailedPrecondition,
+	release.NoPromotion:      codes.FailedPrecondition,
+	release.PermissionDenied: codes.PermissionDenied,
+	release.LastAdmin:        codes.FailedPrecondition,
 	release.ImportSuperseded: codes.Aborted,
 	release.JoinRefused:      codes.PermissionDenied,
 }
@@ -86,11 +88,14 @@ func toStatus(err error) error {
 		return nil
 	}
 	var refusal *release.Refusal
+	var denied *access.Denied
 	var tooLarge *store.TooLargeError
 	var elsewhere *leaderElsewhereError
 	switch {
 	case errors.As(err, &refusal):
 		return refusalStatus(refusal)
+	case errors.As(err, &denied):
+		return refusalStatus(store.Denial(denied))
 	case errors.As(err, &tooLarge):
 		return withInfo(codes.InvalidArgument, err.Error()+"; send less at a time", reasonTooLarge, map[string]string{
 			"size": fmt.Sprint(tooLarge.Size), "limit": fmt.Sprint(store.MaxCommand),

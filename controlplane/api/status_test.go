@@ -175,7 +175,7 @@ func TestInternalErrors(t *testing.T) {
 			log := &logText{}
 			guard := NewClusterGuard(func() string { return "" })
 			auditor := NewAuditor(nil, nil, slog.New(slog.DiscardHandler))
-			server := grpc.NewServer(NewInterceptors(auditor, nil, guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry()).ServerOptions()...)
+			server := grpc.NewServer(NewInterceptors(auditor, nil, nil, guard, nil, slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry()).ServerOptions()...)
 			fifev1.RegisterClusterServiceServer(server, faulty{fault: fault})
 			listener := bufconn.Listen(1 << 16)
 			served := make(chan error, 1)

@@ -80,8 +80,9 @@ func (s *tokenService) CreateToken(ctx context.Context, req *fifev1.CreateTokenR
 		ExpireTime: timestamppb.New(time.Now().Add(ttl)), Uses: max(req.GetUses(), 1),
 	}
 	method, _ := grpc.Method(ctx)
+	actor, authorization := authorizationOf(ctx)
 	outcome, err := s.store.Apply(ctx, &storev1.Command{
-		Time: timestamppb.New(time.Now()), Actor: actorOf(ctx), Source: sourceOf(ctx), Method: path.Base(method),
+		Time: timestamppb.New(time.Now()), Actor: actor, Authorization: authorization, Source: sourceOf(ctx), Method: path.Base(method),
 		Op: &storev1.Command_PutJoinToken{PutJoinToken: &storev1.PutJoinToken{Token: made}},
 	})
 	if err == nil && outcome.Refusal != nil {

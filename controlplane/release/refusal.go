@@ -30,6 +30,8 @@ const (
 	NoPromotion      Reason = "NO_PROMOTION"
 	ImportSuperseded Reason = "IMPORT_SUPERSEDED"
 	JoinRefused      Reason = "JOIN_REFUSED"
+	PermissionDenied Reason = "PERMISSION_DENIED"
+	LastAdmin        Reason = "LAST_ADMIN"
 	metadataResource        = "resource"
 )
 
@@ -148,4 +150,9 @@ func Superseded(resource string) *Refusal {
 func TooMany(resource, what string, limit int) *Refusal {
 	return refuse(LimitReached, resource, "%s has %d %s, which is the most allowed", resource, limit, what).
 		with("limit", fmt.Sprint(limit))
+}
+
+// LastOne refuses to take the last binding that makes somebody an admin.
+func LastOne(binding string) *Refusal {
+	return refuse(LastAdmin, binding, "%s, and nobody else is of everything; make somebody else one first", binding)
 }

@@ -23,6 +23,9 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		Actor:  cmd.GetActor(),
 		Method: cmd.GetMethod(),
 	}}
+	if refusal := s.authorize(cmd); refusal != nil {
+		return t.next, Outcome{Refusal: refusal, Version: s.Version()} // not remembered: it may be allowed later
+	}
 	id := cmd.GetRequestId()
 	if id != "" {
 		if first, ok := s.outcomes.find(id, cmd.GetFingerprint()); ok {
@@ -153,6 +156,14 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.useJoinToken(op.UseJoinToken)
 	case *storev1.Command_RevokeIdentity:
 		return t.revokeIdentity(op.RevokeIdentity)
+	case *storev1.Command_CreateBinding:
+		return t.createBinding(op.CreateBinding)
+	case *storev1.Command_DeleteBinding:
+		return t.deleteBinding(op.DeleteBinding)
+	case *storev1.Command_CreateUserToken:
+		return t.createUserToken(op.CreateUserToken)
+	case *storev1.Command_DeleteUserToken:
+		return t.deleteUserToken(op.DeleteUserToken)
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }
@@ -163,6 +174,10 @@ func (t *tx) initCluster(op *storev1.InitCluster) (Outcome, error) {
 	if t.next.clusterID == "" {
 		t.next.clusterID, t.next.epoch = op.GetClusterId(), op.GetEpoch()
 		t.next.auditLimits = decodeAuditLimits(op.GetAudit())
+		for _, p := range op.GetBindings() {
+			b := decodeBinding(p)
+			t.next.bindings, _, _ = t.next.bindings.Insert(bindingKey(b), b)
+		}
 		t.next.routing, t.next.rerouted = t.index, make(chan struct{})
 	}
 	return Outcome{}, nil

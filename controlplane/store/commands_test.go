@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -95,6 +96,13 @@ func (a args) command() *storev1.Command {
 	if cmd.RequestId != "" {
 		cmd.Fingerprint = []byte(a.line.Cmd + a.text("contents"))
 	}
+	if a.has("as") {
+		need := a.list("need") // permission, API, stage
+		cmd.Actor = a.text("as")
+		cmd.Authorization = &storev1.Authorization{
+			Groups: a.list("groups"), Token: a.text("token"), Permission: need[0], Api: need[1], Stage: need[2],
+		}
+	}
 	build(a, cmd)
 	a.done()
 	return cmd
@@ -103,6 +111,9 @@ func (a args) command() *storev1.Command {
 var builders = map[string]func(args, *storev1.Command){
 	"init-cluster": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{ClusterId: a.text("id"), Epoch: a.number("epoch")}}
+		if a.has("founder") {
+			c.GetInitCluster().Bindings = []*storev1.Binding{EncodeBinding(founder)}
+		}
 	},
 	"configure-audit": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_ConfigureAudit{ConfigureAudit: &storev1.ConfigureAudit{
@@ -286,11 +297,32 @@ var builders = map[string]func(args, *storev1.Command){
 	"revoke": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_RevokeIdentity{RevokeIdentity: &storev1.RevokeIdentity{Name: a.text("name")}}
 	},
+	"create-binding": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_CreateBinding{CreateBinding: &storev1.CreateBinding{Binding: a.binding()}}
+	},
+	"delete-binding": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteBinding{DeleteBinding: &storev1.DeleteBinding{Binding: a.binding()}}
+	},
+	"create-token": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_CreateUserToken{CreateUserToken: &storev1.CreateUserToken{Token: EncodeUserToken(access.Token{
+			ID: a.text("id"), User: a.text("user"), Hash: access.HashSecret(a.text("secret")),
+			CreateTime: clockStart, ExpireTime: clockStart.Add(a.duration("ttl")),
+		})}}
+	},
+	"delete-token": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteUserToken{DeleteUserToken: &storev1.DeleteUserToken{Id: a.text("id")}}
+	},
 	"rollback": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{
 			Api: a.text("api"), Stage: a.text("stage"), ToRevision: a.number("to"), IfRevision: a.number("if"),
 		}}
 	},
+}
+
+func (a args) binding() *storev1.Binding {
+	return EncodeBinding(access.Binding{
+		Subject: access.Subject(a.text("subject")), Role: access.Role(a.text("role")), API: a.text("api"), Stage: a.text("stage"),
+	})
 }
 
 func (a args) api() *storev1.Api {

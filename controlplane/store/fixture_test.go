@@ -117,6 +117,15 @@ delete-join-token id=t3
 use-join-token id=t1 secret=s1 class=agent name=edge-1 request=joined
 use-join-token id=t1 secret=wrong class=agent name=edge-2 request=not-joined
 revoke name=agent/edge-9
+create-binding subject=user:root role=admin api=* stage=*
+create-binding subject=group:team/web role=deployer api=demo stage=prod
+create-binding subject=user:gone role=viewer api=a* stage=*
+delete-binding subject=user:gone role=viewer api=a* stage=*
+create-token id=ab12cd34 user=ci secret=s ttl=720h
+create-token id=gone user=ci secret=t ttl=720h
+delete-token id=gone
+update-api name=demo description=granted fields=(description) as=user:ann groups=(team/web) need=(apis.edit, demo, "")
+update-api name=demo description=denied fields=(description) as=user:ann groups=(team/web) need=(apis.manage, demo, *)
 `
 
 func fixtureCommands(t testing.TB) []*storev1.Command {

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -86,6 +87,13 @@ func drawCommand(t *rapid.T) *storev1.Command {
 		Time:  timestamppb.New(clockStart.Add(time.Duration(drawSeconds(t)) * time.Second)),
 		Actor: drawText(t), Method: "Method", RequestId: drawRequest(t),
 	}
+	if pick(t, "asked", false, false, true) {
+		cmd.Actor = pick(t, "actor", "user:a", "user:ab")
+		cmd.Authorization = &storev1.Authorization{
+			Groups: pick(t, "groups", nil, []string{"a"}), Token: pick(t, "token", "", "", "s"),
+			Permission: string(pick(t, "permission", access.Permissions()...)), Api: pick(t, "on", "", "a", "*"), Stage: pick(t, "on", "", "s", "*"),
+		}
+	}
 	if cmd.GetRequestId() != "" {
 		cmd.Fingerprint = []byte(pick(t, "fingerprint", "f", "f", "g"))
 	}
@@ -100,6 +108,7 @@ var draws = []func(*rapid.T, *storev1.Command){
 	drawCreateDeployment, drawCreateDeployment, drawCreateDeployment, drawDeleteDeployment, drawDeleteDeployment,
 	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
 	drawAbortCanary, drawPromoteCanary, drawRollback, drawConfigureAudit, drawRecordCalls, drawEditRoutes,
+	drawCreateBinding, drawDeleteBinding, drawCreateUserToken, drawDeleteUserToken,
 }
 
 func drawConfigureAudit(t *rapid.T, c *storev1.Command) {
@@ -113,6 +122,31 @@ func drawRecordCalls(t *rapid.T, c *storev1.Command) {
 		{Time: c.GetTime(), Actor: drawText(t), Method: "Method", Resource: drawText(t), Code: pick[uint32](t, "code", 0, 7), Count: drawNumber(t)},
 		{Method: "Other", Code: 16},
 	}}}
+}
+
+func drawBinding(t *rapid.T) *storev1.Binding {
+	return EncodeBinding(access.Binding{
+		Subject: access.Subject(pick(t, "subject", "user:a", "user:ab", "group:a")), Role: pick(t, "role", access.Roles()...),
+		API: pick(t, "pattern", "*", "a", "a*"), Stage: pick(t, "pattern", "*", "s"),
+	})
+}
+
+func drawCreateBinding(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_CreateBinding{CreateBinding: &storev1.CreateBinding{Binding: drawBinding(t)}}
+}
+
+func drawDeleteBinding(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteBinding{DeleteBinding: &storev1.DeleteBinding{Binding: drawBinding(t)}}
+}
+
+func drawCreateUserToken(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_CreateUserToken{CreateUserToken: &storev1.CreateUserToken{Token: EncodeUserToken(access.Token{
+		ID: drawStage(t), User: "a", CreateTime: clockStart, ExpireTime: clockStart.Add(time.Duration(drawSeconds(t)) * time.Second),
+	})}}
+}
+
+func drawDeleteUserToken(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteUserToken{DeleteUserToken: &storev1.DeleteUserToken{Id: drawStage(t)}}
 }
 
 func drawInitCluster(t *rapid.T, c *storev1.Command) {

@@ -16,6 +16,8 @@ const (
 	MaxDeployments = 1000 // per API; delete old ones
 	MaxAgents      = 100_000
 	MaxImports     = 8 // under way at a time, with routes of up to release.MaxDeployment each
+	MaxBindings    = 10_000
+	MaxUserTokens  = 10_000 // those that have expired go first
 )
 
 // ErrDiskFull says that this node's disk is too full to take changes.

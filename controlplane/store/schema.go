@@ -17,7 +17,7 @@ const Schema = 2
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
 // commandSchema returns the oldest schema that has all of a command. Schema 2 has
-// throttles, the audit, imports, edits of many routes, and who joins; a command without
+// throttles, the audit, imports, edits of many routes, who joins, and permissions; a command without
 // them is as it was before.
 func commandSchema(cmd *storev1.Command) uint32 {
 	newer := false
@@ -25,16 +25,18 @@ func commandSchema(cmd *storev1.Command) uint32 {
 	case *storev1.Command_ConfigureAudit, *storev1.Command_RecordCalls,
 		*storev1.Command_StageRoutes, *storev1.Command_ImportRoutes, *storev1.Command_EditRoutes,
 		*storev1.Command_PutTrust, *storev1.Command_PutJoinToken, *storev1.Command_DeleteJoinToken,
-		*storev1.Command_UseJoinToken, *storev1.Command_RevokeIdentity:
+		*storev1.Command_UseJoinToken, *storev1.Command_RevokeIdentity,
+		*storev1.Command_CreateBinding, *storev1.Command_DeleteBinding,
+		*storev1.Command_CreateUserToken, *storev1.Command_DeleteUserToken:
 		newer = true
 	case *storev1.Command_InitCluster:
-		newer = op.InitCluster.GetAudit() != nil
+		newer = op.InitCluster.GetAudit() != nil || len(op.InitCluster.GetBindings()) > 0
 	case *storev1.Command_CreateStage:
 		newer = op.CreateStage.GetValues().GetThrottle() != nil
 	case *storev1.Command_UpdateStage:
 		newer = op.UpdateStage.GetValues().GetThrottle() != nil
 	}
-	if newer {
+	if newer || cmd.GetAuthorization() != nil {
 		return 2
 	}
 	return 1

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 )
 
@@ -210,6 +211,12 @@ func showState(w io.Writer, s *State) {
 	}
 	for e := range s.Enrolments() {
 		fmt.Fprintf(w, "identity %s apis %v joined %s revoked %s\n", e.GetName(), e.GetApis(), showTime(decodeTime(e.GetJoinTime())), showTime(decodeTime(e.GetRevokeTime())))
+	}
+	for b := range s.Bindings(access.Binding{}) {
+		fmt.Fprintf(w, "binding %v\n", b)
+	}
+	for t := range s.UserTokens("") {
+		fmt.Fprintf(w, "token %s of %s hash %x from %s to %s\n", t.ID, t.User, t.Hash[:4], showTime(t.CreateTime), showTime(t.ExpireTime))
 	}
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)

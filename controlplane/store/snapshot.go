@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -103,6 +104,12 @@ func writeSnapshot(out io.Writer, s *State) error {
 	}
 	for e := range s.Enrolments() {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Enrolment{Enrolment: e}})
+	}
+	for b := range s.Bindings(access.Binding{}) {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Binding{Binding: EncodeBinding(b)}})
+	}
+	for t := range s.UserTokens("") {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_UserToken{UserToken: EncodeUserToken(t)}})
 	}
 	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
@@ -281,6 +288,12 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 		s.joinTokens, _, _ = s.joinTokens.Insert([]byte(p.JoinToken.GetId()), p.JoinToken)
 	case *storev1.SnapshotRecord_Enrolment:
 		s.enrolments, _, _ = s.enrolments.Insert([]byte(p.Enrolment.GetName()), p.Enrolment)
+	case *storev1.SnapshotRecord_Binding:
+		b := decodeBinding(p.Binding)
+		s.bindings, _, _ = s.bindings.Insert(bindingKey(b), b)
+	case *storev1.SnapshotRecord_UserToken:
+		t := decodeUserToken(p.UserToken)
+		s.tokens, _, _ = s.tokens.Insert([]byte(t.ID), t)
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)

@@ -8,6 +8,7 @@ import (
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -72,6 +73,8 @@ type State struct {
 	trust       *storev1.Trust                    // nil until it is recorded
 	joinTokens  *iradix.Tree[*storev1.JoinToken]  // by id
 	enrolments  *iradix.Tree[*storev1.Enrolment]  // by CLASS/NAME
+	bindings    *iradix.Tree[access.Binding]      // by subject, role, patterns
+	tokens      *iradix.Tree[access.Token]        // bearer tokens, by id
 	changes     changeLog
 	outcomes    outcomeLog
 	auditLimits AuditLimits
@@ -97,6 +100,8 @@ func newState() *State {
 		departed:    iradix.New[string](),
 		joinTokens:  iradix.New[*storev1.JoinToken](),
 		enrolments:  iradix.New[*storev1.Enrolment](),
+		bindings:    iradix.New[access.Binding](),
+		tokens:      iradix.New[access.Token](),
 		changes:     changeLog{},
 		outcomes:    newOutcomeLog(),
 		superseded:  make(chan struct{}),

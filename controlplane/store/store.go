@@ -463,6 +463,7 @@ func (s *Store) beginTerm(ctx context.Context) error {
 		cmd := s.command("InitCluster")
 		cmd.Op = &storev1.Command_InitCluster{InitCluster: &storev1.InitCluster{
 			ClusterId: s.config.Storage.ClusterID(), Epoch: max(s.config.Epoch, 1), Audit: encodeAuditLimits(s.config.Audit),
+			Bindings: []*storev1.Binding{EncodeBinding(founder)},
 		}}
 		if _, err := s.Apply(ctx, cmd); err != nil {
 			return fmt.Errorf("found cluster identity: %w", err)

@@ -91,7 +91,8 @@ const (
 	ErrorReason_ERROR_REASON_NO_PROMOTION ErrorReason = 27
 	// UNAUTHENTICATED: the caller has shown no credential, or one that is not valid.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 28
-	// PERMISSION_DENIED: the caller may not do this.
+	// PERMISSION_DENIED: the caller may not do this. If a permission is missing, then
+	// `subject`, `permission`, `resource`.
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 29
 	// ABORTED: another import into the same API began before this one was done;
 	// nothing was changed by this one. `resource`.
@@ -99,6 +100,8 @@ const (
 	// PERMISSION_DENIED: the join token is not known, used up, expired or for others,
 	// or the name has joined already.
 	ErrorReason_ERROR_REASON_JOIN_REFUSED ErrorReason = 50
+	// FAILED_PRECONDITION: nobody else could give roles. `resource`.
+	ErrorReason_ERROR_REASON_LAST_ADMIN ErrorReason = 60
 )
 
 // Enum value maps for ErrorReason.
@@ -136,6 +139,7 @@ var (
 		29: "ERROR_REASON_PERMISSION_DENIED",
 		40: "ERROR_REASON_IMPORT_SUPERSEDED",
 		50: "ERROR_REASON_JOIN_REFUSED",
+		60: "ERROR_REASON_LAST_ADMIN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -170,6 +174,7 @@ var (
 		"ERROR_REASON_PERMISSION_DENIED":  29,
 		"ERROR_REASON_IMPORT_SUPERSEDED":  40,
 		"ERROR_REASON_JOIN_REFUSED":       50,
+		"ERROR_REASON_LAST_ADMIN":         60,
 	}
 )
 
@@ -204,7 +209,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x89\b\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xa6\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -238,7 +243,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\x1c\x12\"\n" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x1d\x12\"\n" +
 	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(\x12\x1d\n" +
-	"\x19ERROR_REASON_JOIN_REFUSED\x102B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x19ERROR_REASON_JOIN_REFUSED\x102\x12\x1b\n" +
+	"\x17ERROR_REASON_LAST_ADMIN\x10<B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -161,6 +161,9 @@ type Command struct {
 	// Where the call came from, host and port; empty for a command that a node gives
 	// itself.
 	Source string `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
+	// What the actor must still be allowed to do when the command is applied; unset for
+	// a command that a node gives itself, and of a cluster that asks nobody.
+	Authorization *Authorization `protobuf:"bytes,8,opt,name=authorization,proto3" json:"authorization,omitempty"`
 	// What to do.
 	//
 	// Types that are valid to be assigned to Op:
@@ -193,6 +196,10 @@ type Command struct {
 	//	*Command_ForgetAgents
 	//	*Command_ConfigureAudit
 	//	*Command_RecordCalls
+	//	*Command_CreateBinding
+	//	*Command_DeleteBinding
+	//	*Command_CreateUserToken
+	//	*Command_DeleteUserToken
 	//	*Command_PutTrust
 	//	*Command_PutJoinToken
 	//	*Command_DeleteJoinToken
@@ -280,6 +287,13 @@ func (x *Command) GetSource() string {
 		return x.Source
 	}
 	return ""
+}
+
+func (x *Command) GetAuthorization() *Authorization {
+	if x != nil {
+		return x.Authorization
+	}
+	return nil
 }
 
 func (x *Command) GetOp() isCommand_Op {
@@ -541,6 +555,42 @@ func (x *Command) GetRecordCalls() *RecordCalls {
 	return nil
 }
 
+func (x *Command) GetCreateBinding() *CreateBinding {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateBinding); ok {
+			return x.CreateBinding
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteBinding() *DeleteBinding {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteBinding); ok {
+			return x.DeleteBinding
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateUserToken() *CreateUserToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateUserToken); ok {
+			return x.CreateUserToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteUserToken() *DeleteUserToken {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteUserToken); ok {
+			return x.DeleteUserToken
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetPutTrust() *PutTrust {
 	if x != nil {
 		if x, ok := x.Op.(*Command_PutTrust); ok {
@@ -730,6 +780,26 @@ type Command_RecordCalls struct {
 	RecordCalls *RecordCalls `protobuf:"bytes,81,opt,name=record_calls,json=recordCalls,proto3,oneof"`
 }
 
+type Command_CreateBinding struct {
+	// Give a role to a subject.
+	CreateBinding *CreateBinding `protobuf:"bytes,70,opt,name=create_binding,json=createBinding,proto3,oneof"`
+}
+
+type Command_DeleteBinding struct {
+	// Take a role from a subject.
+	DeleteBinding *DeleteBinding `protobuf:"bytes,71,opt,name=delete_binding,json=deleteBinding,proto3,oneof"`
+}
+
+type Command_CreateUserToken struct {
+	// Put a bearer token on the record.
+	CreateUserToken *CreateUserToken `protobuf:"bytes,72,opt,name=create_user_token,json=createUserToken,proto3,oneof"`
+}
+
+type Command_DeleteUserToken struct {
+	// Take a bearer token off the record.
+	DeleteUserToken *DeleteUserToken `protobuf:"bytes,73,opt,name=delete_user_token,json=deleteUserToken,proto3,oneof"`
+}
+
 type Command_PutTrust struct {
 	// Record whom the cluster trusts.
 	PutTrust *PutTrust `protobuf:"bytes,90,opt,name=put_trust,json=putTrust,proto3,oneof"`
@@ -811,6 +881,14 @@ func (*Command_ConfigureAudit) isCommand_Op() {}
 
 func (*Command_RecordCalls) isCommand_Op() {}
 
+func (*Command_CreateBinding) isCommand_Op() {}
+
+func (*Command_DeleteBinding) isCommand_Op() {}
+
+func (*Command_CreateUserToken) isCommand_Op() {}
+
+func (*Command_DeleteUserToken) isCommand_Op() {}
+
 func (*Command_PutTrust) isCommand_Op() {}
 
 func (*Command_PutJoinToken) isCommand_Op() {}
@@ -820,6 +898,428 @@ func (*Command_DeleteJoinToken) isCommand_Op() {}
 func (*Command_UseJoinToken) isCommand_Op() {}
 
 func (*Command_RevokeIdentity) isCommand_Op() {}
+
+// Authorization is what a command's actor must be allowed to do. The actor is the
+// subject.
+type Authorization struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The groups that an identity provider counts the actor to.
+	Groups []string `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Id of the bearer token that was shown, if one was.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The permission.
+	Permission string `protobuf:"bytes,3,opt,name=permission,proto3" json:"permission,omitempty"`
+	// The API that it is needed on, `*` for all, empty for any.
+	Api string `protobuf:"bytes,4,opt,name=api,proto3" json:"api,omitempty"`
+	// The stage, likewise.
+	Stage         string `protobuf:"bytes,5,opt,name=stage,proto3" json:"stage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authorization) Reset() {
+	*x = Authorization{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authorization) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authorization) ProtoMessage() {}
+
+func (x *Authorization) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authorization.ProtoReflect.Descriptor instead.
+func (*Authorization) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Authorization) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *Authorization) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Authorization) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
+func (x *Authorization) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *Authorization) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+// Binding gives a role to a subject.
+type Binding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind and name, for example `user:ann`.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// The role's name.
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// Pattern of API ids.
+	Api string `protobuf:"bytes,3,opt,name=api,proto3" json:"api,omitempty"`
+	// Pattern of stage ids.
+	Stage         string `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binding) Reset() {
+	*x = Binding{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binding) ProtoMessage() {}
+
+func (x *Binding) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binding.ProtoReflect.Descriptor instead.
+func (*Binding) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Binding) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Binding) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Binding) GetApi() string {
+	if x != nil {
+		return x.Api
+	}
+	return ""
+}
+
+func (x *Binding) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+// CreateBinding gives a role to a subject.
+type CreateBinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The binding.
+	Binding       *Binding `protobuf:"bytes,1,opt,name=binding,proto3" json:"binding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateBinding) Reset() {
+	*x = CreateBinding{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateBinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateBinding) ProtoMessage() {}
+
+func (x *CreateBinding) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateBinding.ProtoReflect.Descriptor instead.
+func (*CreateBinding) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CreateBinding) GetBinding() *Binding {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+// DeleteBinding takes a role from a subject.
+type DeleteBinding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The binding.
+	Binding       *Binding `protobuf:"bytes,1,opt,name=binding,proto3" json:"binding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteBinding) Reset() {
+	*x = DeleteBinding{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteBinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteBinding) ProtoMessage() {}
+
+func (x *DeleteBinding) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteBinding.ProtoReflect.Descriptor instead.
+func (*DeleteBinding) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DeleteBinding) GetBinding() *Binding {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+// UserToken is a bearer token.
+type UserToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name of the user that it acts as.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// SHA-256 of its secret.
+	Hash []byte `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	// When it was made.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserToken) Reset() {
+	*x = UserToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserToken) ProtoMessage() {}
+
+func (x *UserToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserToken.ProtoReflect.Descriptor instead.
+func (*UserToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UserToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UserToken) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UserToken) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *UserToken) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *UserToken) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// CreateUserToken puts a bearer token on the record.
+type CreateUserToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token.
+	Token         *UserToken `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateUserToken) Reset() {
+	*x = CreateUserToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateUserToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateUserToken) ProtoMessage() {}
+
+func (x *CreateUserToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateUserToken.ProtoReflect.Descriptor instead.
+func (*CreateUserToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CreateUserToken) GetToken() *UserToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+// DeleteUserToken takes a bearer token off the record.
+type DeleteUserToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteUserToken) Reset() {
+	*x = DeleteUserToken{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteUserToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteUserToken) ProtoMessage() {}
+
+func (x *DeleteUserToken) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteUserToken.ProtoReflect.Descriptor instead.
+func (*DeleteUserToken) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DeleteUserToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
 
 // PutTrust records whom the cluster trusts, in place of what was recorded.
 type PutTrust struct {
@@ -832,7 +1332,7 @@ type PutTrust struct {
 
 func (x *PutTrust) Reset() {
 	*x = PutTrust{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1344,7 @@ func (x *PutTrust) String() string {
 func (*PutTrust) ProtoMessage() {}
 
 func (x *PutTrust) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[1]
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1357,7 @@ func (x *PutTrust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTrust.ProtoReflect.Descriptor instead.
 func (*PutTrust) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutTrust) GetTrust() *Trust {
@@ -882,7 +1382,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1394,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[2]
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1407,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Trust) GetCluster() string {
@@ -946,7 +1446,7 @@ type Issuer struct {
 
 func (x *Issuer) Reset() {
 	*x = Issuer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1458,7 @@ func (x *Issuer) String() string {
 func (*Issuer) ProtoMessage() {}
 
 func (x *Issuer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[3]
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1471,7 @@ func (x *Issuer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
 func (*Issuer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Issuer) GetClass() string {
@@ -1018,7 +1518,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1530,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[4]
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1543,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{4}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JoinToken) GetId() string {
@@ -1106,7 +1606,7 @@ type PutJoinToken struct {
 
 func (x *PutJoinToken) Reset() {
 	*x = PutJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1618,7 @@ func (x *PutJoinToken) String() string {
 func (*PutJoinToken) ProtoMessage() {}
 
 func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[5]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1631,7 @@ func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
 func (*PutJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{5}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PutJoinToken) GetToken() *JoinToken {
@@ -1152,7 +1652,7 @@ type DeleteJoinToken struct {
 
 func (x *DeleteJoinToken) Reset() {
 	*x = DeleteJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1664,7 @@ func (x *DeleteJoinToken) String() string {
 func (*DeleteJoinToken) ProtoMessage() {}
 
 func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[6]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1677,7 @@ func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinToken.ProtoReflect.Descriptor instead.
 func (*DeleteJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{6}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteJoinToken) GetId() string {
@@ -1204,7 +1704,7 @@ type UseJoinToken struct {
 
 func (x *UseJoinToken) Reset() {
 	*x = UseJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1716,7 @@ func (x *UseJoinToken) String() string {
 func (*UseJoinToken) ProtoMessage() {}
 
 func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[7]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1729,7 @@ func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
 func (*UseJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{7}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UseJoinToken) GetId() string {
@@ -1272,7 +1772,7 @@ type RevokeIdentity struct {
 
 func (x *RevokeIdentity) Reset() {
 	*x = RevokeIdentity{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1784,7 @@ func (x *RevokeIdentity) String() string {
 func (*RevokeIdentity) ProtoMessage() {}
 
 func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1797,7 @@ func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeIdentity.ProtoReflect.Descriptor instead.
 func (*RevokeIdentity) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RevokeIdentity) GetName() string {
@@ -1324,7 +1824,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1836,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1849,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Enrolment) GetName() string {
@@ -1388,14 +1888,16 @@ type InitCluster struct {
 	// First part of every version.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// How much audit is kept; unset for none.
-	Audit         *AuditLimits `protobuf:"bytes,3,opt,name=audit,proto3" json:"audit,omitempty"`
+	Audit *AuditLimits `protobuf:"bytes,3,opt,name=audit,proto3" json:"audit,omitempty"`
+	// The bindings that it begins with.
+	Bindings      []*Binding `protobuf:"bytes,4,rep,name=bindings,proto3" json:"bindings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1909,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1922,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -1444,6 +1946,13 @@ func (x *InitCluster) GetAudit() *AuditLimits {
 	return nil
 }
 
+func (x *InitCluster) GetBindings() []*Binding {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
 // AuditLimits say how much audit is kept.
 type AuditLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1457,7 +1966,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1978,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1991,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -1510,7 +2019,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +2031,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +2044,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -1557,7 +2066,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +2078,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +2091,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -1629,7 +2138,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +2150,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +2163,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -1770,7 +2279,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +2291,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +2304,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -1836,7 +2345,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2357,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2370,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -1903,7 +2412,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2424,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2437,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -1950,7 +2459,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2471,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2484,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -1995,7 +2504,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2516,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2529,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 // CreateApi makes an API.
@@ -2034,7 +2543,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2555,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2568,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -2084,7 +2593,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2605,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2618,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -2148,7 +2657,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2669,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2682,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -2219,7 +2728,7 @@ type EditRoutes struct {
 
 func (x *EditRoutes) Reset() {
 	*x = EditRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2740,7 @@ func (x *EditRoutes) String() string {
 func (*EditRoutes) ProtoMessage() {}
 
 func (x *EditRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2753,7 @@ func (x *EditRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
 func (*EditRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EditRoutes) GetApi() string {
@@ -2304,7 +2813,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2316,7 +2825,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2329,7 +2838,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -2370,7 +2879,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2891,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2904,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -2445,7 +2954,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2966,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2979,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -2528,7 +3037,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +3049,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +3062,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -2642,7 +3151,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +3163,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +3176,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -2734,7 +3243,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +3255,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +3268,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -2798,7 +3307,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +3319,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +3332,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -2866,7 +3375,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +3387,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +3400,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -2962,7 +3471,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2974,7 +3483,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2987,7 +3496,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -3089,7 +3598,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3610,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3623,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -3153,7 +3662,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3674,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3687,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -3221,7 +3730,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3742,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3755,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -3303,7 +3812,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3824,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3837,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -3381,7 +3890,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3902,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3915,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -3449,7 +3958,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +3970,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +3983,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -3535,7 +4044,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3547,7 +4056,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3560,7 +4069,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -3638,7 +4147,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +4159,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +4172,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -3745,7 +4254,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +4266,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +4279,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -3833,7 +4342,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +4354,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +4367,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -3879,7 +4388,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3891,7 +4400,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3904,7 +4413,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -3927,7 +4436,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +4448,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4461,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Agent) GetId() string {
@@ -3986,7 +4495,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3998,7 +4507,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4011,7 +4520,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -4057,7 +4566,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4069,7 +4578,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4082,7 +4591,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Node) GetId() string {
@@ -4137,7 +4646,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4149,7 +4658,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4162,7 +4671,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Api) GetId() string {
@@ -4269,7 +4778,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4281,7 +4790,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4294,7 +4803,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Route) GetMethod() string {
@@ -4404,7 +4913,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4416,7 +4925,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4429,7 +4938,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -4459,7 +4968,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4471,7 +4980,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4484,7 +4993,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -4516,7 +5025,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4528,7 +5037,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4541,7 +5050,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -4592,7 +5101,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4604,7 +5113,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4617,7 +5126,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Deployment) GetApi() string {
@@ -4702,7 +5211,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4714,7 +5223,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4727,7 +5236,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -4782,7 +5291,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4794,7 +5303,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4807,7 +5316,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -4853,7 +5362,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4865,7 +5374,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4878,7 +5387,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -4923,7 +5432,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4935,7 +5444,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4948,7 +5457,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -5010,7 +5519,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5022,7 +5531,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5035,7 +5544,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -5107,7 +5616,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5119,7 +5628,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5132,7 +5641,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -5266,7 +5775,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5278,7 +5787,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5291,7 +5800,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -5374,7 +5883,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5386,7 +5895,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5399,7 +5908,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Stage) GetApi() string {
@@ -5561,7 +6070,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5573,7 +6082,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5586,7 +6095,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -5696,7 +6205,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5708,7 +6217,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5721,7 +6230,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -5790,7 +6299,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5802,7 +6311,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5815,7 +6324,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Refusal) GetKind() string {
@@ -5859,7 +6368,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5871,7 +6380,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5884,7 +6393,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -5914,7 +6423,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5926,7 +6435,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5939,7 +6448,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -5987,7 +6496,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5999,7 +6508,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6012,7 +6521,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -6115,6 +6624,8 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Trust
 	//	*SnapshotRecord_JoinToken
 	//	*SnapshotRecord_Enrolment
+	//	*SnapshotRecord_Binding
+	//	*SnapshotRecord_UserToken
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6122,7 +6633,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6134,7 +6645,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6147,7 +6658,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -6301,6 +6812,24 @@ func (x *SnapshotRecord) GetEnrolment() *Enrolment {
 	return nil
 }
 
+func (x *SnapshotRecord) GetBinding() *Binding {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Binding); ok {
+			return x.Binding
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetUserToken() *UserToken {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_UserToken); ok {
+			return x.UserToken
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -6385,6 +6914,16 @@ type SnapshotRecord_Enrolment struct {
 	Enrolment *Enrolment `protobuf:"bytes,32,opt,name=enrolment,proto3,oneof"`
 }
 
+type SnapshotRecord_Binding struct {
+	// A binding.
+	Binding *Binding `protobuf:"bytes,40,opt,name=binding,proto3,oneof"`
+}
+
+type SnapshotRecord_UserToken struct {
+	// A bearer token.
+	UserToken *UserToken `protobuf:"bytes,41,opt,name=user_token,json=userToken,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -6417,6 +6956,10 @@ func (*SnapshotRecord_JoinToken) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Enrolment) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_Binding) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_UserToken) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6428,7 +6971,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6440,7 +6983,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6453,7 +6996,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -6480,7 +7023,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6492,7 +7035,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6505,7 +7048,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -6549,7 +7092,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6561,7 +7104,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6574,7 +7117,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -6595,7 +7138,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x12\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x15\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -6604,7 +7147,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12 \n" +
 	"\vfingerprint\x18\x05 \x01(\fR\vfingerprint\x12\x16\n" +
 	"\x06schema\x18\x06 \x01(\rR\x06schema\x12\x16\n" +
-	"\x06source\x18\a \x01(\tR\x06source\x12?\n" +
+	"\x06source\x18\a \x01(\tR\x06source\x12B\n" +
+	"\rauthorization\x18\b \x01(\v2\x1c.fife.store.v1.AuthorizationR\rauthorization\x12?\n" +
 	"\finit_cluster\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.InitClusterH\x00R\vinitCluster\x123\n" +
 	"\bput_node\x18\v \x01(\v2\x16.fife.store.v1.PutNodeH\x00R\aputNode\x12<\n" +
@@ -6640,13 +7184,46 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0fregister_agents\x18< \x01(\v2\x1d.fife.store.v1.RegisterAgentsH\x00R\x0eregisterAgents\x12B\n" +
 	"\rforget_agents\x18= \x01(\v2\x1b.fife.store.v1.ForgetAgentsH\x00R\fforgetAgents\x12H\n" +
 	"\x0fconfigure_audit\x18P \x01(\v2\x1d.fife.store.v1.ConfigureAuditH\x00R\x0econfigureAudit\x12?\n" +
-	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCalls\x126\n" +
+	"\frecord_calls\x18Q \x01(\v2\x1a.fife.store.v1.RecordCallsH\x00R\vrecordCalls\x12E\n" +
+	"\x0ecreate_binding\x18F \x01(\v2\x1c.fife.store.v1.CreateBindingH\x00R\rcreateBinding\x12E\n" +
+	"\x0edelete_binding\x18G \x01(\v2\x1c.fife.store.v1.DeleteBindingH\x00R\rdeleteBinding\x12L\n" +
+	"\x11create_user_token\x18H \x01(\v2\x1e.fife.store.v1.CreateUserTokenH\x00R\x0fcreateUserToken\x12L\n" +
+	"\x11delete_user_token\x18I \x01(\v2\x1e.fife.store.v1.DeleteUserTokenH\x00R\x0fdeleteUserToken\x126\n" +
 	"\tput_trust\x18Z \x01(\v2\x17.fife.store.v1.PutTrustH\x00R\bputTrust\x12C\n" +
 	"\x0eput_join_token\x18[ \x01(\v2\x1b.fife.store.v1.PutJoinTokenH\x00R\fputJoinToken\x12L\n" +
 	"\x11delete_join_token\x18\\ \x01(\v2\x1e.fife.store.v1.DeleteJoinTokenH\x00R\x0fdeleteJoinToken\x12C\n" +
 	"\x0euse_join_token\x18] \x01(\v2\x1b.fife.store.v1.UseJoinTokenH\x00R\fuseJoinToken\x12H\n" +
 	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentityB\x04\n" +
-	"\x02op\"6\n" +
+	"\x02op\"\x85\x01\n" +
+	"\rAuthorization\x12\x16\n" +
+	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x1e\n" +
+	"\n" +
+	"permission\x18\x03 \x01(\tR\n" +
+	"permission\x12\x10\n" +
+	"\x03api\x18\x04 \x01(\tR\x03api\x12\x14\n" +
+	"\x05stage\x18\x05 \x01(\tR\x05stage\"_\n" +
+	"\aBinding\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x10\n" +
+	"\x03api\x18\x03 \x01(\tR\x03api\x12\x14\n" +
+	"\x05stage\x18\x04 \x01(\tR\x05stage\"A\n" +
+	"\rCreateBinding\x120\n" +
+	"\abinding\x18\x01 \x01(\v2\x16.fife.store.v1.BindingR\abinding\"A\n" +
+	"\rDeleteBinding\x120\n" +
+	"\abinding\x18\x01 \x01(\v2\x16.fife.store.v1.BindingR\abinding\"\xbd\x01\n" +
+	"\tUserToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"A\n" +
+	"\x0fCreateUserToken\x12.\n" +
+	"\x05token\x18\x01 \x01(\v2\x18.fife.store.v1.UserTokenR\x05token\"!\n" +
+	"\x0fDeleteUserToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"6\n" +
 	"\bPutTrust\x12*\n" +
 	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"h\n" +
 	"\x05Trust\x12\x18\n" +
@@ -6683,12 +7260,13 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x04apis\x18\x02 \x03(\tR\x04apis\x127\n" +
 	"\tjoin_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bjoinTime\x12;\n" +
 	"\vrevoke_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"revokeTime\"t\n" +
+	"revokeTime\"\xa8\x01\n" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x120\n" +
-	"\x05audit\x18\x03 \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\"c\n" +
+	"\x05audit\x18\x03 \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x122\n" +
+	"\bbindings\x18\x04 \x03(\v2\x16.fife.store.v1.BindingR\bbindings\"c\n" +
 	"\vAuditLimits\x127\n" +
 	"\tretention\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\tretention\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x04R\bmaxBytes\"D\n" +
@@ -7130,7 +7708,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xf9\x06\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xe8\a\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -7151,7 +7729,10 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05trust\x18\x1e \x01(\v2\x14.fife.store.v1.TrustH\x00R\x05trust\x129\n" +
 	"\n" +
 	"join_token\x18\x1f \x01(\v2\x18.fife.store.v1.JoinTokenH\x00R\tjoinToken\x128\n" +
-	"\tenrolment\x18  \x01(\v2\x18.fife.store.v1.EnrolmentH\x00R\tenrolmentB\b\n" +
+	"\tenrolment\x18  \x01(\v2\x18.fife.store.v1.EnrolmentH\x00R\tenrolment\x122\n" +
+	"\abinding\x18( \x01(\v2\x16.fife.store.v1.BindingH\x00R\abinding\x129\n" +
+	"\n" +
+	"user_token\x18) \x01(\v2\x18.fife.store.v1.UserTokenH\x00R\tuserTokenB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
@@ -7187,249 +7768,269 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
 	(*Command)(nil),               // 2: fife.store.v1.Command
-	(*PutTrust)(nil),              // 3: fife.store.v1.PutTrust
-	(*Trust)(nil),                 // 4: fife.store.v1.Trust
-	(*Issuer)(nil),                // 5: fife.store.v1.Issuer
-	(*JoinToken)(nil),             // 6: fife.store.v1.JoinToken
-	(*PutJoinToken)(nil),          // 7: fife.store.v1.PutJoinToken
-	(*DeleteJoinToken)(nil),       // 8: fife.store.v1.DeleteJoinToken
-	(*UseJoinToken)(nil),          // 9: fife.store.v1.UseJoinToken
-	(*RevokeIdentity)(nil),        // 10: fife.store.v1.RevokeIdentity
-	(*Enrolment)(nil),             // 11: fife.store.v1.Enrolment
-	(*InitCluster)(nil),           // 12: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 13: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 14: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 15: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 16: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 17: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 18: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 19: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 20: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 21: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 22: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 23: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 24: fife.store.v1.DeleteApi
-	(*EditRoutes)(nil),            // 25: fife.store.v1.EditRoutes
-	(*PutRoute)(nil),              // 26: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 27: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 28: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 29: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 30: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 31: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 32: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 33: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 34: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 35: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 36: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 37: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 38: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 39: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 40: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 41: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 42: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 43: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 44: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 45: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 46: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 47: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 48: fife.store.v1.Node
-	(*Api)(nil),                   // 49: fife.store.v1.Api
-	(*Route)(nil),                 // 50: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 51: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 52: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 53: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 54: fife.store.v1.Deployment
-	(*Canary)(nil),                // 55: fife.store.v1.Canary
-	(*Split)(nil),                 // 56: fife.store.v1.Split
-	(*StageConfig)(nil),           // 57: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 58: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 59: fife.store.v1.Wave
-	(*Promotion)(nil),             // 60: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 61: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 62: fife.store.v1.Stage
-	(*Outcome)(nil),               // 63: fife.store.v1.Outcome
-	(*Imported)(nil),              // 64: fife.store.v1.Imported
-	(*Refusal)(nil),               // 65: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 66: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 67: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 68: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 69: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 70: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 71: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 72: fife.store.v1.SnapshotTrailer
-	nil,                           // 73: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 74: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 75: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 76: fife.store.v1.StageFields.AnnotationsEntry
-	nil,                           // 77: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 78: fife.store.v1.Api.AnnotationsEntry
-	nil,                           // 79: fife.store.v1.Route.AnnotationsEntry
-	nil,                           // 80: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 81: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 82: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 83: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 84: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 85: fife.store.v1.Stage.AnnotationsEntry
-	nil,                           // 86: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 87: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 88: google.protobuf.Duration
+	(*Authorization)(nil),         // 3: fife.store.v1.Authorization
+	(*Binding)(nil),               // 4: fife.store.v1.Binding
+	(*CreateBinding)(nil),         // 5: fife.store.v1.CreateBinding
+	(*DeleteBinding)(nil),         // 6: fife.store.v1.DeleteBinding
+	(*UserToken)(nil),             // 7: fife.store.v1.UserToken
+	(*CreateUserToken)(nil),       // 8: fife.store.v1.CreateUserToken
+	(*DeleteUserToken)(nil),       // 9: fife.store.v1.DeleteUserToken
+	(*PutTrust)(nil),              // 10: fife.store.v1.PutTrust
+	(*Trust)(nil),                 // 11: fife.store.v1.Trust
+	(*Issuer)(nil),                // 12: fife.store.v1.Issuer
+	(*JoinToken)(nil),             // 13: fife.store.v1.JoinToken
+	(*PutJoinToken)(nil),          // 14: fife.store.v1.PutJoinToken
+	(*DeleteJoinToken)(nil),       // 15: fife.store.v1.DeleteJoinToken
+	(*UseJoinToken)(nil),          // 16: fife.store.v1.UseJoinToken
+	(*RevokeIdentity)(nil),        // 17: fife.store.v1.RevokeIdentity
+	(*Enrolment)(nil),             // 18: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 19: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 20: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 21: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 22: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 23: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 24: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 25: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 26: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 27: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 28: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 29: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 30: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 31: fife.store.v1.DeleteApi
+	(*EditRoutes)(nil),            // 32: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 33: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 34: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 35: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 36: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 37: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 38: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 39: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 40: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 41: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 42: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 43: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 44: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 45: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 46: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 47: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 48: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 49: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 50: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 51: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 52: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 53: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 54: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 55: fife.store.v1.Node
+	(*Api)(nil),                   // 56: fife.store.v1.Api
+	(*Route)(nil),                 // 57: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 58: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 59: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 60: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 61: fife.store.v1.Deployment
+	(*Canary)(nil),                // 62: fife.store.v1.Canary
+	(*Split)(nil),                 // 63: fife.store.v1.Split
+	(*StageConfig)(nil),           // 64: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 65: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 66: fife.store.v1.Wave
+	(*Promotion)(nil),             // 67: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 68: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 69: fife.store.v1.Stage
+	(*Outcome)(nil),               // 70: fife.store.v1.Outcome
+	(*Imported)(nil),              // 71: fife.store.v1.Imported
+	(*Refusal)(nil),               // 72: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 73: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 74: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 75: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 76: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 77: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 78: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 79: fife.store.v1.SnapshotTrailer
+	nil,                           // 80: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 81: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 82: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 83: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 84: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 85: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 86: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 87: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 88: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 89: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 90: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 91: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 92: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 93: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 94: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 95: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	87,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
-	12,  // 1: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	19,  // 2: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	20,  // 3: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	21,  // 4: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	22,  // 5: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	23,  // 6: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	24,  // 7: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	26,  // 8: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	27,  // 9: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	28,  // 10: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	29,  // 11: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	25,  // 12: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
-	30,  // 13: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	31,  // 14: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	32,  // 15: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	33,  // 16: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	36,  // 17: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	37,  // 18: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	38,  // 19: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	39,  // 20: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	40,  // 21: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	47,  // 22: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	41,  // 23: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	42,  // 24: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	44,  // 25: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	45,  // 26: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	14,  // 27: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	15,  // 28: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	3,   // 29: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
-	7,   // 30: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
-	8,   // 31: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
-	9,   // 32: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
-	10,  // 33: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
-	4,   // 34: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
-	5,   // 35: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
-	87,  // 36: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	6,   // 37: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
-	87,  // 38: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
-	87,  // 39: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
-	13,  // 40: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	88,  // 41: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	13,  // 42: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	16,  // 43: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	87,  // 44: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	73,  // 45: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	74,  // 46: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	48,  // 47: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	49,  // 48: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	49,  // 49: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	27,  // 50: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
-	26,  // 51: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
-	49,  // 52: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
-	50,  // 53: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	50,  // 54: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	50,  // 55: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 56: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	34,  // 57: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
-	34,  // 58: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	34,  // 59: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	75,  // 60: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	56,  // 61: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	59,  // 62: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	55,  // 63: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
-	76,  // 64: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
-	35,  // 65: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	55,  // 66: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	55,  // 67: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	88,  // 68: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	87,  // 69: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	43,  // 70: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	88,  // 71: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	88,  // 72: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	46,  // 73: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	77,  // 74: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	88,  // 75: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	87,  // 76: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	87,  // 77: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	78,  // 78: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
-	88,  // 79: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	51,  // 80: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	52,  // 81: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	53,  // 82: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	79,  // 83: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
-	80,  // 84: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	87,  // 85: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	88,  // 86: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	81,  // 87: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	87,  // 88: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 89: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	82,  // 90: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	55,  // 91: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	87,  // 92: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	57,  // 93: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	83,  // 94: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	88,  // 95: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	87,  // 96: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	87,  // 97: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	57,  // 98: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	87,  // 99: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	87,  // 100: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	43,  // 101: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	61,  // 102: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	57,  // 103: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	84,  // 104: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	88,  // 105: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	57,  // 106: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	56,  // 107: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	87,  // 108: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	58,  // 109: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	87,  // 110: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	59,  // 111: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	60,  // 112: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	35,  // 113: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	85,  // 114: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
-	87,  // 115: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	65,  // 116: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	49,  // 117: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	50,  // 118: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	54,  // 119: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	62,  // 120: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	64,  // 121: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	86,  // 122: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	66,  // 123: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	13,  // 124: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	18,  // 125: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	68,  // 126: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	48,  // 127: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	49,  // 128: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	50,  // 129: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	54,  // 130: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	70,  // 131: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	62,  // 132: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	63,  // 133: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	67,  // 134: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	72,  // 135: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	46,  // 136: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	17,  // 137: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	71,  // 138: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	4,   // 139: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
-	6,   // 140: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
-	11,  // 141: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
-	50,  // 142: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	87,  // 143: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	50,  // 144: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	145, // [145:145] is the sub-list for method output_type
-	145, // [145:145] is the sub-list for method input_type
-	145, // [145:145] is the sub-list for extension type_name
-	145, // [145:145] is the sub-list for extension extendee
-	0,   // [0:145] is the sub-list for field type_name
+	94,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	3,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
+	19,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	26,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	27,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	28,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	29,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	30,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	31,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	33,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	34,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	35,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	36,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	32,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	37,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	38,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	39,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	40,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	43,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	44,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	45,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	46,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	47,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	54,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	48,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	49,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	51,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	52,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	21,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	22,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	5,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
+	6,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
+	8,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
+	9,   // 33: fife.store.v1.Command.delete_user_token:type_name -> fife.store.v1.DeleteUserToken
+	10,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
+	14,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
+	15,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
+	16,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
+	17,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
+	4,   // 39: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
+	4,   // 40: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
+	94,  // 41: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
+	94,  // 42: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
+	7,   // 43: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
+	11,  // 44: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	12,  // 45: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	94,  // 46: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	13,  // 47: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	94,  // 48: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	94,  // 49: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	20,  // 50: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	4,   // 51: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
+	95,  // 52: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	20,  // 53: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	23,  // 54: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	94,  // 55: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	80,  // 56: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	81,  // 57: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	55,  // 58: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	56,  // 59: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	56,  // 60: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	34,  // 61: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	33,  // 62: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	56,  // 63: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	57,  // 64: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	57,  // 65: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	57,  // 66: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 67: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	41,  // 68: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	41,  // 69: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	41,  // 70: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	82,  // 71: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	63,  // 72: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	66,  // 73: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	62,  // 74: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	83,  // 75: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	42,  // 76: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	62,  // 77: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	62,  // 78: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	95,  // 79: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	94,  // 80: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	50,  // 81: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	95,  // 82: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	95,  // 83: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	53,  // 84: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	84,  // 85: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	95,  // 86: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	94,  // 87: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	94,  // 88: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	85,  // 89: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	95,  // 90: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	58,  // 91: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	59,  // 92: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	60,  // 93: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	86,  // 94: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	87,  // 95: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	94,  // 96: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	95,  // 97: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	88,  // 98: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	94,  // 99: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 100: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	89,  // 101: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	62,  // 102: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	94,  // 103: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	64,  // 104: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	90,  // 105: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	95,  // 106: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	94,  // 107: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	94,  // 108: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	64,  // 109: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	94,  // 110: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	94,  // 111: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	50,  // 112: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	68,  // 113: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	64,  // 114: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	91,  // 115: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	95,  // 116: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	64,  // 117: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	63,  // 118: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	94,  // 119: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	65,  // 120: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	94,  // 121: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	66,  // 122: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	67,  // 123: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	42,  // 124: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	92,  // 125: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	94,  // 126: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	72,  // 127: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	56,  // 128: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	57,  // 129: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	61,  // 130: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	69,  // 131: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	71,  // 132: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	93,  // 133: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	73,  // 134: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	20,  // 135: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	25,  // 136: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	75,  // 137: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	55,  // 138: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	56,  // 139: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	57,  // 140: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	61,  // 141: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	77,  // 142: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	69,  // 143: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	70,  // 144: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	74,  // 145: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	79,  // 146: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	53,  // 147: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	24,  // 148: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	78,  // 149: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	11,  // 150: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	13,  // 151: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	18,  // 152: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	4,   // 153: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
+	7,   // 154: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
+	57,  // 155: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	94,  // 156: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	57,  // 157: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	158, // [158:158] is the sub-list for method output_type
+	158, // [158:158] is the sub-list for method input_type
+	158, // [158:158] is the sub-list for extension type_name
+	158, // [158:158] is the sub-list for extension extendee
+	0,   // [0:158] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -7466,18 +8067,22 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_ForgetAgents)(nil),
 		(*Command_ConfigureAudit)(nil),
 		(*Command_RecordCalls)(nil),
+		(*Command_CreateBinding)(nil),
+		(*Command_DeleteBinding)(nil),
+		(*Command_CreateUserToken)(nil),
+		(*Command_DeleteUserToken)(nil),
 		(*Command_PutTrust)(nil),
 		(*Command_PutJoinToken)(nil),
 		(*Command_DeleteJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
 		(*Command_RevokeIdentity)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[48].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[55].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[67].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[74].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -7494,6 +8099,8 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Trust)(nil),
 		(*SnapshotRecord_JoinToken)(nil),
 		(*SnapshotRecord_Enrolment)(nil),
+		(*SnapshotRecord_Binding)(nil),
+		(*SnapshotRecord_UserToken)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7501,7 +8108,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   85,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
