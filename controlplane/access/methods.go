@@ -92,8 +92,8 @@ var methods = map[string]Method{
 
 	"/fife.v1.ClusterService/GetCluster":         cluster,
 	"/fife.v1.ClusterService/ListMembers":        cluster,
-	"/fife.v1.ClusterService/JoinCluster":        serversOnly,
-	"/fife.v1.ClusterService/PromoteMember":      serversOnly,
+	"/fife.v1.ClusterService/JoinCluster":        {Users: true, Servers: true, Permission: ClusterManage},
+	"/fife.v1.ClusterService/PromoteMember":      {Users: true, Servers: true, Permission: ClusterManage},
 	"/fife.v1.ClusterService/SyncCluster":        cluster,
 	"/fife.v1.ClusterService/GetStateHash":       serversOnly,
 	"/fife.v1.ClusterService/RemoveMember":       {Users: true, Permission: ClusterManage},
