@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
 )
 
@@ -127,5 +129,21 @@ func TestGRPC(t *testing.T) {
 				t.Errorf("Check on no stage: %v, want what gRPC makes of a 403", err)
 			}
 		})
+	}
+}
+
+// TestPastDeadline: a deadline is up to eight digits and a unit, as gRPC's HTTP/2
+// protocol has it, and counts from the request; what is none never passes.
+func TestPastDeadline(t *testing.T) {
+	for value, want := range map[string]bool{
+		"1S": true, "999m": true, "999999u": true, "99999999n": true,
+		"2S": false, "1M": false, "1H": false, "1100m": false,
+		"": false, "S": false, "1": false, "1s": false, "-1S": false, "1.5S": false, "000000001S": false,
+	} {
+		x := exchange{start: time.Now().Add(-time.Second)}
+		x.fields = []http1.Field{{Name: "Grpc-Timeout", Value: value}}
+		if got := x.pastDeadline(); got != want {
+			t.Errorf("%q, a second later: %v, want %v", value, got, want)
+		}
 	}
 }
