@@ -38,6 +38,7 @@ type nodes struct {
 	patience time.Duration
 	first    int
 	secured  credentials.TransportCredentials
+	token    bearer
 }
 
 type node struct {
@@ -80,13 +81,17 @@ func (c *cli) dial(cmd *cobra.Command) (*nodes, error) {
 			return nil, usagef(cmd, "%s has %q, which is not HOST:PORT; write it as %s", source, addresses[i], defaultServer)
 		}
 	}
-	secured, err := c.credential.transport(cmd, addresses)
+	token, err := c.credential.bearer(cmd)
 	if err != nil {
 		return nil, err
 	}
-	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses))), secured: secured}
+	secured, err := c.credential.transport(cmd, addresses, token)
+	if err != nil {
+		return nil, err
+	}
+	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses))), secured: secured, token: token}
 	for _, address := range addresses {
-		one, err := newNode(address, secured)
+		one, err := newNode(address, secured, token)
 		if err != nil {
 			n.Close()
 			return nil, usagef(cmd, "%s has %q: %v", source, address, err)
@@ -96,7 +101,7 @@ func (c *cli) dial(cmd *cobra.Command) (*nodes, error) {
 	return n, nil
 }
 
-func newNode(address string, secured credentials.TransportCredentials) (*node, error) {
+func newNode(address string, secured credentials.TransportCredentials, token bearer) (*node, error) {
 	n := &node{address: address, silence: "what listens there is no control plane, or wants a --cert"}
 	if secured.Info().SecurityProtocol == "tls" {
 		n.silence = "it does not take the certificate, or is no control plane"
@@ -104,10 +109,15 @@ func newNode(address string, secured credentials.TransportCredentials) (*node, e
 	var err error
 	// The passthrough resolver leaves looking up the name to the dialer, which
 	// remembers why it failed; gRPC itself only tells it as part of a longer text.
-	n.conn, err = grpc.NewClient("passthrough:///"+address,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(noting{secured, n.failed}),
 		grpc.WithContextDialer(n.dial),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+	}
+	if token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(token))
+	}
+	n.conn, err = grpc.NewClient("passthrough:///"+address, options...)
 	return n, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 // environment.
 type credentialFlags struct {
 	cert, key, ca string
+	token         string // file of a bearer token
 	plaintext     bool
 }
 
@@ -28,24 +30,69 @@ func (f *credentialFlags) add(root *cobra.Command) {
 	flags.StringVar(&f.cert, "cert", "", "`FILE` of your certificate, and of your key and the cluster's CA unless they are in files\nof their own (default $FIFE_CERT; without one nothing but loopback is talked to)")
 	flags.StringVar(&f.key, "key", "", "`FILE` of the key of --cert (default $FIFE_KEY)")
 	flags.StringVar(&f.ca, "ca", "", "`FILE` of the cluster's CA (default $FIFE_CA)")
+	flags.StringVar(&f.token, "token-file", "", "`FILE` of a bearer token, which takes the place of --cert and needs --ca (default $FIFE_TOKEN_FILE;\n$FIFE_TOKEN is a token itself)")
 	flags.BoolVar(&f.plaintext, "plaintext", false, "talk without TLS to nodes beyond loopback, which serve with --plaintext")
 }
 
-// transport returns how connections to the given addresses are secured.
-func (f *credentialFlags) transport(cmd *cobra.Command, addresses []string) (credentials.TransportCredentials, error) {
-	file := func(flag, variable string) string {
-		if flag == "" {
-			return os.Getenv(variable)
-		}
-		return flag
+func flagOr(flag, variable string) string {
+	if flag == "" {
+		return os.Getenv(variable)
 	}
-	cert, key, ca := file(f.cert, "FIFE_CERT"), file(f.key, "FIFE_KEY"), file(f.ca, "FIFE_CA")
+	return flag
+}
+
+// bearer returns the token that goes with every call; empty for none.
+func (f *credentialFlags) bearer(cmd *cobra.Command) (bearer, error) {
+	file := flagOr(f.token, "FIFE_TOKEN_FILE")
+	token := os.Getenv("FIFE_TOKEN")
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", usagef(cmd, "read token: %v", err)
+		}
+		token = strings.TrimSpace(string(data))
+	}
+	if token != "" && f.plaintext {
+		return "", usagef(cmd, "a token is not sent in the clear: leave --plaintext or the token out")
+	}
+	return bearer(token), nil
+}
+
+// bearer is a token that says who calls.
+type bearer string
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials.
+func (b bearer) RequireTransportSecurity() bool { return true }
+
+// transport returns how connections to the given addresses are secured, on which a
+// token goes along or not.
+func (f *credentialFlags) transport(cmd *cobra.Command, addresses []string, token bearer) (credentials.TransportCredentials, error) {
+	cert, key, ca := flagOr(f.cert, "FIFE_CERT"), flagOr(f.key, "FIFE_KEY"), flagOr(f.ca, "FIFE_CA")
 	if f.plaintext {
 		return insecure.NewCredentials(), nil
 	}
+	if token != "" {
+		if cert != "" || ca == "" {
+			return nil, usagef(cmd, "a token needs the cluster's CA, --ca, and takes the place of --cert")
+		}
+		data, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, usagef(cmd, "read CA: %v", err)
+		}
+		roots, err := identity.ParseRoots(data)
+		if err != nil {
+			return nil, usagef(cmd, "read CA %s: %v", ca, err)
+		}
+		return credentials.NewTLS(identity.AnonymousConfig(roots)), nil
+	}
 	if cert == "" {
 		if key != "" || ca != "" {
-			return nil, usagef(cmd, "--key and --ca need --cert")
+			return nil, usagef(cmd, "--key needs --cert, and --ca a --cert or a token")
 		}
 		if away := slices.IndexFunc(addresses, func(a string) bool { return !loopback(a) }); away >= 0 {
 			return nil, usagef(cmd, "%s is not on this machine: say who you are with --cert, or --plaintext if it serves without TLS", addresses[away])

@@ -113,6 +113,15 @@ func ParseCredential(files ...[]byte) (*Credential, error) {
 	return NewCredential(key, chain, roots)
 }
 
+// ParseRoots reads the roots of a cluster in PEM.
+func ParseRoots(data []byte) ([]*x509.Certificate, error) {
+	_, roots, err := parsePEM(data)
+	if err == nil && len(roots) == 0 {
+		err = fmt.Errorf("%w: no certificate in PEM", ErrInvalid)
+	}
+	return roots, err
+}
+
 // ParseAuthority reads the certificate and the key of an authority in PEM.
 func ParseAuthority(cert, key []byte) (Authority, error) {
 	signer, certs, err := parsePEM(append(append(bytes.Clone(cert), '\n'), key...))

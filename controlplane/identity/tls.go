@@ -68,6 +68,34 @@ func ClientConfig(h *Holder) *tls.Config {
 	}
 }
 
+// AnonymousConfig returns the TLS 1.3 side of a caller who has no certificate and says
+// otherwise who it is, to servers under the given roots. A root that names a cluster
+// is believed of that cluster alone.
+func AnonymousConfig(roots []*x509.Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true,
+		InsecureSkipVerify:     true, // VerifyConnection verifies
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 {
+				return ErrNoCertificate
+			}
+			named, err := FromCertificate(state.PeerCertificates[0])
+			if err != nil {
+				return err
+			}
+			var believed []*x509.Certificate
+			for _, r := range roots {
+				if of := (Authority{Certificate: r}).Cluster(); of == "" || of == named.Cluster {
+					believed = append(believed, r)
+				}
+			}
+			id, err := Trust{named.Cluster, believed}.Verify(state.PeerCertificates, time.Now())
+			return onlyServer(id, err)
+		},
+	}
+}
+
 // PinnedConfig returns the TLS 1.3 side of a caller who has no certificate and knows
 // the Pin of a cluster's root. trusted gets whom to believe from then on.
 func PinnedConfig(pin string, trusted func(Trust)) *tls.Config {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"testing"
@@ -56,6 +57,10 @@ func TestHandshake(t *testing.T) {
 			"user":                     {ClientConfig(user), open, true},
 			"nobody":                   {nobody, open, true},
 			"nobody where none may":    {nobody, closed, false},
+			"token":                    {AnonymousConfig([]*x509.Certificate{p.root.Certificate}), open, true},
+			"token, two roots":         {AnonymousConfig([]*x509.Certificate{stranger.root.Certificate, p.root.Certificate}), open, true},
+			"token, another root":      {AnonymousConfig([]*x509.Certificate{stranger.root.Certificate}), open, false},
+			"token, to a user":         {AnonymousConfig([]*x509.Certificate{p.root.Certificate}), ServerConfig(user, true, accept), false},
 			"agent of a stranger":      {ClientConfig(NewHolder(stranger.credential(t, Agent, "a1", time.Hour))), open, false},
 			"refused":                  {ClientConfig(agent), refusing, false},
 			"TLS 1.2":                  {old, open, false},
