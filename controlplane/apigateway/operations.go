@@ -61,7 +61,7 @@ func matchPattern(pattern string, segments []string) (params []string, ok bool) 
 // one with the same path.
 var operations = []operation{
 	{name: "ImportApiKeys", method: "POST", pattern: "/apikeys", imports: true},
-	{name: "ImportRestApi", method: "POST", pattern: "/restapis", imports: true, document: true},
+	{name: "ImportRestApi", method: "POST", pattern: "/restapis", imports: true, document: true, handle: (*Gateway).importRestAPI},
 	{name: "CreateApiKey", method: "POST", pattern: "/apikeys"},
 	{name: "CreateAuthorizer", method: "POST", pattern: "/restapis/{restapi_id}/authorizers"},
 	{name: "CreateBasePathMapping", method: "POST", pattern: "/domainnames/{domain_name}/basepathmappings"},
@@ -121,7 +121,7 @@ var operations = []operation{
 	{name: "GetDomainName", method: "GET", pattern: "/domainnames/{domain_name}"},
 	{name: "GetDomainNameAccessAssociations", method: "GET", pattern: "/domainnameaccessassociations", handle: (*Gateway).none},
 	{name: "GetDomainNames", method: "GET", pattern: "/domainnames", handle: (*Gateway).none},
-	{name: "GetExport", method: "GET", pattern: "/restapis/{restapi_id}/stages/{stage_name}/exports/{export_type}"},
+	{name: "GetExport", method: "GET", pattern: "/restapis/{restapi_id}/stages/{stage_name}/exports/{export_type}", handle: (*Gateway).getExport},
 	{name: "GetGatewayResponse", method: "GET", pattern: "/restapis/{restapi_id}/gatewayresponses/{response_type}"},
 	{name: "GetGatewayResponses", method: "GET", pattern: "/restapis/{restapi_id}/gatewayresponses"},
 	{name: "GetIntegration", method: "GET", pattern: "/restapis/{restapi_id}/resources/{resource_id}/methods/{http_method}/integration", handle: (*Gateway).getIntegration},
@@ -156,7 +156,7 @@ var operations = []operation{
 	{name: "PutIntegrationResponse", method: "PUT", pattern: "/restapis/{restapi_id}/resources/{resource_id}/methods/{http_method}/integration/responses/{status_code}", handle: (*Gateway).putIntegrationResponse},
 	{name: "PutMethod", method: "PUT", pattern: "/restapis/{restapi_id}/resources/{resource_id}/methods/{http_method}", handle: (*Gateway).putMethod},
 	{name: "PutMethodResponse", method: "PUT", pattern: "/restapis/{restapi_id}/resources/{resource_id}/methods/{http_method}/responses/{status_code}", handle: (*Gateway).putMethodResponse},
-	{name: "PutRestApi", method: "PUT", pattern: "/restapis/{restapi_id}", document: true},
+	{name: "PutRestApi", method: "PUT", pattern: "/restapis/{restapi_id}", document: true, handle: (*Gateway).putRestAPI},
 	{name: "RejectDomainNameAccessAssociation", method: "POST", pattern: "/rejectdomainnameaccessassociations"},
 	{name: "TagResource", method: "PUT", pattern: "/tags/{resource_arn}", handle: (*Gateway).tagResource},
 	{name: "TestInvokeAuthorizer", method: "POST", pattern: "/restapis/{restapi_id}/authorizers/{authorizer_id}"},
