@@ -40,10 +40,7 @@ func (s *apiService) ImportRoutes(ctx context.Context, req *fifev1.ImportRoutesR
 	}
 	doc := parseDocument(&v, req)
 	cmd.BinaryMediaTypes = doc.BinaryMediaTypes
-	cmd.Description = doc.Title
-	if title := []rune(doc.Title); len(title) > release.MaxDescription {
-		cmd.Description = string(title[:release.MaxDescription])
-	}
+	cmd.Description = openapi.Clip(doc.Title)
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_ImportRoutes{ImportRoutes: cmd}}, stage(cmd, doc.Routes)...)
 	if err != nil {
 		return nil, err

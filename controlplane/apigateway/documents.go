@@ -39,11 +39,11 @@ func (c *call) readDocument() (*openapi.Document, openapi.BasePath, error) {
 }
 
 // importRoutes makes the routes of the body's document those of an API.
-func (g *Gateway) importRoutes(c *call, id string, mode openapi.BasePath, merge fifev1.ImportMode) (*fifev1.Api, []string, error) {
+func (g *Gateway) importRoutes(c *call, id string, mode openapi.BasePath, merge fifev1.ImportMode) (*fifev1.Api, error) {
 	resp, err := g.apis.ImportRoutes(c.ctx, &fifev1.ImportRoutesRequest{
 		Parent: apiName(id), Document: c.body, BasePath: basePathModes[mode], Mode: merge,
 	})
-	return resp.GetApi(), resp.GetWarnings(), err
+	return resp.GetApi(), err
 }
 
 func (g *Gateway) importRestAPI(c *call) (answer, error) {
@@ -51,21 +51,21 @@ func (g *Gateway) importRestAPI(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a := &fifev1.Api{Description: d.Description, BinaryMediaTypes: d.BinaryMediaTypes}
+	a := &fifev1.Api{Description: openapi.Clip(d.Description), BinaryMediaTypes: d.BinaryMediaTypes}
 	a.Annotations = withNotes(nil, apiNotes{Name: d.Title})
 	created, err := g.newAPI(c, a)
 	if err != nil {
 		return answer{}, err
 	}
 	id := idOf(created)
-	imported, warnings, err := g.importRoutes(c, id, mode, fifev1.ImportMode_IMPORT_MODE_REPLACE)
+	imported, err := g.importRoutes(c, id, mode, fifev1.ImportMode_IMPORT_MODE_REPLACE)
 	if err != nil {
 		// Nobody has heard of the API yet.
 		_, _ = g.apis.DeleteApi(c.ctx, &fifev1.DeleteApiRequest{Name: apiName(id)})
 		return answer{}, err
 	}
 	shape := toRestAPI(imported)
-	shape.Warnings = warnings
+	shape.Warnings = d.Warnings
 	return answer{http.StatusCreated, shape}, nil
 }
 
@@ -85,13 +85,13 @@ func (g *Gateway) putRestAPI(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a, warnings, err := g.importRoutes(c, id, mode, merge)
+	a, err := g.importRoutes(c, id, mode, merge)
 	if err != nil {
 		return answer{}, err
 	}
 	if merge == fifev1.ImportMode_IMPORT_MODE_REPLACE {
 		a, err = g.changeAPI(c, id, func(a *fifev1.Api, notes *apiNotes) error {
-			a.Description, notes.Name = d.Description, d.Title
+			a.Description, notes.Name = openapi.Clip(d.Description), d.Title
 			return nil
 		})
 		if err != nil {
@@ -99,7 +99,7 @@ func (g *Gateway) putRestAPI(c *call) (answer, error) {
 		}
 	}
 	shape := toRestAPI(a)
-	shape.Warnings = warnings
+	shape.Warnings = d.Warnings
 	return answer{http.StatusOK, shape}, nil
 }
 

@@ -54,13 +54,13 @@ func TestDocuments(t *testing.T) {
 		}
 		wantPaths("imported", "GET /v1/pets/{id}", "POST /v1/pets/{id}")
 
-		more := `{"openapi": "3.0.1", "info": {"title": "more", "version": "1"}, "paths": {"/more": {"get": {"responses": {},
+		more := `{"openapi": "3.0.1", "info": {"title": "more", "description": "` + strings.Repeat("é", 2000) + `", "version": "1"}, "paths": {"/more": {"get": {"responses": {},
 			"x-amazon-apigateway-integration": {"type": "http_proxy", "httpMethod": "GET", "uri": "https://more.test/"}}}}}`
 		if got := c.do(200, put, path, more); got["name"] != "pets" || got["warnings"] != nil {
 			t.Errorf("merged: %v", got)
 		}
 		wantPaths("merged", "GET /v1/pets/{id}", "POST /v1/pets/{id}", "GET /more")
-		if got := c.do(200, put, path+"?mode=overwrite", more); got["name"] != "more" {
+		if got := c.do(200, put, path+"?mode=overwrite", more); got["name"] != "more" || got["description"] != strings.Repeat("é", 1024) {
 			t.Errorf("replaced: %v", got)
 		}
 		wantPaths("replaced", "GET /more")

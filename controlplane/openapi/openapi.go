@@ -42,6 +42,14 @@ type Options struct {
 	BasePath BasePath
 }
 
+// Clip returns the beginning of a text that may be the description of an API.
+func Clip(text string) string {
+	if runes := []rune(text); len(runes) > release.MaxDescription {
+		return string(runes[:release.MaxDescription])
+	}
+	return text
+}
+
 // Document is what a gateway takes from an OpenAPI document.
 type Document struct {
 	Title            string
