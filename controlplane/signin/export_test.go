@@ -1,0 +1,4 @@
+package signin
+
+// Usable is for tests.
+var Usable = usable
