@@ -33,6 +33,7 @@ import (
 	"github.com/fifegateway/fife/controlplane/discovery"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/rollout"
+	"github.com/fifegateway/fife/controlplane/signin"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -92,6 +93,7 @@ type Network interface {
 // Node is one node, not yet running.
 type Node struct {
 	config Config
+	people *signin.Verifier // nil if nobody can sign in
 }
 
 // A node that is told to stop is gone within five seconds: an orchestrator that
@@ -137,6 +139,7 @@ func New(c Config) (*Node, error) {
 		return nil, errors.New("the management API of Amazon API Gateway cannot tell who calls: serve it in plaintext, or not at all")
 	}
 	var err error
+	var people *signin.Verifier
 	if c.GRPCAdvertise, err = advertised("grpc", c.GRPCListen, c.GRPCAdvertise); err != nil {
 		return nil, err
 	}
@@ -148,6 +151,13 @@ func New(c Config) (*Node, error) {
 	}
 	if c.Security != nil && c.DataDir == "" {
 		return nil, errors.New("a node that proves who it is needs a data directory for its credential")
+	}
+	if c.Security != nil && c.Security.SignIn != nil {
+		signIn := *c.Security.SignIn
+		signIn.Logger = c.Logger
+		if people, err = signin.New(signIn); err != nil {
+			return nil, fmt.Errorf("sign in by OpenID Connect: %w", err)
+		}
 	}
 	if c.ForgetAgentsAfter == 0 {
 		c.ForgetAgentsAfter = time.Hour
@@ -170,7 +180,7 @@ func New(c Config) (*Node, error) {
 			os.Exit(1)
 		}
 	}
-	return &Node{config: c}, nil
+	return &Node{config: c, people: people}, nil
 }
 
 // advertised returns the address that others are told, which must name a host.
@@ -285,7 +295,7 @@ func (n *Node) serve(
 	})
 	c.Registry.MustRegister(storeCollector{s})
 	auditor := api.NewAuditor(s, membership.peers, c.Logger)
-	bearers := secrets.bearers()
+	bearers := secrets.bearers(n.people)
 	callers := secrets.callers(bearers)
 	interceptors := api.NewInterceptors(
 		auditor, callers, secrets.authorizer(), guard, api.NewForwarder(s, membership.peers), c.Logger, c.Registry)
@@ -345,6 +355,12 @@ func (n *Node) serve(
 	if secrets != nil {
 		group.Go(func() error {
 			secrets.keep(groupCtx, membership, callers)
+			return nil
+		})
+	}
+	if n.people != nil {
+		group.Go(func() error {
+			n.people.Run(groupCtx)
 			return nil
 		})
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/identity"
+	"github.com/fifegateway/fife/controlplane/signin"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -25,6 +26,10 @@ import (
 type Security struct {
 	CACert, CAKey string // PEM files of the root of a cluster that is founded; empty to make one
 	JoinToken     string // for the first certificate of a node that joins
+
+	// SignIn says whose word is taken for who people are; nil for nobody's. Its Logger
+	// is the node's.
+	SignIn *signin.Config
 }
 
 // What Security keeps in a data directory.
@@ -235,12 +240,16 @@ func (s *secrets) callers(bearers *api.Bearers) *api.Callers {
 	return api.NewCallers(s.admits, bearers)
 }
 
-// bearers returns what knows bearer tokens.
-func (s *secrets) bearers() *api.Bearers {
+// bearers returns what knows bearer tokens; people may be nil.
+func (s *secrets) bearers(people *signin.Verifier) *api.Bearers {
 	if s == nil {
 		return nil
 	}
-	return &api.Bearers{Policy: s.policy, Cluster: func() string { return s.holder.Current().Identity.Cluster }}
+	b := &api.Bearers{Policy: s.policy, Cluster: func() string { return s.holder.Current().Identity.Cluster }}
+	if people != nil {
+		b.People = people
+	}
+	return b
 }
 
 // authorizer returns what decides on the calls of the gRPC port.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fifegateway/fife/cmd/daemon"
 	"github.com/fifegateway/fife/controlplane"
+	"github.com/fifegateway/fife/controlplane/signin"
 )
 
 func main() { os.Exit(daemon.Main(newCommand())) }
@@ -32,6 +33,7 @@ fife --cert.`
 func newCommand() *cobra.Command {
 	var c controlplane.Config
 	var security controlplane.Security
+	var signIn signin.Config
 	var plaintext, described bool
 	cmd := daemon.Command("fife-controlplane", "Run a node of the control plane", long,
 		func(ctx context.Context, logger *slog.Logger) error {
@@ -43,6 +45,15 @@ func newCommand() *cobra.Command {
 				collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			if c.DataDir == "" {
 				return daemon.Usage(errNoDataDir)
+			}
+			switch {
+			case signIn.Issuer != "":
+				security.SignIn = &signIn
+			case signIn != (signin.Config{}):
+				return daemon.Usage(errors.New("--oidc-client-id, --oidc-audience, --oidc-username-claim, --oidc-groups-claim and --oidc-ca need --oidc-issuer"))
+			}
+			if plaintext && security.SignIn != nil {
+				return daemon.Usage(errors.New("--oidc-issuer does not go with --plaintext, where nobody is asked who they are"))
 			}
 			if !plaintext {
 				c.Security = &security
@@ -72,6 +83,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&security.CACert, "ca-cert", "", "PEM file of a CA to found the cluster with; by default one is made in --data-dir")
 	f.StringVar(&security.CAKey, "ca-key", "", "PEM file of the key of --ca-cert")
 	f.StringVar(&security.JoinToken, "join-token", "", "token of fife token create --role server, to --join with; the environment hides it from other users")
+	addSignInFlags(cmd, &signIn)
 	cmd.AddCommand(newRecoverCommand(), newCertificateCommand())
 	return cmd
 }
@@ -88,6 +100,17 @@ func addNodeFlags(cmd *cobra.Command, c *controlplane.Config) {
 	f.StringVar(&c.GRPCAdvertise, "grpc-advertise", "", "where others reach --grpc-listen, if it names no host")
 	f.StringVar(&c.RaftListen, "raft-listen", "127.0.0.1:7401", "address for replication between nodes")
 	f.StringVar(&c.RaftAdvertise, "raft-advertise", "", "where others reach --raft-listen, if it names no host")
+}
+
+// addSignInFlags adds the flags that say whose word is taken for who people are.
+func addSignInFlags(cmd *cobra.Command, c *signin.Config) {
+	f := cmd.Flags()
+	f.StringVar(&c.Issuer, "oidc-issuer", "", "https URL of an OpenID Connect issuer at which people sign in")
+	f.StringVar(&c.ClientID, "oidc-client-id", "", "what the issuer knows Fife's command line as; tokens must be meant for it")
+	f.StringVar(&c.Audience, "oidc-audience", "", "another audience whose tokens are taken, such as that of an API's access tokens")
+	f.StringVar(&c.UsernameClaim, "oidc-username-claim", "", "claim that names the caller, as oidc:NAME, such as email (default sub)")
+	f.StringVar(&c.GroupsClaim, "oidc-groups-claim", "", "claim with the caller's groups, each as group:NAME; empty for none")
+	f.StringVar(&c.CA, "oidc-ca", "", "PEM file of the CAs of the issuer's certificate (default the system's)")
 }
 
 const recoverLong = `Make this node the only member of its cluster, when the majority of the nodes is lost for

@@ -77,7 +77,7 @@ func (d *Denied) hint() string {
 	if len(with) == 0 {
 		return "no role has it"
 	}
-	command := fmt.Sprintf("fife access grant %s %s", d.Subject, with[0])
+	command := fmt.Sprintf("fife access grant %s %s", quoted(d.Subject), with[0])
 	if d.Resource.API != "" {
 		command += " --api '" + d.Resource.API + "'"
 	}
@@ -85,6 +85,14 @@ func (d *Denied) hint() string {
 		command += " --stage '" + d.Resource.Stage + "'"
 	}
 	return command
+}
+
+// quoted returns a subject as a shell takes it for one word.
+func quoted(s Subject) string {
+	if strings.ContainsAny(string(s), " |") {
+		return "'" + string(s) + "'"
+	}
+	return string(s)
 }
 
 func alternatives(all []Role) string {

@@ -119,6 +119,7 @@ var methods = map[string]Method{
 	"/fife.v1.TokenService/DeleteToken":             {Users: true, Permission: AccessManage},
 	"/fife.v1.TokenService/ListTokens":              {Users: true, Permission: AccessRead},
 	"/fife.v1.JoinService/IssueCertificate":         anyone, // who joins is known by a token alone
+	"/fife.v1.SignInService/GetSignInSettings":      anyone, // who is about to sign in is not known
 
 	"/fife.v1.NodeService/RenewGrant":     serversOnly,
 	"/fife.v1.NodeService/RegisterAgents": serversOnly,

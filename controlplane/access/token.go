@@ -34,6 +34,41 @@ func ParseToken(text string) (id, secret string, ok bool) {
 	return id, secret, ok && id != "" && secret != ""
 }
 
+// BearerKind is what a bearer token is, by the looks of it.
+type BearerKind int
+
+// The kinds of bearer tokens.
+const (
+	BearerUnknown BearerKind = iota
+	BearerToken              // a token of Fife's own: see ParseToken
+	BearerJWT                // a JSON Web Token that is signed, in its compact form
+)
+
+// KindOf says what a bearer token is. No text is of two kinds: what begins like one of
+// Fife's own tokens is that or nothing. Whether the token is good is not looked at.
+func KindOf(text string) BearerKind {
+	if strings.HasPrefix(text, TokenPrefix) {
+		if _, _, ok := ParseToken(text); ok {
+			return BearerToken
+		}
+		return BearerUnknown
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return BearerUnknown
+	}
+	for _, part := range parts {
+		// RFC 7515, section 7.1: three parts in base64url without padding. Without the
+		// last it is not signed.
+		if part == "" || strings.Trim(part, base64URL) != "" {
+			return BearerUnknown
+		}
+	}
+	return BearerJWT
+}
+
+const base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
 // HashSecret returns what is kept of a secret.
 func HashSecret(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 

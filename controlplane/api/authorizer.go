@@ -77,11 +77,15 @@ func authorizationOf(ctx context.Context) (actor string, _ *storev1.Authorizatio
 // callerOf returns who calls as bindings go; ok is false if it is no user.
 func callerOf(ctx context.Context) (c access.Caller, ok bool) {
 	id, ok := identity.FromContext(ctx)
-	if !ok || id.Class != identity.User {
-		return access.Caller{}, false
+	switch {
+	case ok && id.Class == identity.User:
+		token, _ := ctx.Value(tokenKey{}).(string)
+		return access.Caller{Subject: access.Subject(access.UserPrefix + id.Name), Token: token}, true
+	case ok && id.Class == identity.SignedIn:
+		s, _ := ctx.Value(signedInKey{}).(signedIn)
+		return access.Caller{Subject: access.Subject(access.OIDCPrefix + id.Name), Groups: s.groups}, true
 	}
-	token, _ := ctx.Value(tokenKey{}).(string)
-	return access.Caller{Subject: access.Subject(access.UserPrefix + id.Name), Token: token}, true
+	return access.Caller{}, false
 }
 
 // decide returns the context of a call with what it is allowed by, and what the

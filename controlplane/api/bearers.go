@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/identity"
+	"github.com/fifegateway/fife/controlplane/signin"
 )
 
 // tokenHeader carries the id of the bearer token of a call that a node passes on.
@@ -19,12 +21,19 @@ const tokenHeader = "fife-caller-token"
 // tokenKey is the context key of the id of the token that the caller has shown.
 type tokenKey struct{}
 
+// People verifies the tokens of an OpenID Connect issuer. A *signin.Verifier does.
+type People interface {
+	Verify(ctx context.Context, text string) (signin.Person, error)
+	Settings() signin.Settings
+}
+
 // Bearers finds out who shows a bearer token. It remembers when each token was last
 // used on this node, in memory: an entry of the log for each use would cost more than
 // the use. It is safe for concurrent use.
 type Bearers struct {
 	Policy  Policies
 	Cluster func() string // the cluster's name in identities
+	People  People        // nil if nobody can sign in
 
 	mu   sync.Mutex
 	used map[string]time.Time // by token id
@@ -60,14 +69,27 @@ func bearerOf(ctx context.Context) (text string, ok bool) {
 	return strings.CutPrefix(all[0], "Bearer ")
 }
 
-// caller returns as whom a token lets its bearer act, and the context with its id.
-// Why a token is not good is not told: whoever has guessed an id learns nothing.
+// caller returns as whom a token lets its bearer act, and the context with what else is
+// known of that.
 func (b *Bearers) caller(ctx context.Context, text string) (identity.Identity, context.Context, error) {
-	refused := fmt.Errorf("%w: the bearer token is not known, was deleted or has expired", ErrUnauthenticated)
-	id, secret, ok := access.ParseToken(text)
-	if !ok {
-		return identity.Identity{}, nil, refused
+	switch access.KindOf(text) {
+	case access.BearerToken:
+		return b.holder(ctx, text)
+	case access.BearerJWT:
+		if b.People == nil {
+			return identity.Identity{}, nil, fmt.Errorf("%w: nobody can sign in on this node, as it was started without --oidc-issuer", ErrUnauthenticated)
+		}
+		return b.person(ctx, text)
 	}
+	return identity.Identity{}, nil, errBadToken
+}
+
+var errBadToken = fmt.Errorf("%w: the bearer token is not known, was deleted or has expired", ErrUnauthenticated)
+
+// holder returns who holds one of Fife's own tokens. Why a token is not good is not
+// told: whoever has guessed an id learns nothing.
+func (b *Bearers) holder(ctx context.Context, text string) (identity.Identity, context.Context, error) {
+	id, secret, _ := access.ParseToken(text)
 	policy, err := b.Policy(ctx)
 	if err != nil {
 		return identity.Identity{}, nil, err
@@ -75,8 +97,47 @@ func (b *Bearers) caller(ctx context.Context, text string) (identity.Identity, c
 	now := time.Now()
 	token, ok := policy.UserToken(id)
 	if !ok || !token.Fits(secret) || token.Expired(now) {
-		return identity.Identity{}, nil, refused
+		return identity.Identity{}, nil, errBadToken
 	}
 	b.note(id, now)
 	return identity.Identity{Cluster: b.Cluster(), Class: identity.User, Name: token.User}, context.WithValue(ctx, tokenKey{}, id), nil
 }
+
+// person returns whom the issuer vouches for, in those of his groups that count: others
+// would travel and be kept in the log for nothing.
+func (b *Bearers) person(ctx context.Context, text string) (identity.Identity, context.Context, error) {
+	p, err := b.People.Verify(ctx, text)
+	switch {
+	case errors.Is(err, signin.ErrRefused):
+		return identity.Identity{}, nil, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+	case err != nil:
+		return identity.Identity{}, nil, err
+	}
+	policy, err := b.Policy(ctx)
+	if err != nil {
+		return identity.Identity{}, nil, err
+	}
+	s := signedIn{expires: p.Expires}
+	for _, g := range p.Groups {
+		for range policy.BindingsOf([]access.Subject{access.Subject(access.GroupPrefix + g)}) {
+			s.groups = append(s.groups, g)
+			break
+		}
+		if len(s.groups) == maxGroups {
+			break
+		}
+	}
+	return identity.Identity{Cluster: b.Cluster(), Class: identity.SignedIn, Name: p.Name}, context.WithValue(ctx, signedInKey{}, s), nil
+}
+
+// maxGroups is how many groups of a caller count at most: as many as go with a call
+// that is passed on.
+const maxGroups = 64
+
+// signedIn is what is known of a caller of class identity.SignedIn besides the name.
+type signedIn struct {
+	groups  []string  // that bindings name
+	expires time.Time // zero if another node has verified the token
+}
+
+type signedInKey struct{}

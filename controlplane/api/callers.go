@@ -30,9 +30,12 @@ var (
 	ErrDenied = errors.New("permission denied")
 )
 
-// callerHeader carries the caller of a call that a node passes on: its SPIFFE ID, or
-// nothing for one who is not known.
-const callerHeader = "fife-caller"
+// What a node says of the caller of a call that it passes on.
+const (
+	callerHeader   = "fife-caller"       // its SPIFFE ID, or nothing for one who has none
+	signedInHeader = "fife-caller-oidc"  // the name of one of class identity.SignedIn
+	groupHeader    = "fife-caller-group" // a group of his; there may be several
+)
 
 // Callers finds out who calls, by the certificate of the connection, and whether
 // that class of callers may call the service at all. The caller is then in the
@@ -73,7 +76,7 @@ func admitted(m access.Method, class identity.Class) bool {
 		return m.Servers || m.Anyone
 	case identity.Agent:
 		return m.Agents || m.Anyone
-	case identity.User:
+	case identity.User, identity.SignedIn:
 		return m.Users || m.Anyone
 	}
 	return m.Anyone
@@ -120,7 +123,7 @@ func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identit
 		}
 	}
 	if !ok || holder.Class != identity.Server {
-		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, sourceHeader, tokenHeader)
+		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, signedInHeader, groupHeader, sourceHeader, tokenHeader)
 		if text, shown := bearerOf(ctx); shown && !ok {
 			caller, ctx, err = c.bearers.caller(ctx, text)
 			return caller, err == nil, ctx, err
@@ -130,18 +133,30 @@ func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identit
 	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) == 0 {
 		return holder.Identity, true, ctx, nil
 	}
+	ctx, caller, err = c.behalf(ctx, holder.Identity)
+	return caller, caller != identity.Identity{}, ctx, err
+}
+
+// behalf returns whom a node passes a call on for, and the context with what else it
+// says of him; nobody if the caller is not known.
+func (c *Callers) behalf(ctx context.Context, node identity.Identity) (context.Context, identity.Identity, error) {
+	if said := metadata.ValueFromIncomingContext(ctx, signedInHeader); len(said) == 1 {
+		caller := identity.Identity{Cluster: node.Cluster, Class: identity.SignedIn, Name: said[0]}
+		s := signedIn{groups: metadata.ValueFromIncomingContext(ctx, groupHeader)}
+		return context.WithValue(ctx, signedInKey{}, s), caller, access.Subject(access.OIDCPrefix + caller.Name).Check()
+	}
 	said := metadata.ValueFromIncomingContext(ctx, callerHeader)
 	if len(said) != 1 || said[0] == "" {
-		return caller, false, ctx, nil
+		return ctx, identity.Identity{}, nil
 	}
-	caller, err = identity.Parse(said[0])
-	if err == nil && caller.Cluster != holder.Cluster {
-		err = fmt.Errorf("%w: %s is of another cluster than %s", ErrUnauthenticated, caller, holder)
+	caller, err := identity.Parse(said[0])
+	if err == nil && caller.Cluster != node.Cluster {
+		err = fmt.Errorf("%w: %s is of another cluster than %s", ErrUnauthenticated, caller, node)
 	}
 	if token := metadata.ValueFromIncomingContext(ctx, tokenHeader); len(token) == 1 {
 		ctx = context.WithValue(ctx, tokenKey{}, token[0])
 	}
-	return caller, true, ctx, err
+	return ctx, caller, err
 }
 
 // holderOf returns whose certificate the connection of a call has shown, if any.
@@ -184,25 +199,33 @@ func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 	if err != nil {
 		return err
 	}
-	defer c.bound(stream.Context())()
+	defer c.bound(ctx)()
 	return handler(srv, calledStream{stream, ctx})
 }
 
 // bound ends a stream when its caller has to prove anew who it is, or is no longer
 // admitted: its client opens another. The returned function must be called at its end.
 func (c *Callers) bound(ctx context.Context) (end func()) {
-	caller, known := holderOf(ctx)
+	caller, certified := holderOf(ctx)
+	proven := caller.NotAfter
+	if !certified {
+		person, _ := ctx.Value(signedInKey{}).(signedIn)
+		proven = person.expires
+	}
 	s := &openStream{caller: caller}
 	var ok bool
 	if s.transport, ok = grpc.ServerTransportStreamFromContext(ctx).(interface {
 		WriteStatus(*status.Status) error
-	}); !ok || !known {
+	}); !ok || proven.IsZero() {
 		return func() {}
 	}
 	age := maxStreamAge - maxStreamAge/10 + rand.N(maxStreamAge/5)
-	timer := time.AfterFunc(min(age, time.Until(caller.NotAfter)), func() {
+	timer := time.AfterFunc(min(age, time.Until(proven)), func() {
 		s.end(status.New(codes.Unavailable, "the stream is as old as it may be; open another"))
 	})
+	if !certified {
+		return func() { timer.Stop() }
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.streams[s] = struct{}{}

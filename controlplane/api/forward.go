@@ -48,7 +48,8 @@ func needsLeader(fullMethod string) bool {
 	switch fullMethod {
 	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName,
 		fifev1.ClusterService_GetStateHash_FullMethodName,
-		fifev1.AccessService_WhoAmI_FullMethodName, fifev1.AccessService_TestPermissions_FullMethodName:
+		fifev1.AccessService_WhoAmI_FullMethodName, fifev1.AccessService_TestPermissions_FullMethodName,
+		fifev1.SignInService_GetSignInSettings_FullMethodName:
 		return false
 	}
 	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/") &&
@@ -112,12 +113,8 @@ func (f *Forwarder) attempt(
 	if !ready(ctx, conn) {
 		return nil, fmt.Errorf("%w: the leader, %s, cannot be reached", store.ErrNotLeader, leader.ID)
 	}
-	caller, _ := identity.FromContext(ctx)
 	note := noteOf(ctx)
-	ctx = metadata.AppendToOutgoingContext(ctx, forwardedBy, f.store.NodeID(), callerHeader, caller.String(), sourceHeader, note.source)
-	if token, ok := ctx.Value(tokenKey{}).(string); ok {
-		ctx = metadata.AppendToOutgoingContext(ctx, tokenHeader, token)
-	}
+	ctx = metadata.AppendToOutgoingContext(onBehalf(ctx), forwardedBy, f.store.NodeID(), sourceHeader, note.source)
 	err = conn.Invoke(ctx, info.FullMethod, req, resp)
 	note.logged = err == nil || reasonOf(err) != "" // by the leader
 	if err != nil {
@@ -128,6 +125,24 @@ func (f *Forwarder) attempt(
 		return nil, err
 	}
 	return resp, nil
+}
+
+// onBehalf returns the context of a call to the leader that says whose call it is.
+func onBehalf(ctx context.Context) context.Context {
+	caller, _ := identity.FromContext(ctx)
+	if caller.Class == identity.SignedIn {
+		s, _ := ctx.Value(signedInKey{}).(signedIn)
+		said := []string{signedInHeader, caller.Name}
+		for _, g := range s.groups {
+			said = append(said, groupHeader, g)
+		}
+		return metadata.AppendToOutgoingContext(ctx, said...)
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, callerHeader, caller.String())
+	if token, ok := ctx.Value(tokenKey{}).(string); ok {
+		ctx = metadata.AppendToOutgoingContext(ctx, tokenHeader, token)
+	}
+	return ctx
 }
 
 // ready waits for a connection to stand, for a while. A call that is made on one

@@ -68,6 +68,8 @@ func (s *joinService) identify(ctx context.Context, req *fifev1.IssueCertificate
 		return s.join(ctx, req)
 	case !known:
 		return caller, fmt.Errorf("%w: show a client certificate or a join token", ErrUnauthenticated)
+	case ctx.Value(tokenKey{}) != nil || caller.Class == identity.SignedIn:
+		return caller, fmt.Errorf("%w: a bearer token gets no certificate, which would outlast it", ErrDenied)
 	case req.GetName() != "" && req.GetName() != nameOf(caller):
 		return caller, release.CannotJoin("%s cannot become %s without a join token", nameOf(caller), req.GetName())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/signin"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -34,6 +35,7 @@ const (
 	reasonNotSupported   = "NOT_SUPPORTED"
 	reasonUnknownCaller  = "UNAUTHENTICATED"
 	reasonDenied         = "PERMISSION_DENIED"
+	reasonIssuerAway     = "ISSUER_UNAVAILABLE"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -76,6 +78,7 @@ var sentinels = []struct {
 	{ErrOtherCluster, codes.FailedPrecondition, reasonOtherCluster},
 	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
 	{ErrDenied, codes.PermissionDenied, reasonDenied},
+	{signin.ErrUnavailable, codes.Unavailable, reasonIssuerAway},
 	{ErrNotYet, codes.FailedPrecondition, reasonNotCaughtUp},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }

@@ -22,6 +22,10 @@ const (
 	User   Class = "user"   // a person or a pipeline
 )
 
+// SignedIn is the class of those for whom an OpenID Connect issuer vouches. Nobody has
+// a certificate of it, and Parse refuses it, as their names follow other rules.
+const SignedIn Class = "oidc"
+
 // Identity is who somebody is. The zero value is nobody.
 type Identity struct {
 	Cluster string

@@ -102,6 +102,9 @@ const (
 	ErrorReason_ERROR_REASON_JOIN_REFUSED ErrorReason = 50
 	// FAILED_PRECONDITION: nobody else could give roles. `resource`.
 	ErrorReason_ERROR_REASON_LAST_ADMIN ErrorReason = 60
+	// UNAVAILABLE: the caller's token cannot be verified, as the node has not got the keys
+	// of its issuer; nothing was done.
+	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 75
 )
 
 // Enum value maps for ErrorReason.
@@ -140,6 +143,7 @@ var (
 		40: "ERROR_REASON_IMPORT_SUPERSEDED",
 		50: "ERROR_REASON_JOIN_REFUSED",
 		60: "ERROR_REASON_LAST_ADMIN",
+		75: "ERROR_REASON_ISSUER_UNAVAILABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -175,6 +179,7 @@ var (
 		"ERROR_REASON_IMPORT_SUPERSEDED":  40,
 		"ERROR_REASON_JOIN_REFUSED":       50,
 		"ERROR_REASON_LAST_ADMIN":         60,
+		"ERROR_REASON_ISSUER_UNAVAILABLE": 75,
 	}
 )
 
@@ -209,7 +214,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xa6\b\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xcb\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -244,7 +249,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x1d\x12\"\n" +
 	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(\x12\x1d\n" +
 	"\x19ERROR_REASON_JOIN_REFUSED\x102\x12\x1b\n" +
-	"\x17ERROR_REASON_LAST_ADMIN\x10<B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x17ERROR_REASON_LAST_ADMIN\x10<\x12#\n" +
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10KB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
