@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +44,8 @@ func newAccessGrantCommand(c *cli) *cobra.Command {
 		Use:   "grant SUBJECT ROLE",
 		Short: "Give a role to somebody",
 		Long: `Give a role to somebody: user:NAME, the holder of a certificate or of a token made for
-that name, or group:NAME. The roles are viewer, deployer, promoter, operator and admin.`,
+that name; oidc:NAME, whom the issuer calls so at which people sign in; or group:NAME, whom
+it counts to a group. The roles are viewer, deployer, promoter, operator and admin.`,
 		Example: "  fife access grant user:ann deployer --api demo --stage 'test*'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.Subject, b.Role = args[0], args[1]
@@ -171,7 +171,7 @@ func newWhoAmICommand(c *cli) *cobra.Command {
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.WhoAmIResponse, error) {
 				return fifev1.NewAccessServiceClient(at).WhoAmI(ctx, &fifev1.WhoAmIRequest{})
 			}, func(w io.Writer, r *fifev1.WhoAmIResponse) {
-				linef(w, "%s %s", r.GetSubject(), strings.Join(r.GetGroups(), " "))
+				linef(w, "%s", subjects(r))
 				if len(r.GetBindings()) > 0 {
 					writeBindings(w, r.GetBindings())
 				}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -37,8 +35,7 @@ type nodes struct {
 	list     []*node
 	patience time.Duration
 	first    int
-	secured  credentials.TransportCredentials
-	token    bearer
+	proof    proof
 }
 
 type node struct {
@@ -62,60 +59,66 @@ func (e *unreachableError) Error() string {
 	return "no control plane node answered: " + strings.Join(e.causes, ", ")
 }
 
-// dial prepares connections to the addresses of --server. It sends nothing.
+// dial prepares connections to the control plane. It sends nothing there.
 func (c *cli) dial(cmd *cobra.Command) (*nodes, error) {
-	source, list := "--server", c.server
-	if list == "" {
-		source, list = "FIFE_SERVER", os.Getenv("FIFE_SERVER")
+	t, err := c.target(cmd)
+	if err != nil {
+		return nil, err
 	}
-	if list == "" {
-		list = defaultServer
+	addresses, err := t.addresses(cmd)
+	if err != nil {
+		return nil, err
 	}
-	if c.timeout <= 0 {
-		return nil, usagef(cmd, "--timeout %s is not positive; the default is 30s", c.timeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+	defer cancel()
+	p, err := t.proof(ctx, cmd, addresses)
+	if err != nil {
+		return nil, err
 	}
-	addresses := strings.Split(list, ",")
+	return c.connect(cmd, addresses, p, t.from)
+}
+
+// addresses returns those of a target's nodes.
+func (t target) addresses(cmd *cobra.Command) ([]string, error) {
+	addresses := strings.Split(t.Server, ",")
 	for i, address := range addresses {
 		addresses[i] = strings.TrimSpace(address)
 		if host, port, err := net.SplitHostPort(addresses[i]); err != nil || host == "" || port == "" {
-			return nil, usagef(cmd, "%s has %q, which is not HOST:PORT; write it as %s", source, addresses[i], defaultServer)
+			return nil, usagef(cmd, "%s has %q, which is not HOST:PORT; write it as %s", t.from, addresses[i], defaultServer)
 		}
 	}
-	token, err := c.credential.bearer(cmd)
-	if err != nil {
-		return nil, err
-	}
-	secured, err := c.credential.transport(cmd, addresses, token)
-	if err != nil {
-		return nil, err
-	}
-	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses))), secured: secured, token: token}
+	return addresses, nil
+}
+
+// connect prepares connections to some addresses; from is what has named them.
+func (c *cli) connect(cmd *cobra.Command, addresses []string, p proof, from string) (*nodes, error) {
+	n := &nodes{patience: min(maxPatience, c.timeout/time.Duration(len(addresses))), proof: p}
 	for _, address := range addresses {
-		one, err := newNode(address, secured, token)
+		one, err := newNode(address, p)
 		if err != nil {
 			n.Close()
-			return nil, usagef(cmd, "%s has %q: %v", source, address, err)
+			return nil, usagef(cmd, "%s has %q: %v", from, address, err)
 		}
 		n.list = append(n.list, one)
 	}
 	return n, nil
 }
 
-func newNode(address string, secured credentials.TransportCredentials, token bearer) (*node, error) {
+func newNode(address string, p proof) (*node, error) {
 	n := &node{address: address, silence: "what listens there is no control plane, or wants a --cert"}
-	if secured.Info().SecurityProtocol == "tls" {
+	if p.secured.Info().SecurityProtocol == "tls" {
 		n.silence = "it does not take the certificate, or is no control plane"
 	}
 	var err error
 	// The passthrough resolver leaves looking up the name to the dialer, which
 	// remembers why it failed; gRPC itself only tells it as part of a longer text.
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(noting{secured, n.failed}),
+		grpc.WithTransportCredentials(noting{p.secured, n.failed}),
 		grpc.WithContextDialer(n.dial),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 	}
-	if token != "" {
-		options = append(options, grpc.WithPerRPCCredentials(token))
+	if p.bearer != nil {
+		options = append(options, grpc.WithPerRPCCredentials(p.bearer))
 	}
 	n.conn, err = grpc.NewClient("passthrough:///"+address, options...)
 	return n, err

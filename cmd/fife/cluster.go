@@ -121,7 +121,7 @@ func promoteMember(ctx context.Context, at *nodes, id string) (*fifev1.PromoteMe
 // only returns the control plane as reached through one address alone. Close
 // must be called.
 func (n *nodes) only(address string) (*nodes, error) {
-	one, err := newNode(address, n.secured, n.token)
+	one, err := newNode(address, n.proof)
 	if err != nil {
 		return nil, exitf(exitFailed, "cannot reach %s: %v", clean(address), err)
 	}

@@ -185,7 +185,7 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 	case fifev1.ErrorReason_ERROR_REASON_NOT_SUPPORTED:
 		return "nothing was done; ask each node for its build: fife --server HOST:PORT status"
 	case fifev1.ErrorReason_ERROR_REASON_UNAUTHENTICATED:
-		return "nothing was done; say who you are with --cert or FIFE_CERT"
+		return "nothing was done; say who you are with --cert, FIFE_CERT or fife login"
 	case fifev1.ErrorReason_ERROR_REASON_INTERNAL:
 		return "this is a bug of the control plane; the log of its nodes says more"
 	}

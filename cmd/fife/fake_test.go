@@ -213,6 +213,9 @@ func fife(t *testing.T, servers string, args ...string) result {
 func fifeWith(ctx context.Context, t *testing.T, s streams, servers string, args ...string) result {
 	t.Helper()
 	t.Setenv("FIFE_SERVER", servers)
+	if os.Getenv("FIFE_CONFIG_DIR") == "" {
+		t.Setenv("FIFE_CONFIG_DIR", t.TempDir())
+	}
 	var out, errs bytes.Buffer
 	s.out, s.err = &out, &errs
 	if s.in == nil {

@@ -13,6 +13,7 @@ const defaultServer = "127.0.0.1:7400"
 type cli struct {
 	streams
 	server    string
+	context   string
 	output    choiceFlag
 	timeout   time.Duration
 	requestID string
@@ -55,6 +56,7 @@ Exit codes:
 	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for the control plane's answer")
 	flags.StringVar(&c.requestID, "request-id", "",
 		"`ID` that makes a change safe to repeat (default a new UUID)")
+	flags.StringVar(&c.context, "context", "", "`NAME` of the context that says what --server, --ca, --cert and so on do not\n(default $FIFE_CONTEXT, or without a server the current one)")
 	c.credential.add(root)
 	offer(root, "output", c.output.options...)
 
@@ -73,6 +75,9 @@ Exit codes:
 		newCertificateCommand(c),
 		newAccessCommand(c),
 		newWhoAmICommand(c),
+		newLoginCommand(c),
+		newLogoutCommand(c),
+		newContextCommand(c),
 		newStatusCommand(c),
 		newVersionCommand(c),
 		newDevCommand(c),

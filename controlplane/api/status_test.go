@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/signin"
 	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -48,6 +49,7 @@ func TestToStatus(t *testing.T) {
 		{store.ErrNotSupported, codes.FailedPrecondition, "NOT_SUPPORTED"},
 		{ErrUnauthenticated, codes.Unauthenticated, "UNAUTHENTICATED"},
 		{ErrDenied, codes.PermissionDenied, "PERMISSION_DENIED"},
+		{signin.ErrUnavailable, codes.Unavailable, "ISSUER_UNAVAILABLE"},
 		{store.ErrQuorumAtRisk, codes.FailedPrecondition, "QUORUM_AT_RISK"},
 		{store.ErrNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
 		{remote, codes.Aborted, "STALE_ETAG"},

@@ -197,6 +197,7 @@ func (i *Issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"token_endpoint": i.URL + "/token", "device_authorization_endpoint": i.URL + "/device",
 			"revocation_endpoint":                   i.URL + "/revoke",
 			"id_token_signing_alg_values_supported": []string{"ES256"},
+			"scopes_supported":                      []string{"openid", "email", "groups", "offline_access"},
 		})
 	case "/keys":
 		var set jose.JSONWebKeySet

@@ -102,3 +102,20 @@ func (i *Issuer) approve(w http.ResponseWriter, r *http.Request) {
 	}
 	http.Error(w, "no such code", http.StatusNotFound)
 }
+
+// Holds reports whether the issuer would take a refresh token.
+func (i *Issuer) Holds(refresh string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, ok := i.refresh[refresh]
+	return ok
+}
+
+// Take makes a refresh token somebody else's.
+func (i *Issuer) Take(refresh string, person Claims) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	g := i.refresh[refresh]
+	g.person = person
+	i.refresh[refresh] = g
+}
