@@ -53,6 +53,8 @@ func play(t *testing.T, dir string, setup func(*testscript.Env)) {
 			"voters":  cmdVoters,
 			"leads":   cmdLeads,
 			"token":   cmdToken,
+			"issuer":  cmdIssuer,
+			"person":  cmdPerson,
 			"split":   cmdSplit,
 			"same":    cmdSame,
 			"load":    cmdLoad,

@@ -204,7 +204,7 @@ func audits(fullMethod string, req any, code codes.Code) bool {
 	if !strings.HasPrefix(service, "/fife.v1.") || service == "/fife.v1.NodeService/" {
 		return false
 	}
-	for _, reads := range []string{"Get", "List", "Watch", "Wait", "Explain", "Sync", "Verify"} {
+	for _, reads := range []string{"Get", "List", "Watch", "Wait", "Explain", "Export", "Sync", "Test", "Verify", "WhoAmI"} {
 		if strings.HasPrefix(method, reads) {
 			return false
 		}
