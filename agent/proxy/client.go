@@ -28,6 +28,12 @@ type client interface {
 	write(piece []byte) error
 	end(trailer []http1.Field) error
 
+	// block says that the request is going to wait for something else than its client
+	// or one of the connections of pools, or with more than one goroutine.
+	block()
+	// pools returns the connections to integrations that the request can use.
+	pools() *pools
+
 	// watch has a called as soon as the client turns out to be gone, until unwatch:
 	// after that it is not, and was not.
 	watch(a aborter)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fifegateway/fife/agent/http1"
+	"github.com/fifegateway/fife/agent/netloop"
 )
 
 const (
@@ -25,6 +26,7 @@ const (
 type conn struct {
 	timedConn
 	server *server
+	worker *worker // whose loop the connection is on; nil if it has a goroutine
 
 	scheme, port string
 	peer         netip.Addr
@@ -263,7 +265,28 @@ func (c *conn) abort() {
 
 func (c *conn) hijack() (net.Conn, []byte) {
 	c.hijacked = true
-	return c.Conn, c.buf[c.r:c.w]
+	conn := c.Conn
+	if l, ok := conn.(*netloop.Conn); ok {
+		conn = l.Left()
+	}
+	return conn, c.buf[c.r:c.w]
+}
+
+// block leaves the event loop, if the connection is on one.
+func (c *conn) block() {
+	if c.worker == nil {
+		return
+	}
+	c.worker = nil
+	// If it fails, the connection is closed, as whoever reads it finds out.
+	_ = c.Conn.(*netloop.Conn).Leave()
+}
+
+func (c *conn) pools() *pools {
+	if c.worker != nil {
+		return c.worker.pools
+	}
+	return c.server.proxy.pools
 }
 
 // isTimeout reports whether a read took too long.

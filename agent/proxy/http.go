@@ -34,6 +34,9 @@ func (p *Proxy) serveHTTP(c client, x *exchange, i *route.HTTP) error {
 		return err
 	}
 	switching := method == http.MethodGet && whole && x.isWebSocket()
+	if !whole || switching || t.secure {
+		c.block()
+	}
 	x.appendRequest(&t, method, data, whole, switching)
 	u, b, err := p.ask(c, x, &t, method, whole)
 	if err != nil {
@@ -103,7 +106,7 @@ func appendLength(dst []byte, n int64) []byte {
 // body that is not whole yet is pumped meanwhile. While the caller holds the
 // upstream, it is the one to abort if the client is gone.
 func (p *Proxy) ask(c client, x *exchange, t *target, method string, whole bool) (*upstream, *pump, error) {
-	pool := p.pools.get(t)
+	pool := c.pools().get(t)
 	by := x.start.Add(x.route.Timeout)
 	again := false
 	for {

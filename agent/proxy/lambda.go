@@ -26,6 +26,7 @@ func (p *Proxy) serveLambda(c client, x *exchange, i *route.Lambda) error {
 		return err
 	}
 	x.upstream = f.String()
+	c.block()
 	body, err := readAll(c)
 	if err != nil {
 		return err

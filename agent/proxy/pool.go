@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fifegateway/fife/agent/netloop"
 )
 
 const (
@@ -28,6 +30,7 @@ type pools struct {
 	guard *guard
 	tls   *tls.Config
 	clock *clock
+	loop  *netloop.Loop // whose coroutines use them; nil: goroutines do
 
 	mu       sync.Mutex // of whoever replaces the map
 	byOrigin atomic.Pointer[map[string]*pool]
@@ -58,7 +61,7 @@ func (ps *pools) get(t *target) *pool {
 		host, port = host[:i], host[i+1:]
 	}
 	host = strings.Clone(strings.Trim(host, "[]"))
-	p := &pool{clock: ps.clock, used: ps.clock.now(), dialer: dialer{guard: ps.guard, host: host, port: strings.Clone(port)}}
+	p := &pool{clock: ps.clock, loop: ps.loop, used: ps.clock.now(), dialer: dialer{guard: ps.guard, host: host, port: strings.Clone(port)}}
 	if t.secure {
 		p.tls = ps.tls.Clone()
 		p.tls.ServerName = host
@@ -95,6 +98,7 @@ type pool struct {
 	dialer dialer
 	tls    *tls.Config // nil for http
 	clock  *clock
+	loop   *netloop.Loop // as of pools
 
 	mu   sync.Mutex
 	idle []*upstream // the one used last is at the end, and is used next
@@ -145,9 +149,20 @@ func (p *pool) put(u *upstream) {
 func (p *pool) dial(by time.Time) (*upstream, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), by)
 	defer cancel()
-	conn, err := p.dialer.dial(ctx)
+	var conn net.Conn
+	var err error
+	if p.loop == nil {
+		conn, err = p.dialer.dial(ctx)
+	} else {
+		p.loop.Await(func() { conn, err = p.dialer.dial(ctx) })
+	}
 	if err != nil {
 		return nil, err
+	}
+	if p.loop != nil {
+		if conn, err = p.adopt(conn); err != nil {
+			return nil, err
+		}
 	}
 	if p.tls != nil {
 		secure := tls.Client(conn, p.tls)
@@ -160,6 +175,19 @@ func (p *pool) dial(by time.Time) (*upstream, error) {
 	now := p.clock.now()
 	return &upstream{timedConn: timedConn{Conn: conn}, pool: p, born: now, since: now,
 		address: conn.RemoteAddr().String()}, nil
+}
+
+// adopt puts a connection on the loop.
+func (p *pool) adopt(conn net.Conn) (net.Conn, error) {
+	c, err := p.loop.Adopt(conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.loop.Add(c); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // blame remembers that a connection broke, so that the next goes elsewhere if it can.

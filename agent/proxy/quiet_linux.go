@@ -6,11 +6,16 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fifegateway/fife/agent/netloop"
 )
 
 // isQuiet reports whether an idle connection is open and has nothing to say. On TLS
 // it is the one below that is looked at.
 func isQuiet(conn net.Conn) bool {
+	if l, ok := conn.(*netloop.Conn); ok && l.Left() == nil {
+		return l.Quiet()
+	}
 	ready, ok := poll(conn, unix.POLLIN|unix.POLLRDHUP)
 	return !ok || ready == 0
 }
@@ -18,6 +23,9 @@ func isQuiet(conn net.Conn) bool {
 // hasHungUp reports whether the peer has ended a connection, though there may still
 // be something to read from it.
 func hasHungUp(conn net.Conn) bool {
+	if l, ok := conn.(*netloop.Conn); ok && l.Left() == nil {
+		return l.HungUp()
+	}
 	ready, _ := poll(conn, unix.POLLRDHUP)
 	return ready&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 }
@@ -27,6 +35,9 @@ func hasHungUp(conn net.Conn) bool {
 func poll(conn net.Conn, events int16) (ready int16, ok bool) {
 	if t, secure := conn.(*tls.Conn); secure {
 		conn = t.NetConn()
+	}
+	if l, ok := conn.(*netloop.Conn); ok {
+		conn = l.Left()
 	}
 	s, ok := conn.(syscall.Conn)
 	if !ok {

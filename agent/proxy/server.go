@@ -27,6 +27,8 @@ type server struct {
 	listener net.Listener
 	tls      *tls.Config // nil for none
 	http2    *http2Server
+	workers  []*worker // of connections in the clear; none where there are no event loops
+	turn     int       // whose the next connection is; of accept
 
 	draining atomic.Bool // every response is the last of its connection
 	stopped  atomic.Bool // connections are closed, whatever they do
@@ -50,8 +52,14 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure *tls.Config) e
 	s.http2 = newHTTP2Server(s)
 	p.clock.set(time.Now())
 
+	if _, ok := l.(*net.TCPListener); ok && secure == nil {
+		s.workers = newWorkers(p)
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
+	for _, w := range s.workers {
+		group.Go(func() { w.run(background, p.logger) })
+	}
 	group.Go(func() { s.sweep(background) })
 	group.Go(func() { s.http2.run() })
 	closed := context.AfterFunc(ctx, func() { _ = l.Close() })
@@ -60,6 +68,9 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure *tls.Config) e
 		_ = l.Close() // it failed by itself
 	}
 	s.drain()
+	for _, w := range s.workers {
+		w.pools.close()
+	}
 	stop()
 	s.http2.close()
 	group.Wait()
@@ -93,9 +104,15 @@ func (s *server) accept(ctx context.Context) error {
 	}
 }
 
-// start serves a connection in a goroutine of its own, unless its peer has too many.
+// start serves a connection in a goroutine, or a coroutine, of its own, unless its peer
+// has too many.
 func (s *server) start(raw net.Conn) {
 	peer := addrOf(raw.RemoteAddr())
+	var w *worker
+	if len(s.workers) > 0 {
+		s.turn++
+		w = s.workers[s.turn%len(s.workers)]
+	}
 	s.mu.Lock()
 	if limit := s.proxy.perAddress; limit > 0 && s.byAddr[peer] >= limit {
 		s.mu.Unlock()
@@ -103,18 +120,19 @@ func (s *server) start(raw net.Conn) {
 		_ = raw.Close()
 		return
 	}
+	raw, w = w.adopt(raw)
 	s.byAddr[peer]++
 	s.conns[raw] = nil
 	s.served.Add(1)
 	s.mu.Unlock()
 	s.proxy.metrics.open.Inc()
-	go func() {
-		if !s.serve(raw, peer) {
+	w.start(raw, func() {
+		if !s.serve(raw, peer, w) {
 			return // it is the HTTP/2 server's now, which closes it
 		}
 		_ = raw.Close()
 		s.ended(raw, peer)
-	}()
+	})
 }
 
 // ended takes a connection off the books.
@@ -134,7 +152,7 @@ func (s *server) ended(raw net.Conn, peer netip.Addr) {
 
 // serve finds out what a connection speaks and serves it. It returns false once the
 // connection is handed over to the HTTP/2 server.
-func (s *server) serve(raw net.Conn, peer netip.Addr) (ended bool) {
+func (s *server) serve(raw net.Conn, peer netip.Addr, w *worker) (ended bool) {
 	counted := &countedConn{Conn: raw, ended: func() { s.ended(raw, peer) }}
 	transport, scheme := raw, "http"
 	if s.tls != nil {
@@ -150,7 +168,7 @@ func (s *server) serve(raw net.Conn, peer netip.Addr) (ended bool) {
 		transport, scheme = secure, "https"
 	}
 	c := &conn{
-		timedConn: timedConn{Conn: transport}, server: s,
+		timedConn: timedConn{Conn: transport}, server: s, worker: w,
 		scheme: scheme, port: portOf(raw.LocalAddr()),
 		peer: peer, trusted: s.proxy.isTrusted(peer), opened: time.Now(), buf: make([]byte, firstBuffer),
 	}
@@ -163,6 +181,7 @@ func (s *server) serve(raw net.Conn, peer netip.Addr) (ended bool) {
 	if c.serve() {
 		return true
 	}
+	c.block()
 	s.mu.Lock()
 	s.conns[raw] = nil
 	s.mu.Unlock()
@@ -189,6 +208,9 @@ func (s *server) sweep(ctx context.Context) {
 			if now.Sub(last) >= time.Second {
 				last = now
 				p.pools.sweep(now)
+				for _, w := range s.workers {
+					w.pools.sweep(now)
+				}
 				p.access.flush()
 			}
 		}

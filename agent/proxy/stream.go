@@ -256,6 +256,10 @@ func (c *stream) end(trailer []http1.Field) error {
 	return nil
 }
 
+func (c *stream) block() {}
+
+func (c *stream) pools() *pools { return c.proxy.pools }
+
 func (c *stream) watch(a aborter) {
 	c.mu.Lock()
 	c.at = a

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/fifegateway/fife/agent/netloop"
 )
 
 const (
@@ -84,6 +86,10 @@ func (c *timedConn) send(p []byte) error {
 // sendAll writes all the pieces, with one system call where that works.
 func (c *timedConn) sendAll(pieces *net.Buffers) error {
 	c.armWrite()
+	if conn, ok := c.Conn.(*netloop.Conn); ok {
+		_, err := conn.WriteBuffers(pieces)
+		return err
+	}
 	_, err := pieces.WriteTo(c.Conn)
 	return err
 }
