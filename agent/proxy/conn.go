@@ -118,10 +118,8 @@ func (c *conn) readHead() error {
 	c.idle.Store(true)
 	defer c.idle.Store(false)
 	by := c.idleUntil()
+	begun := false // by is for the head that is being read
 	fresh := c.w > 0
-	if fresh {
-		by = time.Now().Add(headTimeout)
-	}
 	for {
 		if fresh || c.w == len(c.buf) {
 			n, err := c.req.Parse(c.buf[:c.w])
@@ -133,6 +131,10 @@ func (c *conn) readHead() error {
 				c.buf = append(c.buf, make([]byte, len(c.buf))...)
 			}
 		}
+		if c.w > 0 && !begun {
+			begun = true
+			by = time.Now().Add(headTimeout)
+		}
 		n, err := c.readBy(c.buf[c.w:], by)
 		if n == 0 && err != nil {
 			return err
@@ -140,7 +142,6 @@ func (c *conn) readHead() error {
 		if c.w == 0 {
 			c.idle.Store(false)
 			fresh = true
-			by = time.Now().Add(headTimeout)
 		} else {
 			// A head is whole only behind a line feed: what trickles in is not parsed
 			// from the beginning for every byte.
@@ -159,9 +160,9 @@ func (c *conn) endable() bool {
 // idleUntil returns until when the connection may be idle: longer once it has served.
 func (c *conn) idleUntil() time.Time {
 	if c.served == 0 {
-		return time.Now().Add(headTimeout)
+		return c.opened.Add(headTimeout)
 	}
-	return time.Now().Add(idleTimeout)
+	return c.x.start.Add(c.x.took + idleTimeout)
 }
 
 // reclaim moves what was read behind the last request to the beginning of the buffer.
