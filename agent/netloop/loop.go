@@ -14,8 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batch is how many sockets may turn ready before the loop looks for new ones.
-const batch = 128
+const (
+	batch = 128 // how many sockets may turn ready before the loop looks for new ones
+	// share is after how many sockets others get the processor. It is not after every
+	// batch, since the scheduler then looks for another processor for them, which
+	// costs more than a small batch.
+	share = 4 * batch
+)
 
 // Loop runs coroutines on one goroutine.
 type Loop struct {
@@ -63,16 +68,21 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = l.post(func() { ended = true }) })()
 	defer l.close()
 	var events [batch]unix.EpollEvent
+	served := 0
 	for {
 		l.work()
 		if ended {
 			return nil
 		}
-		runtime.Gosched() // who waits for this processor gets his turn
+		if served >= share {
+			served = 0
+			runtime.Gosched()
+		}
 		n, err := unix.EpollWait(l.epoll, events[:], -1)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for sockets: %w", err)
 		}
+		served += max(n, 0)
 		for i := range max(n, 0) {
 			if e := &events[i]; int(e.Fd) == l.bell {
 				var count [8]byte
