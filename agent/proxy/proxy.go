@@ -3,7 +3,7 @@
 //
 // The path of a request, each step in the file of that name:
 //
-//	Serve, accept      server.go       a goroutine for every connection, and a sweeper for all
+//	Serve, accept      server.go       a coroutine (worker.go) or goroutine for every connection, a sweeper for all
 //	conn.serve         conn.go         a head is read and parsed by http1 (HTTP/2: stream.go)
 //	Proxy.handle       proxy.go        the table of this moment, a request id, the head in plain values
 //	normalizePath      path.go         the bytes matched will be the bytes forwarded
