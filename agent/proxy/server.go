@@ -163,6 +163,7 @@ func (s *server) serve(raw net.Conn, peer netip.Addr, w *worker) (ended bool) {
 		}
 		_ = raw.SetDeadline(time.Time{})
 		if secure.ConnectionState().NegotiatedProtocol == "h2" {
+			counted.gather()
 			return !s.http2.take(secure)
 		}
 		transport, scheme = secure, "https"
@@ -187,6 +188,7 @@ func (s *server) serve(raw net.Conn, peer netip.Addr, w *worker) (ended bool) {
 	s.mu.Unlock()
 	_ = raw.SetDeadline(time.Time{})
 	counted.read = c.buf[:c.w]
+	counted.gather()
 	return !s.http2.take(counted)
 }
 
@@ -260,31 +262,6 @@ func (s *server) drain() {
 	}
 	s.mu.Unlock()
 	<-ended
-}
-
-// countedConn is a connection that says when it is closed. What was read of it
-// already is read again.
-type countedConn struct {
-	net.Conn
-	read  []byte
-	ended func()
-}
-
-// Read reads what was read before first.
-func (c *countedConn) Read(p []byte) (int, error) {
-	if len(c.read) > 0 {
-		n := copy(p, c.read)
-		c.read = c.read[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}
-
-// Close closes the connection and says so.
-func (c *countedConn) Close() error {
-	err := c.Conn.Close()
-	c.ended()
-	return err
 }
 
 func addrOf(a net.Addr) netip.Addr {
