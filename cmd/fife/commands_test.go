@@ -33,13 +33,13 @@ func demoStage() *fifev1.Stage {
 		Variables: map[string]string{"size": "2", "color": "blue"},
 		Canary: &fifev1.Canary{
 			Deployment: "apis/demo/deployments/2", Percent: 12.5,
-			VariableOverrides: map[string]string{"color": "green"}, Salt: 7, StartTime: at(5),
+			VariableOverrides: map[string]string{"color": "green"}, Salt: 7, StartTime: at(5), Authors: []string{"user:ann", "user:bob"},
 		},
 		Split: &fifev1.SplitPolicy{
 			StickyKey:     &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "X-User"}},
 			AllowOverride: true, OverrideKeySet: true,
 		},
-		ExposeHeaders: true, Throttle: &fifev1.Throttle{RateLimit: 10, BurstLimit: 20, ConcurrencyLimit: 5}, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
+		RequireOtherPromoter: true, ExposeHeaders: true, Throttle: &fifev1.Throttle{RateLimit: 10, BurstLimit: 20, ConcurrencyLimit: 5}, Revision: 4, Etag: "s4", CreateTime: at(3), UpdateTime: at(5),
 	}
 }
 
@@ -112,7 +112,7 @@ func demo(t *testing.T) *fake {
 		"StageService/ExplainSplit": &fifev1.ExplainSplitResponse{
 			Variant: "canary", Deployment: "apis/demo/deployments/2", Bucket: 1234, Threshold: 125000, Salt: 7, Explanation: "bucket 1234 is below 125000"},
 		"StageService/ListStageRevisions": &fifev1.ListStageRevisionsResponse{Revisions: []*fifev1.StageRevision{
-			{Revision: 4, CreateTime: at(5), Actor: "anonymous", Method: "PromoteCanary",
+			{Revision: 4, CreateTime: at(5), Actor: "user:cid", Method: "PromoteCanary", Note: "canary of user:ann, user:bob",
 				Before: &fifev1.StageConfig{Deployment: "apis/demo/deployments/1", Canary: demoStage().GetCanary()},
 				After:  &fifev1.StageConfig{Deployment: "apis/demo/deployments/2", Variables: map[string]string{"color": "green"}}},
 			{Revision: 3, CreateTime: at(4), Actor: "anonymous", Method: "UpdateCanary",
@@ -123,10 +123,21 @@ func demo(t *testing.T) *fake {
 		}},
 		"StageService/AbortPromotion":  &fifev1.AbortPromotionResponse{Stage: promoting(fifev1.Promotion_STATE_ABORTED), Version: version},
 		"StageService/ResumePromotion": &fifev1.ResumePromotionResponse{Stage: promoting(fifev1.Promotion_STATE_ROLLING), Version: version},
-		"FleetService/GetAgent":        &fifev1.GetAgentResponse{Agent: demoAgents()[0]},
-		"FleetService/ListAgents":      &fifev1.ListAgentsResponse{Agents: demoAgents(), UnreachableNodes: []string{"n3"}},
-		"FleetService/WaitForVersion":  &fifev1.WaitForVersionResponse{Total: 2, Applied: 1, Laggards: []string{"edge-2"}, Refused: demoAgents()[1:2]},
-		"ClusterService/GetCluster":    &fifev1.GetClusterResponse{Cluster: &fifev1.Cluster{ClusterId: "c-1", Node: "n2", Leader: "n1", Version: version, Build: "v0.1.0", Agents: 1}},
+		"AccessService/ListBindings": &fifev1.ListBindingsResponse{Bindings: []*fifev1.Binding{
+			{Subject: "group:web", Role: "promoter", Api: "*", Stage: "*"}, {Subject: "user:ann", Role: "deployer", Api: "demo", Stage: "test*"},
+		}},
+		"AccessService/CreateUserToken": &fifev1.CreateUserTokenResponse{Token: &fifev1.UserToken{Name: "userTokens/ab12cd34ef56"}, Bearer: "fife_ab12cd34ef56.s"},
+		"AccessService/ListUserTokens": &fifev1.ListUserTokensResponse{Tokens: []*fifev1.UserToken{
+			{Name: "userTokens/ab12cd34ef56", User: "ci", CreateTime: at(1), ExpireTime: at(50), LastUseTime: at(2)},
+			{Name: "userTokens/bc12cd34ef56", User: "ann\x1b[31m", CreateTime: at(1), ExpireTime: at(50)},
+		}},
+		"AccessService/WhoAmI": &fifev1.WhoAmIResponse{Subject: "user:ann", Groups: []string{"web"}, Bindings: []*fifev1.Binding{
+			{Subject: "user:ann", Role: "deployer", Api: "demo", Stage: "test*"},
+		}},
+		"FleetService/GetAgent":       &fifev1.GetAgentResponse{Agent: demoAgents()[0]},
+		"FleetService/ListAgents":     &fifev1.ListAgentsResponse{Agents: demoAgents(), UnreachableNodes: []string{"n3"}},
+		"FleetService/WaitForVersion": &fifev1.WaitForVersionResponse{Total: 2, Applied: 1, Laggards: []string{"edge-2"}, Refused: demoAgents()[1:2]},
+		"ClusterService/GetCluster":   &fifev1.GetClusterResponse{Cluster: &fifev1.Cluster{ClusterId: "c-1", Node: "n2", Leader: "n1", Version: version, Build: "v0.1.0", Agents: 1}},
 		"ClusterService/ListMembers": &fifev1.ListMembersResponse{Members: []*fifev1.Member{
 			{Name: "members/n1", RaftAddress: "10.1.0.1:7401", GrpcAddress: "10.1.0.1:7400", Voter: true, Leader: true},
 			{Name: "members/n2", RaftAddress: "10.1.0.2:7401"},
@@ -168,6 +179,22 @@ func TestTranscripts(t *testing.T) {
 			"api export demo",
 			"api export demo --deployment 2 -o yaml",
 			"api export demo --deployment x",
+		},
+		"access": {
+			"access grant user:ann deployer --api demo --stage test*",
+			"access grant group:web promoter --request-id r1",
+			"access grant user:ann",
+			"access revoke user:ann deployer --api demo --stage test*",
+			"access list",
+			"access list -o json",
+			"access token create ci --ttl 720h",
+			"access token create ci --request-id r1",
+			"access token create",
+			"access token list",
+			"access token delete ab12cd34ef56",
+			"access token delete ab12cd34ef56 --request-id r1",
+			"whoami",
+			"whoami -o yaml",
 		},
 		"route": {
 			"route put demo get /a/{id} --http http://up/{id} --http-method post --integration-timeout 1s --etag r1",
@@ -217,6 +244,9 @@ func TestTranscripts(t *testing.T) {
 			"stage update demo/canary --wave label:region",
 			"stage update demo/canary --wave 10%@25h",
 			"stage update demo/canary --stale-policy maybe",
+			"stage update demo/canary --require-other-promoter",
+			"stage update demo/canary --require-other-promoter=false",
+			"stage create demo/plain --deployment 1 --require-other-promoter",
 			"stage update demo/canary --rate-limit 100 --burst-limit 200 --concurrency-limit 50",
 			"stage get demo/canary",
 			"stage update demo/canary --rate-limit 2.5",

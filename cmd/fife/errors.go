@@ -156,6 +156,8 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return fmt.Sprintf("follow it with: fife canary watch %s, or end it with: fife canary abort-promotion %s", at, at)
 	case fifev1.ErrorReason_ERROR_REASON_NO_PROMOTION:
 		return "see where its last promotion is with: fife stage get " + at
+	case fifev1.ErrorReason_ERROR_REASON_PROMOTION_NEEDED:
+		return fmt.Sprintf("make a deployment, then open a canary with: fife canary start %s --deployment N --percent 10", at)
 	case fifev1.ErrorReason_ERROR_REASON_API_EMPTY:
 		return fmt.Sprintf("add a route first, such as: fife route put %s GET / --mock-status 200", at)
 	case fifev1.ErrorReason_ERROR_REASON_ROUTE_INCOMPLETE:

@@ -93,6 +93,10 @@ func TestRefusals(t *testing.T) {
 		{"ISSUER_UNAVAILABLE", codes.Unavailable, "the issuer of tokens cannot be reached: https://issuer.example gives no keys", nil, nil, "canary abort demo/canary"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
+		{"SAME_PROMOTER", codes.PermissionDenied, "user:ann may not promote the canary of apis/demo/stages/canary", stage, nil, "canary promote demo/canary"},
+		{"PROMOTION_NEEDED", codes.FailedPrecondition, "apis/demo/stages/canary requires another promoter", stage, nil, "stage update demo/canary --deployment 2"},
+		{"CALLERS_UNKNOWN", codes.FailedPrecondition, "apis/demo/stages/canary cannot require another promoter", stage, nil,
+			"stage update demo/canary --require-other-promoter"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},

@@ -183,7 +183,11 @@ func writePromotion(w io.Writer, p *fifev1.Promotion) {
 	row(w, "promotion", strconv.FormatUint(p.GetNumber(), 10))
 	row(w, "state", stateText(p.GetState()))
 	row(w, "mode", modeText(p.GetMode()))
-	row(w, "opened", timeText(p.GetCreateTime()))
+	opened := timeText(p.GetCreateTime())
+	if p.GetActor() != "" {
+		opened += " by " + clean(p.GetActor())
+	}
+	row(w, "opened", opened)
 	if p.GetCommitted() != nil {
 		row(w, "committed", "version "+versionText(p.GetCommitted()))
 	}

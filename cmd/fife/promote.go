@@ -77,7 +77,7 @@ was aborted or has halted.`,
 	f, syncs := addChangeFlags(cmd), addSyncFlags(cmd)
 	f.addEtagFlag(cmd, "stage")
 	keep := cmd.Flags().Bool("keep-canary", false, "leave the canary open, at 0 % and without overrides")
-	breakGlass := cmd.Flags().Bool("break-glass", false, "skip the stage's waves; the history says so")
+	breakGlass := cmd.Flags().Bool("break-glass", false, "skip the stage's waves, and promote even if it requires somebody else; the history says so")
 	noWait := addNoWaitFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *noWait && f.wait > 0 {

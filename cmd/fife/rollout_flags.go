@@ -19,6 +19,7 @@ type rolloutFlags struct {
 	consistent bool
 	waves      wavesFlag
 	noWaves    bool
+	other      bool
 }
 
 func (f *rolloutFlags) add(cmd *cobra.Command) {
@@ -28,6 +29,7 @@ func (f *rolloutFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.consistent, "consistent-clients", false, "never answer a client by an older promotion than it has seen")
 	flags.Var(&f.waves, "wave", "agents that a promotion reaches next: label:NAME/one, NAME=VALUE,... or PERCENT,\neach with @DWELL if it is to stay there, such as 10%@5m; repeatable, in order")
 	flags.BoolVar(&f.noWaves, "no-waves", false, "promote on all agents at once")
+	flags.BoolVar(&f.other, "require-other-promoter", false, "keep who has started a canary or changed what it serves from promoting it")
 	offer(cmd, "stale-policy", f.stale.options...)
 }
 
@@ -46,7 +48,7 @@ func (f *rolloutFlags) set(stage *fifev1.Stage) {
 	case "fail-closed":
 		stage.StalePolicy = fifev1.StalePolicy_STALE_POLICY_FAIL_CLOSED
 	}
-	stage.ConsistentClients, stage.Waves = f.consistent, f.waves
+	stage.ConsistentClients, stage.Waves, stage.RequireOtherPromoter = f.consistent, f.waves, f.other
 }
 
 // wavesFlag collects waves, one for each use of the flag, in order.

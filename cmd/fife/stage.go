@@ -144,6 +144,7 @@ changes it meanwhile.`,
 		mask, err := maskOf(cmd, "description", "description", "deployment", "deployment",
 			"var", "variables", "unset-var", "variables", "expose-headers", "expose_headers",
 			"stale-policy", "stale_policy", "consistent-clients", "consistent_clients", "wave", "waves", "no-waves", "waves",
+			"require-other-promoter", "require_other_promoter",
 			"sticky", "split", "allow-override", "split", "override-key-file", "split",
 			"rate-limit", "throttle", "burst-limit", "throttle", "concurrency-limit", "throttle", "no-throttle", "throttle")
 		if err != nil {
@@ -255,6 +256,13 @@ func writeStages(w io.Writer, stages ...*fifev1.Stage) {
 	}
 }
 
+func requiredText(required bool) string {
+	if required {
+		return "required"
+	}
+	return "not required"
+}
+
 func writeStage(w io.Writer, s *fifev1.Stage) {
 	row(w, "stage", short(s.GetName()))
 	row(w, "description", s.GetDescription())
@@ -263,6 +271,9 @@ func writeStage(w io.Writer, s *fifev1.Stage) {
 	if canary := s.GetCanary(); canary != nil {
 		row(w, "canary", canaryText(canary)+" since "+timeText(canary.GetStartTime()))
 		row(w, "canary overrides", pairsText(canary.GetVariableOverrides()))
+		if len(canary.GetAuthors()) > 0 {
+			row(w, "canary authors", strings.Join(canary.GetAuthors(), ", "))
+		}
 	} else {
 		row(w, "canary", "")
 	}
@@ -271,6 +282,7 @@ func writeStage(w io.Writer, s *fifev1.Stage) {
 	row(w, "stale policy", staleText(s.GetStalePolicy()))
 	row(w, "consistent clients", yesNo(s.GetConsistentClients()))
 	row(w, "waves", wavesText(s.GetWaves()))
+	row(w, "other promoter", requiredText(s.GetRequireOtherPromoter()))
 	row(w, "throttle", throttleText(s.GetThrottle()))
 	row(w, "revision", strconv.FormatUint(s.GetRevision(), 10))
 	row(w, "created", timeText(s.GetCreateTime()))

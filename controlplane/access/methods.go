@@ -28,10 +28,19 @@ type Method struct {
 	Name, API, Stage string
 	Whole, Some      bool
 
-	// With names another permission that is needed in the place of the first if the
-	// field When is set.
-	When string
-	With Permission
+	// Instead says what is needed in the place of all that if a request sets certain
+	// fields; of several the last counts.
+	Instead []Instead
+}
+
+// Instead is the permission that a request needs which sets the field When; if that is
+// a list of texts, one with others than those of Except. Whole means the API with all
+// its stages, as of a Method.
+type Instead struct {
+	When       string
+	Except     []string
+	Permission Permission
+	Whole      bool
 }
 
 func on(name string, p Permission) Method { return Method{Users: true, Permission: p, Name: name} }
@@ -56,12 +65,20 @@ var methods = map[string]Method{
 	"/fife.v1.ApiService/ListRoutes":  on("parent", APIsRead),
 	"/fife.v1.ApiService/DeleteRoute": on("parent", APIsEdit),
 
-	"/fife.v1.ApiService/EditRoutes":   {Users: true, Permission: APIsEdit, Name: "parent", When: "update_mask", With: APIsManage},
-	"/fife.v1.ApiService/ImportRoutes": {Users: true, Permission: APIsEdit, Name: "parent", When: "allow_missing", With: APIsManage},
+	"/fife.v1.ApiService/EditRoutes": {
+		Users: true, Permission: APIsEdit, Name: "parent", Instead: []Instead{{When: "update_mask", Permission: APIsManage, Whole: true}},
+	},
+	"/fife.v1.ApiService/ImportRoutes": {
+		Users: true, Permission: APIsEdit, Name: "parent", Instead: []Instead{{When: "allow_missing", Permission: APIsManage, Whole: true}},
+	},
 	"/fife.v1.ApiService/ExportRoutes": on("parent", APIsRead),
 
 	"/fife.v1.DeploymentService/CreateDeployment": {
-		Users: true, Permission: APIsEdit, Name: "parent", Stage: "stage_id", When: "stage_id", With: StagesDeploy,
+		Users: true, Permission: APIsEdit, Name: "parent", Stage: "stage_id", Instead: []Instead{
+			{When: "stage_id", Permission: StagesDeploy},
+			// Whoever deploys may open a canary; all else is set by UpdateStage, too.
+			{When: "stage_mask.paths", Except: []string{"canary"}, Permission: StagesManage},
+		},
 	},
 	"/fife.v1.DeploymentService/GetDeployment":        on("name", APIsRead),
 	"/fife.v1.DeploymentService/ListDeployments":      on("parent", APIsRead),
@@ -77,7 +94,7 @@ var methods = map[string]Method{
 	"/fife.v1.StageService/UpdateCanary": on("name", StagesDeploy),
 	"/fife.v1.StageService/AbortCanary":  on("name", StagesAbort),
 	"/fife.v1.StageService/PromoteCanary": {
-		Users: true, Permission: StagesPromote, Name: "name", When: "break_glass", With: BreakGlass,
+		Users: true, Permission: StagesPromote, Name: "name", Instead: []Instead{{When: "break_glass", Permission: BreakGlass}},
 	},
 	"/fife.v1.StageService/AbortPromotion":     on("name", StagesAbort),
 	"/fife.v1.StageService/ResumePromotion":    on("name", StagesPromote),
@@ -162,12 +179,16 @@ func CheckMethods(fullMethods []string) error {
 func Methods() []string { return slices.Sorted(maps.Keys(methods)) }
 
 // Needs returns the permission that a request needs, and on what. field returns a
-// text field of the request by its path; set whether a field is set. A name that is
-// not one of a resource needs the permission on everything: whose it is, is not known.
-func (m Method) Needs(field func(path string) string, set func(path string) bool) (Permission, Resource) {
-	permission := m.Permission
-	if m.When != "" && set(m.When) {
-		permission = m.With
+// text field of the request by its path; set whether a field is set, or a list has
+// others than some texts. A name that is not one of a resource needs the permission on
+// everything: whose it is, is not known.
+func (m Method) Needs(field func(path string) string, set func(path string, except []string) bool) (Permission, Resource) {
+	permission, whole, stageOptional := m.Permission, m.Whole, false
+	for _, i := range m.Instead {
+		if set(i.When, i.Except) {
+			permission, whole = i.Permission, i.Whole
+		}
+		stageOptional = stageOptional || i.When == m.Stage
 	}
 	switch {
 	case m.Some:
@@ -189,11 +210,11 @@ func (m Method) Needs(field func(path string) string, set func(path string) bool
 	}
 	if m.Stage != "" {
 		r.Stage = field(m.Stage)
-		if r.Stage == "" && m.When != m.Stage {
+		if r.Stage == "" && !stageOptional {
 			return permission, Everything
 		}
 	}
-	if m.Whole {
+	if whole {
 		r.Stage = "*"
 	}
 	return permission, r

@@ -113,7 +113,7 @@ func (a *Authorizer) decide(ctx context.Context, fullMethod string, req any) (*g
 		r := message.ProtoReflect()
 		g.permission, g.resource = m.Needs(
 			func(path string) string { v, _ := fieldOf(r, path); return v.String() },
-			func(path string) bool { _, set := fieldOf(r, path); return set },
+			func(path string, except []string) bool { return sets(r, path, except) },
 		)
 	}
 	return g, a.allows(ctx, *g)
@@ -135,6 +135,20 @@ func fieldOf(m protoreflect.Message, path string) (protoreflect.Value, bool) {
 		return fieldOf(m.Get(field).Message(), rest)
 	}
 	return m.Get(field), m.Has(field)
+}
+
+// sets reports whether a message sets a field; of a list, to others than some texts.
+func sets(m protoreflect.Message, path string, except []string) bool {
+	value, set := fieldOf(m, path)
+	if !set || len(except) == 0 {
+		return set
+	}
+	for i := range value.List().Len() {
+		if !slices.Contains(except, value.List().Get(i).String()) {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *Authorizer) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/identity"
@@ -234,10 +235,19 @@ func variants(m protoreflect.MethodDescriptor, api, stage string) map[string]pro
 		glass.ProtoReflect().Set(f, protoreflect.ValueOfBool(true))
 		all[" with break_glass"] = glass
 	}
-	if m.Name() == "CreateDeployment" {
-		draft := proto.Clone(plain)
-		draft.ProtoReflect().Clear(fields.ByName("stage_id"))
-		all[" without stage_id"] = draft
+	switch req := proto.Clone(plain).(type) {
+	case *fifev1.CreateDeploymentRequest:
+		draft, settings, canary := proto.CloneOf(req), proto.CloneOf(req), proto.CloneOf(req)
+		draft.StageId = ""
+		settings.StageMask = &fieldmaskpb.FieldMask{Paths: []string{"canary", "variables"}}
+		canary.StageMask = &fieldmaskpb.FieldMask{Paths: []string{"canary"}}
+		all[" without stage_id"], all[" with variables"], all[" with a canary"] = draft, settings, canary
+	case *fifev1.EditRoutesRequest:
+		req.UpdateMask = &fieldmaskpb.FieldMask{Paths: []string{"description"}}
+		all[" with fields of the API"] = req
+	case *fifev1.ImportRoutesRequest:
+		req.AllowMissing = true
+		all[" with allow_missing"] = req
 	}
 	return all
 }

@@ -118,6 +118,8 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		Throttle:      toThrottle(s.Throttle),
 		Promotion:     toPromotion(s.API, s.Promotion),
 
+		RequireOtherPromoter: s.OtherPromoter,
+
 		ConsistentClients: s.Consistent,
 		Annotations:       s.Annotations,
 	}
@@ -140,6 +142,7 @@ func toCanary(api string, c *release.Canary) *fifev1.Canary {
 		VariableOverrides: c.Overrides,
 		Salt:              c.Salt,
 		StartTime:         toTime(c.StartTime),
+		Authors:           c.Authors,
 	}
 }
 

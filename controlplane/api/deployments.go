@@ -59,7 +59,7 @@ func (s *deploymentService) CreateDeployment(
 func parseDeployedStage(v *release.Violations, cmd *storev1.CreateDeployment, p *fifev1.Stage) release.StageValues {
 	values := parseStageValues(v, cmd.GetApi(), p)
 	known := slices.DeleteFunc(release.StageFields(), func(f string) bool { return f == release.FieldDeployment })
-	checkFields(v, "stage_mask", cmd.GetFields(), append(known, release.FieldCanary, release.FieldAnnotations))
+	checkFields(v, "stage_mask", cmd.GetFields(), append(known, release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter))
 	if p.GetDeployment() != "" || p.GetCanary().GetDeployment() != "" {
 		v.Addf("stage", "names a deployment, but gets the new one")
 	}

@@ -67,6 +67,7 @@ func parseStageValues(v *release.Violations, api string, p *fifev1.Stage) releas
 		Consistent:    p.GetConsistentClients(),
 		Waves:         parseWaves(v, p.GetWaves()),
 		Throttle:      parseThrottle(v, p.GetThrottle()),
+		OtherPromoter: p.GetRequireOtherPromoter(),
 		Annotations:   p.GetAnnotations(),
 	}
 	if p.GetCanary() != nil {

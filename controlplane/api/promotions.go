@@ -152,6 +152,7 @@ func toPromotion(api string, p *release.Promotion) *fifev1.Promotion {
 		FlipTime:     toTime(p.FlipTime),
 		EndTime:      toTime(p.EndTime),
 		Reason:       p.Reason,
+		Actor:        p.Actor,
 		WavesReached: int32(len(p.Waves)),
 		Fenced:       p.Fenced != 0,
 	}

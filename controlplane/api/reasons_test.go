@@ -28,6 +28,8 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_JOIN_REFUSED:       "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE: "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:         "see the store's testdata/access.txt",
+	fifev1.ErrorReason_ERROR_REASON_SAME_PROMOTER:      "see the store's testdata/promoter.txt",
+	fifev1.ErrorReason_ERROR_REASON_PROMOTION_NEEDED:   "see the store's testdata/promoter.txt",
 }
 
 // TestEveryReason makes a cluster give every reason there is.
@@ -71,6 +73,10 @@ func TestEveryReason(t *testing.T) {
 			{&fifev1.DeleteDeploymentRequest{Name: "apis/demo/deployments/2"}, refusal{codes.FailedPrecondition, "DEPLOYMENT_IN_USE", nil}},
 			{&fifev1.DeleteApiRequest{Name: demo}, refusal{codes.FailedPrecondition, "API_IN_USE", nil}},
 			{&fifev1.RollbackStageRequest{Name: prod, ToRevision: 9}, refusal{codes.FailedPrecondition, "NO_HISTORY", nil}},
+			{
+				&fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: prod, RequireOtherPromoter: true}, UpdateMask: mask("require_other_promoter")},
+				refusal{codes.FailedPrecondition, "CALLERS_UNKNOWN", meta("resource", prod)},
+			},
 			{&fifev1.PromoteMemberRequest{Name: "members/n1"}, refusal{codes.FailedPrecondition, "NOT_CAUGHT_UP", nil}},
 			{
 				&fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{VariableOverrides: many}},

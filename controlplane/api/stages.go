@@ -100,7 +100,8 @@ func (s *stageService) UpdateStage(
 ) (*fifev1.UpdateStageResponse, error) {
 	var v release.Violations
 	api, id := parseStage(&v, "stage.name", req.GetStage().GetName())
-	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.StageFields(), release.FieldCanary, release.FieldAnnotations)
+	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.StageFields(),
+		release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter)
 	values := parseStageValues(&v, api, req.GetStage())
 	if slices.Contains(fields, release.FieldDeployment) && req.GetStage().GetDeployment() == "" {
 		v.Addf("stage.deployment", "is required when update_mask names it: a stage serves a deployment")

@@ -59,6 +59,9 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.LastAdmin:        codes.FailedPrecondition,
 	release.ImportSuperseded: codes.Aborted,
 	release.JoinRefused:      codes.PermissionDenied,
+	release.SamePromoter:     codes.PermissionDenied,
+	release.PromotionNeeded:  codes.FailedPrecondition,
+	release.CallersUnknown:   codes.FailedPrecondition,
 }
 
 // sentinels maps errors whose own text says all to codes and reasons.

@@ -101,7 +101,7 @@ func TestRefusalCodes(t *testing.T) {
 	for _, reason := range []release.Reason{
 		release.InvalidField, release.RequestIDReused, release.NotFound, release.Exists, release.CanaryExists,
 		release.StaleEtag, release.NoCanary, release.APIEmpty, release.RouteIncomplete, release.DeploymentInUse,
-		release.APIInUse, release.NoHistory, release.LimitReached,
+		release.APIInUse, release.NoHistory, release.LimitReached, release.SamePromoter, release.PromotionNeeded, release.CallersUnknown,
 	} {
 		if refusalCodes[reason] == codes.OK {
 			t.Errorf("%s has no code", reason)

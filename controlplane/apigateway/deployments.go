@@ -2,6 +2,7 @@ package apigateway
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -126,8 +127,11 @@ func (g *Gateway) deploymentRequest(c *call, req *createDeploymentRequest) (*fif
 			return nil, err
 		}
 		set.Canary = &fifev1.Canary{Percent: canary.PercentTraffic, VariableOverrides: canary.StageVariableOverrides}
-		set.Annotations = withCache(present, canary.UseStageCache)
-		mask.Paths = append(mask.Paths, "canary", "annotations")
+		mask.Paths = append(mask.Paths, "canary")
+		// Only if it changes them: it takes more than the permission to deploy.
+		if set.Annotations = withCache(present, canary.UseStageCache); !maps.Equal(set.Annotations, present.GetAnnotations()) {
+			mask.Paths = append(mask.Paths, "annotations")
+		}
 	case present.GetCanary() != nil:
 		return nil, badRequest(invalid+"Non canary deployment not supported on stage %s because Canary is enabled. Provide CanarySettings in deploymentInput.", name)
 	}

@@ -2,6 +2,7 @@ package release
 
 import (
 	"math"
+	"strings"
 	"time"
 )
 
@@ -12,6 +13,7 @@ type Canary struct {
 	Overrides       map[string]string
 	Salt            uint64 // seed of the sticky split: constant for one canary, new for each
 	StartTime       time.Time
+	Authors         []string // who may have to leave its promotion to others: see authors
 }
 
 // The fields of a canary that UpdateCanary can change, beside FieldDeployment,
@@ -42,7 +44,7 @@ func (s *Stage) StartCanary(c Change, canary Canary, replace bool) (*Stage, erro
 	if canary.Deployment == 0 {
 		canary.Deployment = s.Config.Deployment
 	}
-	canary.StartTime = c.Time
+	canary.StartTime, canary.Authors = c.Time, authors(c, nil, &canary)
 	config := s.Config
 	config.Canary = &canary
 	return s.next(c, config), nil
@@ -71,6 +73,7 @@ func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, 
 	if err := checkMerged(s, config.Variables, canary.Overrides); err != nil {
 		return nil, err
 	}
+	canary.Authors = authors(c, config.Canary, &canary)
 	config.Canary = &canary
 	return s.next(c, config), nil
 }
@@ -93,27 +96,44 @@ func (s *Stage) AbortCanary(c Change) (*Stage, error) {
 // PromoteCanary makes the canary the base: its deployment is taken over and its
 // overrides are laid over the stage's variables. With keep, the canary stays at
 // 0 % and without overrides. With breakGlass it ends an open promotion that is not
-// committed.
+// committed, and whoever calls may promote.
 func (s *Stage) PromoteCanary(c Change, keep, breakGlass bool) (*Stage, error) {
 	if !breakGlass || !s.Promotion.Undecided() {
 		if err := s.checkNoPromotion(); err != nil {
 			return nil, err
 		}
 	}
-	config, err := s.promoted(keep)
+	config, err := s.promoted(c, keep)
 	if err != nil {
 		return nil, err
 	}
+	c.Note = s.Config.Canary.provenance()
+	barred := s.checkPromoter(c)
 	if breakGlass {
-		c.Note = "break glass: all agents at once"
+		c.Note = broken(c.Note, barred)
+	} else if barred != nil {
+		return nil, barred
 	}
 	next := s.next(c, config)
 	next.Promotion = s.Promotion.aborted(c, "overtaken by a promotion that broke the glass")
 	return next, nil
 }
 
-// promoted returns the configuration that a promotion of the canary leads to.
-func (s *Stage) promoted(keep bool) (Config, error) {
+// broken returns what a promotion that breaks the glass notes, and what it has broken.
+func broken(note string, barred error) string {
+	notes := []string{"break glass: all agents at once"}
+	if barred != nil {
+		notes = append(notes, "no other promoter")
+	}
+	if note != "" {
+		notes = append(notes, note)
+	}
+	return strings.Join(notes, "; ")
+}
+
+// promoted returns the configuration that a promotion of the canary leads to. A canary
+// that stays is that of whoever has let it stay.
+func (s *Stage) promoted(c Change, keep bool) (Config, error) {
 	if s.Config.Canary == nil {
 		return Config{}, s.noCanary("promoted")
 	}
@@ -123,7 +143,7 @@ func (s *Stage) promoted(keep bool) (Config, error) {
 		Variables:  MergeVariables(s.Config.Variables, canary.Overrides),
 	}
 	if keep {
-		canary.PartsPerMillion, canary.Overrides = 0, nil
+		canary.PartsPerMillion, canary.Overrides, canary.Authors = 0, nil, authors(c, nil, nil)
 		config.Canary = &canary
 	}
 	return config, nil

@@ -21,6 +21,7 @@ type Promotion struct {
 	Epoch      uint64    // of the commit
 	FlipTime   time.Time // when agents change over; SyncTimed only
 	EndTime    time.Time
+	Actor      string // who has opened it
 	Reason     string // why it was aborted or has halted
 	Fenced     uint64 // index of the change that denied leases; 0 if none has
 	Report     PromotionReport
@@ -113,11 +114,17 @@ func (s *Stage) OpenPromotion(c Change, number uint64, keep bool, sync SyncOptio
 	if err := s.checkNoPromotion(); err != nil {
 		return nil, err
 	}
-	config, err := s.promoted(keep)
+	config, err := s.promoted(c, keep)
 	if err != nil {
 		return nil, err
 	}
-	p := &Promotion{Number: number, State: Preparing, Mode: sync.Mode, OnTimeout: sync.OnTimeout, CreateTime: c.Time, Config: config}
+	if err := s.checkPromoter(c); err != nil {
+		return nil, err
+	}
+	c.Note = s.Config.Canary.provenance()
+	p := &Promotion{
+		Number: number, State: Preparing, Mode: sync.Mode, OnTimeout: sync.OnTimeout, CreateTime: c.Time, Config: config, Actor: c.Caller,
+	}
 	switch {
 	case sync.Mode == SyncWaves && len(s.Waves) == 0:
 		return nil, refuse(NoPromotion, s.Name(), "%s has no waves; promote it at once, or synchronised", s.Name())
@@ -161,6 +168,9 @@ func (s *Stage) CommitPromotion(c Change, epoch, index, number uint64, flip time
 		return nil, err
 	}
 	p.State, p.Epoch, p.Committed, p.FlipTime, p.Report, p.Former = Committed, epoch, index, flip, report, s.Config
+	if p.Actor != "" {
+		c.Note = "promoted by " + p.Actor
+	}
 	next := s.withPromotion(c, p.Config, p)
 	next.Promoted = p.Number
 	return next, nil
@@ -216,10 +226,14 @@ func (s *Stage) HaltPromotion(c Change, number uint64, reason string) (*Stage, e
 	return s.withPromotion(c, s.Config, p), nil
 }
 
-// ResumePromotion lets a halted promotion go on.
+// ResumePromotion lets a halted promotion go on, which only those decide who could
+// have opened it.
 func (s *Stage) ResumePromotion(c Change, number uint64) (*Stage, error) {
 	p, err := s.open(number, Halted)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkPromoter(c); err != nil {
 		return nil, err
 	}
 	p.State, p.Reason = Rolling, ""

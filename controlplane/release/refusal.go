@@ -32,6 +32,9 @@ const (
 	JoinRefused      Reason = "JOIN_REFUSED"
 	PermissionDenied Reason = "PERMISSION_DENIED"
 	LastAdmin        Reason = "LAST_ADMIN"
+	SamePromoter     Reason = "SAME_PROMOTER"
+	PromotionNeeded  Reason = "PROMOTION_NEEDED"
+	CallersUnknown   Reason = "CALLERS_UNKNOWN"
 	metadataResource        = "resource"
 )
 

@@ -40,6 +40,7 @@ const (
 type Change struct {
 	Time   time.Time
 	Actor  string
+	Caller string // the actor if it was verified who that is; empty of a node, and where nobody is asked
 	Method string
 	Note   string // what else is to be said of it
 }

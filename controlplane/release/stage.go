@@ -22,6 +22,7 @@ type Stage struct {
 	Consistent    bool       // whether clients are kept from older promotions
 	Waves         []Wave     // the order in which a promotion reaches the agents
 	Throttle      Throttle   // a setting: no promotion and no rollback changes it
+	OtherPromoter bool       // whether a canary is promoted by others than its authors
 	Promotion     *Promotion // the open one, or the last; nil if there was none
 	Promoted      uint64     // number of the last promotion that was committed
 	Revision      uint64     // counts changes from 1
@@ -69,6 +70,7 @@ type StageValues struct {
 	Consistent    bool
 	Waves         []Wave
 	Throttle      Throttle
+	OtherPromoter bool
 	Annotations   map[string]string
 	// Canary is the one to open, or what the open one becomes; nil for none. Its salt
 	// is taken only for one that is opened.
@@ -90,10 +92,12 @@ const (
 	FieldWaves         = "waves"
 	FieldThrottle      = "throttle"
 	FieldCanary        = "canary"
+	FieldOtherPromoter = "require_other_promoter"
 )
 
-// StageFields are the fields that Update changes if none are named. The canary and
-// annotations are not among them: who does not know them must not lose them.
+// StageFields are the fields that Update changes if none are named. The canary,
+// annotations and the promoter's rule are not among them: who does not know them must
+// not lose them.
 func StageFields() []string {
 	return []string{
 		FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders,
@@ -114,6 +118,7 @@ func NewStage(c Change, api, id string, values StageValues) *Stage {
 		Consistent:    values.Consistent,
 		Waves:         values.Waves,
 		Throttle:      values.Throttle,
+		OtherPromoter: values.OtherPromoter,
 		Annotations:   values.Annotations,
 		CreateTime:    c.Time,
 	}
@@ -126,6 +131,7 @@ func NewStage(c Change, api, id string, values StageValues) *Stage {
 func (s *Stage) next(c Change, config Config) *Stage {
 	next := *s
 	next.Config = config
+	c.Caller = "" // history keeps the actor
 	next.UpdateTime = c.Time
 	next.Revision++
 	kept := keep(s.History, config)
@@ -182,6 +188,8 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 			edited.Waves = values.Waves
 		case FieldThrottle:
 			edited.Throttle = values.Throttle
+		case FieldOtherPromoter:
+			edited.OtherPromoter = values.OtherPromoter
 		case FieldAnnotations:
 			edited.Annotations = values.Annotations
 		}
@@ -193,6 +201,9 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
 			return nil, err
 		}
+	}
+	if err := edited.checkOtherPromoter(c, s, config); err != nil {
+		return nil, err
 	}
 	if s.Throttle != edited.Throttle {
 		c.Note = fmt.Sprintf("throttle %v -> %v", s.Throttle, edited.Throttle)
@@ -216,6 +227,7 @@ func (c Config) withCanary(by Change, canary *Canary) Config {
 	if next.Deployment == 0 {
 		next.Deployment = c.Deployment
 	}
+	next.Authors = authors(by, open, &next)
 	c.Canary = &next
 	return c
 }
@@ -232,9 +244,13 @@ func (s *Stage) Deploy(c Change, deployment uint64, target Target) (*Stage, erro
 	case target != TargetBase && config.Canary != nil:
 		canary := *config.Canary
 		canary.Deployment = deployment
+		canary.Authors = authors(c, config.Canary, &canary)
 		config.Canary = &canary
 	default:
 		config.Deployment = deployment
+	}
+	if err := s.checkOtherPromoter(c, s, config); err != nil {
+		return nil, err
 	}
 	return s.next(c, config), nil
 }

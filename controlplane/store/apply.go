@@ -22,7 +22,10 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		Time:   decodeTime(cmd.GetTime()),
 		Actor:  cmd.GetActor(),
 		Method: cmd.GetMethod(),
-	}}
+	}, authorization: cmd.GetAuthorization()}
+	if t.authorization != nil {
+		t.change.Caller = cmd.GetActor()
+	}
 	if refusal := s.authorize(cmd); refusal != nil {
 		return t.next, Outcome{Refusal: refusal, Version: s.Version()} // not remembered: it may be allowed later
 	}
@@ -48,7 +51,8 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		t.next.changes = t.next.changes.add(change{index: index, names: t.names})
 	}
 	outcome.Version = t.next.Version()
-	if id != "" {
+	denied := outcome.Refusal != nil && outcome.Refusal.Reason == release.PermissionDenied // what may be allowed later
+	if id != "" && !denied {
 		t.next.outcomes = t.next.outcomes.add(remembered{
 			id: id, index: index, time: t.change.Time, fingerprint: cmd.GetFingerprint(), outcome: outcome,
 		})
@@ -86,6 +90,8 @@ type tx struct {
 	index  uint64
 	change release.Change
 	names  []string // resources that agents know and that were written or removed
+
+	authorization *storev1.Authorization // of the command; nil if nobody is asked
 }
 
 func (t *tx) do(cmd *storev1.Command) (Outcome, error) {

@@ -57,7 +57,7 @@ func (s *State) authorize(cmd *storev1.Command) *release.Refusal {
 	if a == nil {
 		return nil
 	}
-	caller := access.Caller{Subject: access.Subject(cmd.GetActor()), Groups: a.GetGroups(), Token: a.GetToken()}
+	caller := callerOf(cmd.GetActor(), a)
 	if a.GetToken() != "" {
 		t, ok := s.UserToken(a.GetToken())
 		if !ok || t.Subject() != caller.Subject || t.Expired(decodeTime(cmd.GetTime())) {
@@ -70,6 +70,33 @@ func (s *State) authorize(cmd *storev1.Command) *release.Refusal {
 	}
 	return Denial(access.Decide(s.BindingsOf(caller.Subjects()), caller,
 		access.Permission(a.GetPermission()), access.Resource{API: a.GetApi(), Stage: a.GetStage()}))
+}
+
+// callerOf returns whom a command's authorization is about.
+func callerOf(actor string, a *storev1.Authorization) access.Caller {
+	return access.Caller{Subject: access.Subject(actor), Groups: a.GetGroups(), Token: a.GetToken()}
+}
+
+// need refuses a change for which the command's actor needs one more permission on a
+// stage, as only the state shows.
+func (t *tx) need(p access.Permission, api, stage string) error {
+	if t.authorization == nil {
+		return nil
+	}
+	caller := callerOf(t.change.Actor, t.authorization)
+	if r := Denial(access.Decide(t.next.BindingsOf(caller.Subjects()), caller, p, access.Resource{API: api, Stage: stage})); r != nil {
+		return r
+	}
+	return nil
+}
+
+// needToUnprotect refuses to take the rule of the other promoter from a stage, which
+// is as much as to promote past it. next is what becomes of the stage; nil for nothing.
+func (t *tx) needToUnprotect(s, next *release.Stage) error {
+	if !s.OtherPromoter || (next != nil && next.OtherPromoter) {
+		return nil
+	}
+	return t.need(access.BreakGlass, s.API, s.ID)
 }
 
 // Denial returns the refusal that tells a caller of an *access.Denied; nil for nil.

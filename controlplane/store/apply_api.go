@@ -84,7 +84,9 @@ func (t *tx) deleteAPI(op *storev1.DeleteApi) (Outcome, error) {
 		if !op.GetForce() {
 			return Outcome{}, release.InUse(release.APIInUse, a.Name(), s.Name())
 		}
-		t.dropStage(s)
+		if err := t.dropStage(s); err != nil {
+			return Outcome{}, err
+		}
 	}
 	for _, h := range a.Hosts {
 		t.next.hosts, _, _ = t.next.hosts.Delete([]byte(h))

@@ -3,6 +3,7 @@ package store
 import (
 	"slices"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -31,6 +32,9 @@ func (t *tx) setStage(old, s *release.Stage) (Outcome, error) {
 	}
 	if old != nil {
 		t.dropLive(old)
+		if err := t.needToUnprotect(old, s); err != nil {
+			return Outcome{}, err
+		}
 	}
 	t.next.stages, _, _ = t.next.stages.Insert(key(s.API, s.ID), s)
 	t.setPromoting(s)
@@ -104,17 +108,26 @@ func (t *tx) createStage(op *storev1.CreateStage) (Outcome, error) {
 	if err := t.needDeployments(op.GetApi(), values); err != nil {
 		return Outcome{}, err
 	}
+	if values.OtherPromoter {
+		if err := release.CheckCallerKnown(t.change, release.StageName(op.GetApi(), op.GetStage())); err != nil {
+			return Outcome{}, err
+		}
+	}
 	return t.setStage(nil, release.NewStage(t.change, op.GetApi(), op.GetStage(), values))
 }
 
 // deployTo puts a new deployment on the stage that the command names, and sets what
-// else of the stage the command says.
+// else of the stage the command says. A stage that it has to make needs the permission
+// to make one.
 func (t *tx) deployTo(op *storev1.CreateDeployment, number uint64) (*release.Stage, error) {
 	target, fields := release.Target(op.GetTarget()), op.GetFields()
 	values := decodeStageValues(op.GetValues())
 	toCanary := slices.Contains(fields, release.FieldCanary)
 	_, exists := t.next.Stage(op.GetApi(), op.GetStage())
 	if !exists && op.GetIfRevision() == 0 && target != release.TargetCanary && !toCanary {
+		if err := t.need(access.StagesManage, op.GetApi(), op.GetStage()); err != nil {
+			return nil, err
+		}
 		if err := t.needRoomForStage(op.GetApi()); err != nil {
 			return nil, err
 		}
@@ -162,15 +175,18 @@ func (t *tx) deleteStage(op *storev1.DeleteStage) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	t.dropStage(s)
-	return Outcome{}, nil
+	return Outcome{}, t.dropStage(s)
 }
 
-func (t *tx) dropStage(s *release.Stage) {
+func (t *tx) dropStage(s *release.Stage) error {
+	if err := t.needToUnprotect(s, nil); err != nil {
+		return err
+	}
 	t.dropLive(s)
 	t.next.stages, _, _ = t.next.stages.Delete(key(s.API, s.ID))
 	t.next.promoting, _, _ = t.next.promoting.Delete(key(s.API, s.ID))
 	t.touch(s.Name())
+	return nil
 }
 
 func (t *tx) startCanary(op *storev1.StartCanary) (Outcome, error) {

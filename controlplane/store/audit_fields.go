@@ -219,6 +219,7 @@ func stageSubject(api, id string) subject {
 		splitFields(f, stage.Split)
 		for name, on := range map[string]bool{
 			"expose_headers": stage.ExposeHeaders, "fail_closed": stage.FailClosed, "consistent_clients": stage.Consistent,
+			"require_other_promoter": stage.OtherPromoter,
 		} {
 			if on {
 				f[name] = "true"
@@ -239,6 +240,7 @@ func configFields(f map[string]string, prefix string, c release.Config) {
 		f[prefix+"canary.deployment"] = fmt.Sprint(k.Deployment)
 		f[prefix+"canary.percent"] = fmt.Sprint(release.Percent(k.PartsPerMillion))
 		f[prefix+"canary.salt"] = fmt.Sprint(k.Salt)
+		set(f, prefix+"canary.authors", strings.Join(k.Authors, " "))
 		pairs(f, prefix+"canary.variable_overrides.", k.Overrides)
 	}
 }

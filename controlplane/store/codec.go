@@ -135,6 +135,8 @@ func EncodeStageValues(v release.StageValues) *storev1.StageFields {
 		Waves:         encodeWaves(v.Waves),
 		Throttle:      encodeThrottle(v.Throttle),
 
+		RequireOtherPromoter: v.OtherPromoter,
+
 		ConsistentClients: v.Consistent,
 		KeepOverrideKey:   v.KeepOverrideKey,
 		Canary:            EncodeCanary(v.Canary),
@@ -153,6 +155,7 @@ func decodeStageValues(p *storev1.StageFields) release.StageValues {
 		Consistent:    p.GetConsistentClients(),
 		Waves:         decodeWaves(p.GetWaves()),
 		Throttle:      decodeThrottle(p.GetThrottle()),
+		OtherPromoter: p.GetRequireOtherPromoter(),
 
 		KeepOverrideKey: p.GetKeepOverrideKey(),
 		Canary:          decodeCanary(p.GetCanary()),
@@ -171,6 +174,7 @@ func EncodeCanary(c *release.Canary) *storev1.Canary {
 		Overrides:       c.Overrides,
 		Salt:            c.Salt,
 		StartTime:       encodeTime(c.StartTime),
+		Authors:         c.Authors,
 	}
 }
 
@@ -184,6 +188,7 @@ func decodeCanary(p *storev1.Canary) *release.Canary {
 		Overrides:       p.GetOverrides(),
 		Salt:            p.GetSalt(),
 		StartTime:       decodeTime(p.GetStartTime()),
+		Authors:         p.GetAuthors(),
 	}
 }
 
@@ -250,6 +255,8 @@ func encodeStage(s *release.Stage) *storev1.Stage {
 		Promotion:     encodePromotion(s.Promotion),
 		Promoted:      s.Promoted,
 
+		RequireOtherPromoter: s.OtherPromoter,
+
 		ConsistentClients: s.Consistent,
 		Annotations:       s.Annotations,
 	}
@@ -284,6 +291,7 @@ func decodeStage(p *storev1.Stage) *release.Stage {
 		Throttle:      decodeThrottle(p.GetThrottle()),
 		Promotion:     decodePromotion(p.GetPromotion()),
 		Promoted:      p.GetPromoted(),
+		OtherPromoter: p.GetRequireOtherPromoter(),
 		Annotations:   p.GetAnnotations(),
 	}
 	var previous release.Config

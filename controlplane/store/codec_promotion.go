@@ -22,6 +22,7 @@ func encodePromotion(p *release.Promotion) *storev1.Promotion {
 		FlipTime:   encodeTime(p.FlipTime),
 		EndTime:    encodeTime(p.EndTime),
 		Reason:     p.Reason,
+		Actor:      p.Actor,
 		Fenced:     p.Fenced,
 		Report:     EncodeReport(p.Report),
 	}
@@ -54,6 +55,7 @@ func decodePromotion(p *storev1.Promotion) *release.Promotion {
 		FlipTime:   decodeTime(p.GetFlipTime()),
 		EndTime:    decodeTime(p.GetEndTime()),
 		Reason:     p.GetReason(),
+		Actor:      p.GetActor(),
 		Fenced:     p.GetFenced(),
 		Report:     decodeReport(p.GetReport()),
 	}

@@ -193,6 +193,7 @@ var builders = map[string]func(args, *storev1.Command){
 			Target: targets[a.text("target")], IfRevision: a.number("if"), Fields: a.list("fields"),
 			Values: EncodeStageValues(release.StageValues{
 				Variables: a.pairs("vars"), Canary: decodeCanary(a.stageCanary()), Annotations: a.pairs("notes"),
+				OtherPromoter: a.has("other-promoter"),
 			}),
 		}}
 	},
@@ -373,7 +374,7 @@ func (a args) stageValues() *storev1.StageFields {
 		Throttle: release.Throttle{
 			Millirate: uint32(a.number("millirate")), Burst: uint32(a.number("burst")), Concurrency: uint32(a.number("concurrency")),
 		},
-		Canary: decodeCanary(a.stageCanary()), Annotations: a.pairs("notes"),
+		Canary: decodeCanary(a.stageCanary()), Annotations: a.pairs("notes"), OtherPromoter: a.has("other-promoter"),
 	})
 }
 

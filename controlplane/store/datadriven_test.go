@@ -102,6 +102,11 @@ func (r *replica) look(a args, out *strings.Builder) {
 		showState(out, s)
 	case "audit":
 		showAudit(out, s)
+	case "history":
+		stage, _ := s.Stage(a.text("api"), a.text("stage"))
+		for _, r := range stage.History {
+			fmt.Fprintf(out, "%d %s by %s %q\n", r.Number, r.Change.Method, r.Change.Actor, r.Change.Note)
+		}
 	case "version":
 		fmt.Fprintf(out, "%v applied %v\n", s.Version(), s.Applied())
 	case "since":

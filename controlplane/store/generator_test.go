@@ -59,7 +59,7 @@ func drawStageValues(t *rapid.T) *storev1.StageFields {
 		Description: drawText(t), Deployment: drawNumber(t), Variables: drawVariables(t),
 		Split:         pick(t, "split", release.Split{}, release.Split{Source: release.KeyCookie, Name: "c", AllowOverride: true, OverrideKey: "k"}),
 		ExposeHeaders: drawFlag(t), Canary: pick(t, "canary", nil, decodeCanary(drawCanary(t))),
-		Annotations: pick(t, "notes", nil, map[string]string{"k": "v"}),
+		Annotations: pick(t, "notes", nil, map[string]string{"k": "v"}), OtherPromoter: drawFlag(t),
 	})
 }
 
@@ -246,7 +246,7 @@ func drawCreateStage(t *rapid.T, c *storev1.Command) {
 func drawUpdateStage(t *rapid.T, c *storev1.Command) {
 	c.Op = &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{
 		Api: drawAPI(t), Stage: drawStage(t), Values: drawStageValues(t),
-		Fields: drawFields(t, append(release.StageFields(), release.FieldCanary, release.FieldAnnotations)), IfRevision: drawIfRev(t),
+		Fields: drawFields(t, append(release.StageFields(), release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter)), IfRevision: drawIfRev(t),
 	}}
 }
 

@@ -32,14 +32,18 @@ func commandSchema(cmd *storev1.Command) uint32 {
 	case *storev1.Command_InitCluster:
 		newer = op.InitCluster.GetAudit() != nil || len(op.InitCluster.GetBindings()) > 0
 	case *storev1.Command_CreateStage:
-		newer = op.CreateStage.GetValues().GetThrottle() != nil
+		newer = newerValues(op.CreateStage.GetValues())
 	case *storev1.Command_UpdateStage:
-		newer = op.UpdateStage.GetValues().GetThrottle() != nil
+		newer = newerValues(op.UpdateStage.GetValues())
 	}
 	if newer || cmd.GetAuthorization() != nil {
 		return 2
 	}
 	return 1
+}
+
+func newerValues(v *storev1.StageFields) bool {
+	return v.GetThrottle() != nil || v.GetRequireOtherPromoter()
 }
 
 // checkSchema refuses a command that a node of the cluster could not read.

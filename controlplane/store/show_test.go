@@ -69,6 +69,9 @@ func showConfig(c release.Config) string {
 	if k := c.Canary; k != nil {
 		text += fmt.Sprintf(", canary %d at %v%% %s salt %d since %s",
 			k.Deployment, release.Percent(k.PartsPerMillion), showVars(k.Overrides), k.Salt, showTime(k.StartTime))
+		if len(k.Authors) > 0 {
+			text += fmt.Sprintf(" by %v", k.Authors)
+		}
 	}
 	return text
 }
@@ -115,7 +118,7 @@ func showStage(s *release.Stage) string {
 	for _, f := range []struct {
 		text string
 		set  bool
-	}{{" exposed", s.ExposeHeaders}, {" fail-closed", s.FailClosed}, {" consistent", s.Consistent}} {
+	}{{" exposed", s.ExposeHeaders}, {" fail-closed", s.FailClosed}, {" consistent", s.Consistent}, {" other-promoter", s.OtherPromoter}} {
 		if f.set {
 			text += f.text
 		}
@@ -135,6 +138,9 @@ func showStage(s *release.Stage) string {
 
 func showPromotion(p *release.Promotion) string {
 	text := fmt.Sprintf("promotion %d %v mode %d late %d", p.Number, p.State, p.Mode, p.OnTimeout)
+	if p.Actor != "" {
+		text += " by " + p.Actor
+	}
 	if !p.Deadline.IsZero() {
 		text += " deadline " + showTime(p.Deadline)
 	}

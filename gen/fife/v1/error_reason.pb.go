@@ -105,6 +105,14 @@ const (
 	// UNAVAILABLE: the caller's token cannot be verified, as the node has not got the keys
 	// of its issuer; nothing was done.
 	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 75
+	// PERMISSION_DENIED: the stage requires another promoter than the authors of its
+	// canary. `resource`, `subject`, `authors` (with commas between them, if known).
+	ErrorReason_ERROR_REASON_SAME_PROMOTER ErrorReason = 80
+	// FAILED_PRECONDITION: the stage requires another promoter, so its base changes by
+	// promotions and rollbacks alone. `resource`.
+	ErrorReason_ERROR_REASON_PROMOTION_NEEDED ErrorReason = 81
+	// FAILED_PRECONDITION: who calls is not known on a port without TLS. `resource`.
+	ErrorReason_ERROR_REASON_CALLERS_UNKNOWN ErrorReason = 82
 )
 
 // Enum value maps for ErrorReason.
@@ -144,6 +152,9 @@ var (
 		50: "ERROR_REASON_JOIN_REFUSED",
 		60: "ERROR_REASON_LAST_ADMIN",
 		75: "ERROR_REASON_ISSUER_UNAVAILABLE",
+		80: "ERROR_REASON_SAME_PROMOTER",
+		81: "ERROR_REASON_PROMOTION_NEEDED",
+		82: "ERROR_REASON_CALLERS_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -180,6 +191,9 @@ var (
 		"ERROR_REASON_JOIN_REFUSED":       50,
 		"ERROR_REASON_LAST_ADMIN":         60,
 		"ERROR_REASON_ISSUER_UNAVAILABLE": 75,
+		"ERROR_REASON_SAME_PROMOTER":      80,
+		"ERROR_REASON_PROMOTION_NEEDED":   81,
+		"ERROR_REASON_CALLERS_UNKNOWN":    82,
 	}
 )
 
@@ -214,7 +228,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xcb\b\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xb0\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -250,7 +264,10 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(\x12\x1d\n" +
 	"\x19ERROR_REASON_JOIN_REFUSED\x102\x12\x1b\n" +
 	"\x17ERROR_REASON_LAST_ADMIN\x10<\x12#\n" +
-	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10KB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x1e\n" +
+	"\x1aERROR_REASON_SAME_PROMOTER\x10P\x12!\n" +
+	"\x1dERROR_REASON_PROMOTION_NEEDED\x10Q\x12 \n" +
+	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10RB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

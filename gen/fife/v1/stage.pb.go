@@ -309,9 +309,18 @@ type Stage struct {
 	// How much of the stage's traffic each agent lets through; unset means all. It
 	// is a setting of the stage, not of what it serves: base and canary share it, and
 	// no promotion and no rollback changes it.
-	Throttle      *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Throttle *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// Whether a canary is promoted by others than its authors: see Canary. If so, its
+	// authors are refused with PERMISSION_DENIED (SAME_PROMOTER) to promote it, to open a
+	// promotion of it, and to resume one; and the deployment and the variables of the base
+	// change by promotions and rollbacks alone (FAILED_PRECONDITION, PROMOTION_NEEDED).
+	// A rollback needs nobody else. To unset it, and to delete the stage while it is set,
+	// needs the permission stages.break-glass. It cannot be set on ports where callers are
+	// not known (FAILED_PRECONDITION, CALLERS_UNKNOWN). It is changed only if update_mask
+	// names it.
+	RequireOtherPromoter bool `protobuf:"varint,18,opt,name=require_other_promoter,json=requireOtherPromoter,proto3" json:"require_other_promoter,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
@@ -461,6 +470,13 @@ func (x *Stage) GetThrottle() *Throttle {
 		return x.Throttle
 	}
 	return nil
+}
+
+func (x *Stage) GetRequireOtherPromoter() bool {
+	if x != nil {
+		return x.RequireOtherPromoter
+	}
+	return false
 }
 
 // Throttle limits the requests of a stage, as those of Amazon API Gateway's stages
@@ -731,7 +747,9 @@ type Promotion struct {
 	// Whether agents that are not prepared have been denied their leases.
 	Fenced bool `protobuf:"varint,13,opt,name=fenced,proto3" json:"fenced,omitempty"`
 	// What was found when it was committed and completed.
-	Report        *PromotionReport `protobuf:"bytes,14,opt,name=report,proto3" json:"report,omitempty"`
+	Report *PromotionReport `protobuf:"bytes,14,opt,name=report,proto3" json:"report,omitempty"`
+	// The subject that has opened it; empty if it is not known.
+	Actor         string `protobuf:"bytes,40,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,6 +880,13 @@ func (x *Promotion) GetReport() *PromotionReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *Promotion) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
 }
 
 // PromotionReport is the evidence for a promotion. Agents are named by their ids, at
@@ -1049,7 +1074,11 @@ type Canary struct {
 	// each.
 	Salt uint64 `protobuf:"fixed64,4,opt,name=salt,proto3" json:"salt,omitempty"`
 	// Output only. When the canary was opened.
-	StartTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Output only. The subjects that have started it, or have changed its deployment or
+	// its overrides since; a change of percent makes nobody an author. Empty if they are
+	// not known, as where nobody is asked who calls.
+	Authors       []string `protobuf:"bytes,40,rep,name=authors,proto3" json:"authors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1115,6 +1144,13 @@ func (x *Canary) GetSalt() uint64 {
 func (x *Canary) GetStartTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Canary) GetAuthors() []string {
+	if x != nil {
+		return x.Authors
 	}
 	return nil
 }
@@ -3669,7 +3705,7 @@ var File_fife_v1_stage_proto protoreflect.FileDescriptor
 
 const file_fife_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x06\n" +
+	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\a\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1e\n" +
@@ -3692,7 +3728,8 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x05waves\x18\x0e \x03(\v2\r.fife.v1.WaveR\x05waves\x120\n" +
 	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x12A\n" +
 	"\vannotations\x18\x14 \x03(\v2\x1f.fife.v1.Stage.AnnotationsEntryR\vannotations\x12-\n" +
-	"\bthrottle\x18\x10 \x01(\v2\x11.fife.v1.ThrottleR\bthrottle\x1a<\n" +
+	"\bthrottle\x18\x10 \x01(\v2\x11.fife.v1.ThrottleR\bthrottle\x124\n" +
+	"\x16require_other_promoter\x18\x12 \x01(\bR\x14requireOtherPromoter\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -3715,7 +3752,7 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x06labels\x18\x01 \x03(\v2 .fife.v1.AgentLabels.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x92\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa8\x06\n" +
 	"\tPromotion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.fife.v1.Promotion.StateR\x05state\x12%\n" +
@@ -3733,7 +3770,8 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12#\n" +
 	"\rwaves_reached\x18\f \x01(\x05R\fwavesReached\x12\x16\n" +
 	"\x06fenced\x18\r \x01(\bR\x06fenced\x120\n" +
-	"\x06report\x18\x0e \x01(\v2\x18.fife.v1.PromotionReportR\x06report\"\x94\x01\n" +
+	"\x06report\x18\x0e \x01(\v2\x18.fife.v1.PromotionReportR\x06report\x12\x14\n" +
+	"\x05actor\x18( \x01(\tR\x05actor\"\x94\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTATE_PREPARING\x10\x01\x12\x11\n" +
@@ -3755,7 +3793,7 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x04mode\x18\x01 \x01(\x0e2\x11.fife.v1.SyncModeR\x04mode\x125\n" +
 	"\n" +
 	"on_timeout\x18\x02 \x01(\x0e2\x16.fife.v1.TimeoutPolicyR\tonTimeout\x12B\n" +
-	"\x0fprepare_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0eprepareTimeout\"\xae\x02\n" +
+	"\x0fprepare_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0eprepareTimeout\"\xc8\x02\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +
@@ -3764,7 +3802,8 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x12variable_overrides\x18\x03 \x03(\v2&.fife.v1.Canary.VariableOverridesEntryR\x11variableOverrides\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\x06R\x04salt\x129\n" +
 	"\n" +
-	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x1aD\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n" +
+	"\aauthors\x18( \x03(\tR\aauthors\x1aD\n" +
 	"\x16VariableOverridesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x01\n" +

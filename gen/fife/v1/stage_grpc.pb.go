@@ -79,7 +79,8 @@ type StageServiceClient interface {
 	// `stale_policy`, `consistent_clients`, `waves`, `throttle`. Legal with and
 	// without a canary, which is left as it is unless the mask names `canary`: then
 	// it is opened (with a new salt), changed or, if unset, removed, in the same
-	// step. `canary` and `annotations` are changed only if they are named.
+	// step. `canary`, `annotations` and `require_other_promoter` are changed only if they
+	// are named.
 	UpdateStage(ctx context.Context, in *UpdateStageRequest, opts ...grpc.CallOption) (*UpdateStageResponse, error)
 	// DeleteStage removes a stage with its canary and history. Agents answer its
 	// requests as they do those of any stage that does not exist.
@@ -334,7 +335,8 @@ type StageServiceServer interface {
 	// `stale_policy`, `consistent_clients`, `waves`, `throttle`. Legal with and
 	// without a canary, which is left as it is unless the mask names `canary`: then
 	// it is opened (with a new salt), changed or, if unset, removed, in the same
-	// step. `canary` and `annotations` are changed only if they are named.
+	// step. `canary`, `annotations` and `require_other_promoter` are changed only if they
+	// are named.
 	UpdateStage(context.Context, *UpdateStageRequest) (*UpdateStageResponse, error)
 	// DeleteStage removes a stage with its canary and history. Agents answer its
 	// requests as they do those of any stage that does not exist.

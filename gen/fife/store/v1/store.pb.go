@@ -3464,9 +3464,11 @@ type StageFields struct {
 	// What others keep about the stage.
 	Annotations map[string]string `protobuf:"bytes,21,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How much each agent lets through; unset for all.
-	Throttle      *Throttle `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Throttle *Throttle `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// Whether a canary is promoted by others than its authors.
+	RequireOtherPromoter bool `protobuf:"varint,40,opt,name=require_other_promoter,json=requireOtherPromoter,proto3" json:"require_other_promoter,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *StageFields) Reset() {
@@ -3581,6 +3583,13 @@ func (x *StageFields) GetThrottle() *Throttle {
 		return x.Throttle
 	}
 	return nil
+}
+
+func (x *StageFields) GetRequireOtherPromoter() bool {
+	if x != nil {
+		return x.RequireOtherPromoter
+	}
+	return false
 }
 
 // Throttle limits the requests of a stage on each agent.
@@ -5204,7 +5213,9 @@ type Canary struct {
 	// Seed of the sticky split.
 	Salt uint64 `protobuf:"fixed64,4,opt,name=salt,proto3" json:"salt,omitempty"`
 	// When it was opened.
-	StartTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Subjects that have started it or changed what it serves; none if not known.
+	Authors       []string `protobuf:"bytes,40,rep,name=authors,proto3" json:"authors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5270,6 +5281,13 @@ func (x *Canary) GetSalt() uint64 {
 func (x *Canary) GetStartTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Canary) GetAuthors() []string {
+	if x != nil {
+		return x.Authors
 	}
 	return nil
 }
@@ -5609,7 +5627,9 @@ type Promotion struct {
 	// What was before; set once committed.
 	Former *StageConfig `protobuf:"bytes,15,opt,name=former,proto3" json:"former,omitempty"`
 	// Epoch of the commit.
-	Epoch         uint64 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch uint64 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Subject that has opened it, if known.
+	Actor         string `protobuf:"bytes,40,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5756,6 +5776,13 @@ func (x *Promotion) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *Promotion) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 // ReachedWave selects the agents of a wave that a promotion has reached.
 type ReachedWave struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5876,9 +5903,11 @@ type Stage struct {
 	// How much each agent lets through; unset for all.
 	Throttle *Throttle `protobuf:"bytes,17,opt,name=throttle,proto3" json:"throttle,omitempty"`
 	// What others keep about the stage.
-	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Annotations map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether a canary is promoted by others than its authors.
+	RequireOtherPromoter bool `protobuf:"varint,40,opt,name=require_other_promoter,json=requireOtherPromoter,proto3" json:"require_other_promoter,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
@@ -6035,6 +6064,13 @@ func (x *Stage) GetAnnotations() map[string]string {
 		return x.Annotations
 	}
 	return nil
+}
+
+func (x *Stage) GetRequireOtherPromoter() bool {
+	if x != nil {
+		return x.RequireOtherPromoter
+	}
+	return false
 }
 
 // Outcome is what a command with a request id came to.
@@ -7387,7 +7423,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06values\x18\x03 \x01(\v2\x1a.fife.store.v1.StageFieldsR\x06values\x12\x16\n" +
 	"\x06fields\x18\x04 \x03(\tR\x06fields\x12\x1f\n" +
 	"\vif_revision\x18\x05 \x01(\x04R\n" +
-	"ifRevision\"\xc3\x05\n" +
+	"ifRevision\"\xf9\x05\n" +
 	"\vStageFields\x12 \n" +
 	"\vdescription\x18\x01 \x01(\tR\vdescription\x12\x1e\n" +
 	"\n" +
@@ -7404,7 +7440,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06canary\x18\x14 \x01(\v2\x15.fife.store.v1.CanaryR\x06canary\x12M\n" +
 	"\vannotations\x18\x15 \x03(\v2+.fife.store.v1.StageFields.AnnotationsEntryR\vannotations\x123\n" +
 	"\bthrottle\x18\n" +
-	" \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x1a<\n" +
+	" \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x124\n" +
+	"\x16require_other_promoter\x18( \x01(\bR\x14requireOtherPromoter\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -7556,7 +7593,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x12binary_media_types\x18\a \x03(\tR\x10binaryMediaTypes\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x1f\n" +
 	"\vroute_count\x18\t \x01(\rR\n" +
-	"routeCount\"\xa5\x02\n" +
+	"routeCount\"\xbf\x02\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -7565,7 +7602,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\toverrides\x18\x03 \x03(\v2$.fife.store.v1.Canary.OverridesEntryR\toverrides\x12\x12\n" +
 	"\x04salt\x18\x04 \x01(\x06R\x04salt\x129\n" +
 	"\n" +
-	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x1a<\n" +
+	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n" +
+	"\aauthors\x18( \x03(\tR\aauthors\x1a<\n" +
 	"\x0eOverridesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x01\n" +
@@ -7597,7 +7635,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05dwell\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x05\n" +
 	"\tPromotion\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\rR\x05state\x12\x12\n" +
@@ -7617,7 +7655,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06report\x18\r \x01(\v2\x1e.fife.store.v1.PromotionReportR\x06report\x120\n" +
 	"\x05waves\x18\x0e \x03(\v2\x1a.fife.store.v1.ReachedWaveR\x05waves\x122\n" +
 	"\x06former\x18\x0f \x01(\v2\x1a.fife.store.v1.StageConfigR\x06former\x12\x14\n" +
-	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\"\x93\x02\n" +
+	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05actor\x18( \x01(\tR\x05actor\"\x93\x02\n" +
 	"\vReachedWave\x12\x16\n" +
 	"\x06agents\x18\x01 \x03(\tR\x06agents\x12>\n" +
 	"\x06labels\x18\x02 \x03(\v2&.fife.store.v1.ReachedWave.LabelsEntryR\x06labels\x12*\n" +
@@ -7626,7 +7665,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05dwell\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x05dwell\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf9\x06\n" +
 	"\x05Stage\x12\x10\n" +
 	"\x03api\x18\x01 \x01(\tR\x03api\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -7649,7 +7688,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\tpromotion\x18\x0f \x01(\v2\x18.fife.store.v1.PromotionR\tpromotion\x12\x1a\n" +
 	"\bpromoted\x18\x10 \x01(\x04R\bpromoted\x123\n" +
 	"\bthrottle\x18\x11 \x01(\v2\x17.fife.store.v1.ThrottleR\bthrottle\x12G\n" +
-	"\vannotations\x18\x14 \x03(\v2%.fife.store.v1.Stage.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\vannotations\x18\x14 \x03(\v2%.fife.store.v1.Stage.AnnotationsEntryR\vannotations\x124\n" +
+	"\x16require_other_promoter\x18( \x01(\bR\x14requireOtherPromoter\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x03\n" +

@@ -1,0 +1,152 @@
+package controlplane
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/fifegateway/fife/controlplane/identity"
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
+)
+
+// as returns a connection of a user.
+func (n secureNode) as(t testing.TB, user string) *grpc.ClientConn {
+	t.Helper()
+	return n.dial(t, identity.ClientConfig(n.holder(t, "user/"+user)))
+}
+
+// grant gives a role for everything to users.
+func (n secureNode) grant(t testing.TB, role string, users ...string) {
+	t.Helper()
+	admin := fifev1.NewAccessServiceClient(n.as(t, AdminName))
+	for _, u := range users {
+		_, err := admin.CreateBinding(t.Context(), &fifev1.CreateBindingRequest{
+			Binding: &fifev1.Binding{Subject: "user:" + u, Role: role, Api: "*", Stage: "*"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// stock makes API demo and stage prod of it.
+func (n secureNode) stock(t testing.TB) {
+	t.Helper()
+	admin := n.as(t, AdminName)
+	for _, call := range []func(context.Context) error{
+		func(ctx context.Context) error {
+			_, err := fifev1.NewApiServiceClient(admin).CreateApi(ctx, &fifev1.CreateApiRequest{ApiId: "demo"})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := fifev1.NewApiServiceClient(admin).PutRoute(ctx, &fifev1.PutRouteRequest{Parent: "apis/demo", Route: &fifev1.Route{
+				Method: "GET", Path: "/", Integration: &fifev1.Integration{Kind: &fifev1.Integration_Mock{Mock: &fifev1.MockIntegration{}}},
+			}})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := fifev1.NewDeploymentServiceClient(admin).CreateDeployment(ctx, &fifev1.CreateDeploymentRequest{Parent: "apis/demo", StageId: "prod"})
+			return err
+		},
+	} {
+		if err := call(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// refusedWith fails the test unless err is of a code and gives a reason, and returns
+// what else it says.
+func refusedWith(t *testing.T, what string, err error, code codes.Code, reason string) *errdetails.ErrorInfo {
+	t.Helper()
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && status.Code(err) == code && info.GetReason() == reason {
+			return info
+		}
+	}
+	t.Fatalf("%s: got %v, want %v and %s", what, err, code, reason)
+	return nil
+}
+
+const prod = "apis/demo/stages/prod"
+
+// TestFourEyes: on a node that knows its callers, who has started a canary cannot
+// promote it, and who deploys can neither set more of a stage by that nor make one.
+func TestFourEyes(t *testing.T) {
+	n := startSecure(t)
+	n.stock(t)
+	n.grant(t, "operator", "ann", "bob")
+	n.grant(t, "deployer", "dep")
+	ann, bob := fifev1.NewStageServiceClient(n.as(t, "ann")), fifev1.NewStageServiceClient(n.as(t, "bob"))
+	update := func(on bool) *fifev1.UpdateStageRequest {
+		return &fifev1.UpdateStageRequest{
+			Stage:      &fifev1.Stage{Name: prod, RequireOtherPromoter: on},
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"require_other_promoter"}},
+		}
+	}
+	if _, err := ann.UpdateStage(t.Context(), update(true)); err != nil {
+		t.Fatal(err)
+	}
+	started, err := ann.StartCanary(t.Context(), &fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{Percent: 10}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authors := started.GetStage().GetCanary().GetAuthors(); len(authors) != 1 || authors[0] != "user:ann" {
+		t.Errorf("the canary's authors are %v", authors)
+	}
+	_, err = ann.PromoteCanary(t.Context(), &fifev1.PromoteCanaryRequest{Name: prod})
+	info := refusedWith(t, "the author promotes", err, codes.PermissionDenied, "SAME_PROMOTER")
+	if m := info.GetMetadata(); m["subject"] != "user:ann" || m["authors"] != "user:ann" || m["resource"] != prod {
+		t.Errorf("the refusal says %v", m)
+	}
+	_, err = ann.PromoteCanary(t.Context(), &fifev1.PromoteCanaryRequest{Name: prod, ValidateOnly: true})
+	refusedWith(t, "the author tries to", err, codes.PermissionDenied, "SAME_PROMOTER")
+	_, err = ann.UpdateStage(t.Context(), update(false))
+	refusedWith(t, "the author takes the rule away", err, codes.PermissionDenied, "PERMISSION_DENIED")
+	_, err = ann.UpdateStage(t.Context(), &fifev1.UpdateStageRequest{
+		Stage:      &fifev1.Stage{Name: prod, Variables: map[string]string{"v": "1"}},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"variables"}},
+	})
+	refusedWith(t, "the author changes the base", err, codes.FailedPrecondition, "PROMOTION_NEEDED")
+	if _, err := ann.UpdateStage(t.Context(), &fifev1.UpdateStageRequest{
+		Stage: &fifev1.Stage{Name: prod, Deployment: "apis/demo/deployments/1"},
+	}); err != nil {
+		t.Errorf("an update of all fields: %v", err)
+	}
+	promoted, err := bob.PromoteCanary(t.Context(), &fifev1.PromoteCanaryRequest{Name: prod})
+	if err != nil || !promoted.GetStage().GetRequireOtherPromoter() {
+		t.Errorf("somebody else promotes: %v, %v", promoted, err)
+	}
+	history, err := bob.ListStageRevisions(t.Context(), &fifev1.ListStageRevisionsRequest{Parent: prod, PageSize: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := history.GetRevisions()[0]; r.GetActor() != "user:bob" || r.GetNote() != "canary of user:ann" {
+		t.Errorf("the history says %v", r)
+	}
+
+	dep := fifev1.NewDeploymentServiceClient(n.as(t, "dep"))
+	deploy := &fifev1.CreateDeploymentRequest{
+		Parent: "apis/demo", StageId: "prod",
+		Stage:     &fifev1.Stage{Canary: &fifev1.Canary{Percent: 1}, Variables: map[string]string{"v": "2"}},
+		StageMask: &fieldmaskpb.FieldMask{Paths: []string{"canary", "variables"}},
+	}
+	_, err = dep.CreateDeployment(t.Context(), deploy)
+	refusedWith(t, "who deploys sets variables", err, codes.PermissionDenied, "PERMISSION_DENIED")
+	canary := proto.CloneOf(deploy)
+	canary.StageMask.Paths = []string{"canary"}
+	if _, err := dep.CreateDeployment(t.Context(), canary); err != nil {
+		t.Errorf("who deploys opens a canary: %v", err)
+	}
+	_, err = dep.CreateDeployment(t.Context(), &fifev1.CreateDeploymentRequest{Parent: "apis/demo", StageId: "new"})
+	info = refusedWith(t, "who deploys makes a stage", err, codes.PermissionDenied, "PERMISSION_DENIED")
+	if p := info.GetMetadata()["permission"]; p != "stages.manage" {
+		t.Errorf("the permission that is missing is %s", p)
+	}
+}
