@@ -86,10 +86,10 @@ const trustPause = time.Second
 
 // keep sees to it until ctx ends that the cluster has its authorities, that this node
 // has the cluster's key and a certificate that is valid, and that whoever is no longer
-// admitted is cut off.
-func (s *secrets) keep(ctx context.Context, m *membership, callers *api.Callers) {
+// admitted to the raft port is cut off there.
+func (s *secrets) keep(ctx context.Context, m *membership) {
 	said := time.Time{}
-	for before := s.store.Load().State(); ; {
+	for {
 		err := errors.Join(s.establish(ctx), s.renew(ctx, m))
 		if err != nil && ctx.Err() == nil && time.Since(said) > time.Minute {
 			said = time.Now()
@@ -99,22 +99,29 @@ func (s *secrets) keep(ctx context.Context, m *membership, callers *api.Callers)
 			said = time.Now()
 			s.config.Logger.Error("credential cannot be read: the old one stays", "error", err)
 		}
-		pause := time.After(trustPause)
-		for waiting := true; waiting; {
-			now := s.store.Load().State()
-			if !now.SameEnrolments(before) {
-				callers.Recheck()
-			}
-			before = now
-			select {
-			case <-now.Changed():
-			case <-pause:
-				waiting = false
-			case <-ctx.Done():
-				return
-			}
+		select {
+		case <-time.After(trustPause):
+		case <-ctx.Done():
+			return
 		}
 		s.raft.recheck(s.admitsToRaft)
+	}
+}
+
+// cutOff ends, until ctx ends, the streams of those whom a change shuts out: whose
+// certificate was revoked, whose token was deleted, whose role was taken.
+func (s *secrets) cutOff(ctx context.Context, callers *api.Callers) {
+	for before := s.store.Load().State(); ; {
+		now := s.store.Load().State()
+		if !now.SameAccess(before) {
+			callers.Recheck()
+		}
+		before = now
+		select {
+		case <-now.Changed():
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -354,7 +354,11 @@ func (n *Node) serve(
 	})
 	if secrets != nil {
 		group.Go(func() error {
-			secrets.keep(groupCtx, membership, callers)
+			secrets.keep(groupCtx, membership)
+			return nil
+		})
+		group.Go(func() error {
+			secrets.cutOff(groupCtx, callers)
 			return nil
 		})
 	}

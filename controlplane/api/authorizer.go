@@ -29,8 +29,8 @@ type Policy interface {
 type Policies func(ctx context.Context) (Policy, error)
 
 // Authorizer decides whether a caller, whom Callers has verified, may do what a
-// request asks for. It looks at every message of a stream, in both directions, so that
-// a role that is taken ends what it allowed. A nil *Authorizer is for plaintext ports,
+// request asks for. It looks at every message of a stream, in both directions; and a
+// role that is taken ends the streams that it allowed: see Callers.Recheck. A nil *Authorizer is for plaintext ports,
 // where everybody may do everything. It is safe for concurrent use.
 type Authorizer struct {
 	policy Policies
@@ -116,6 +116,7 @@ func (a *Authorizer) decide(ctx context.Context, fullMethod string, req any) (*g
 			func(path string, except []string) bool { return sets(r, path, except) },
 		)
 	}
+	watchGrant(ctx, func() error { return a.allows(ctx, *g) })
 	return g, a.allows(ctx, *g)
 }
 

@@ -69,6 +69,18 @@ func bearerOf(ctx context.Context) (text string, ok bool) {
 	return strings.CutPrefix(all[0], "Bearer ")
 }
 
+// stillGood returns an error if a token that was good is no longer.
+func (b *Bearers) stillGood(ctx context.Context, id string) error {
+	policy, err := b.Policy(ctx)
+	if err != nil {
+		return err
+	}
+	if token, ok := policy.UserToken(id); !ok || token.Expired(time.Now()) {
+		return fmt.Errorf("%w: token %s was deleted or has expired", ErrUnauthenticated, id)
+	}
+	return nil
+}
+
 // caller returns as whom a token lets its bearer act, and the context with what else is
 // known of that.
 func (b *Bearers) caller(ctx context.Context, text string) (identity.Identity, context.Context, error) {

@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/identity"
@@ -48,16 +43,6 @@ type Callers struct {
 	mu      sync.Mutex
 	streams map[*openStream]struct{}
 }
-
-// openStream is a stream that is ended when its caller is no longer admitted.
-type openStream struct {
-	caller    identity.Peer
-	transport interface{ WriteStatus(*status.Status) error }
-}
-
-// maxStreamAge is how long a stream may live on the word of the certificate that it
-// began with. A tenth more or less keeps those that began together apart.
-const maxStreamAge = 50 * time.Minute
 
 // NewCallers returns what verifies the callers of a port that speaks TLS by
 // identity.ServerConfig. admits has the last word on every call of a certificate's
@@ -199,59 +184,12 @@ func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 	if err != nil {
 		return err
 	}
-	defer c.bound(ctx)()
-	return handler(srv, calledStream{stream, ctx})
-}
-
-// bound ends a stream when its caller has to prove anew who it is, or is no longer
-// admitted: its client opens another. The returned function must be called at its end.
-func (c *Callers) bound(ctx context.Context) (end func()) {
-	caller, certified := holderOf(ctx)
-	proven := caller.NotAfter
-	if !certified {
-		person, _ := ctx.Value(signedInKey{}).(signedIn)
-		proven = person.expires
+	s, end := c.bound(ctx)
+	defer end()
+	if err := c.recheck(s); err != nil { // what has changed before it was registered
+		return err
 	}
-	s := &openStream{caller: caller}
-	var ok bool
-	if s.transport, ok = grpc.ServerTransportStreamFromContext(ctx).(interface {
-		WriteStatus(*status.Status) error
-	}); !ok || proven.IsZero() {
-		return func() {}
-	}
-	age := maxStreamAge - maxStreamAge/10 + rand.N(maxStreamAge/5)
-	timer := time.AfterFunc(min(age, time.Until(proven)), func() {
-		s.end(status.New(codes.Unavailable, "the stream is as old as it may be; open another"))
-	})
-	if !certified {
-		return func() { timer.Stop() }
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.streams[s] = struct{}{}
-	return func() {
-		timer.Stop()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.streams, s)
-	}
-}
-
-// end gives the stream its final status, whereupon its handler's calls return.
-func (s *openStream) end(why *status.Status) {
-	_ = s.transport.WriteStatus(why) // it fails if the stream is over
-}
-
-// Recheck ends the streams whose callers are no longer admitted.
-func (c *Callers) Recheck() {
-	c.mu.Lock()
-	open := slices.Collect(maps.Keys(c.streams))
-	c.mu.Unlock()
-	for _, s := range open {
-		if err := c.admits(s.caller); err != nil {
-			s.end(status.New(codes.Unauthenticated, fmt.Sprintf("%s: %v", s.caller, err)))
-		}
-	}
+	return handler(srv, calledStream{stream, context.WithValue(ctx, openStreamKey{}, s)})
 }
 
 // calledStream is a stream whose context names its caller.

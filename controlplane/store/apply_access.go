@@ -50,6 +50,12 @@ func (s *State) UserTokens(from string) iter.Seq[access.Token] {
 	return walkFrom(s.tokens, nil, []byte(from))
 }
 
+// SameAccess reports whether between two states nobody has joined or was revoked, and
+// nobody has got or lost a role or a token.
+func (s *State) SameAccess(o *State) bool {
+	return s.enrolments == o.enrolments && s.bindings == o.bindings && s.tokens == o.tokens
+}
+
 // authorize refuses a command whose actor may not do it any more: a role or a token
 // may have been taken since a node let the call pass.
 func (s *State) authorize(cmd *storev1.Command) *release.Refusal {

@@ -42,9 +42,6 @@ func (s *State) RevokedAt(name string) time.Time {
 	return decodeTime(e.GetRevokeTime())
 }
 
-// SameEnrolments reports whether nobody has joined or was revoked between two states.
-func (s *State) SameEnrolments(o *State) bool { return s.enrolments == o.enrolments }
-
 // MaxJoinTokens and MaxEnrolments bound what is kept of those who join.
 const (
 	MaxJoinTokens = 10_000
