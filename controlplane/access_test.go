@@ -3,14 +3,17 @@ package controlplane
 import (
 	"context"
 	"testing"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/identity"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -148,5 +151,66 @@ func TestFourEyes(t *testing.T) {
 	info = refusedWith(t, "who deploys makes a stage", err, codes.PermissionDenied, "PERMISSION_DENIED")
 	if p := info.GetMetadata()["permission"]; p != "stages.manage" {
 		t.Errorf("the permission that is missing is %s", p)
+	}
+}
+
+// TestRateLimits: a user who calls too often is told when to try again, and so is who
+// guesses tokens; nobody else is held up, and streams are counted apart.
+func TestRateLimits(t *testing.T) {
+	n := startSecure(t, func(c *Config) {
+		c.Limits = api.Limits{
+			Users:     api.Limit{Rate: 0.1, Burst: 5, Streams: 1},
+			Addresses: api.Limit{Rate: 0.1, Burst: 3},
+		}
+	})
+	cluster, root := n.trust(t)
+	whoAmI := func(conn *grpc.ClientConn) error {
+		_, err := fifev1.NewAccessServiceClient(conn).WhoAmI(t.Context(), &fifev1.WhoAmIRequest{})
+		return err
+	}
+	ann := n.as(t, "ann")
+	for i := range 5 {
+		if err := whoAmI(ann); err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+	}
+	err := whoAmI(n.as(t, "ann")) // another connection
+	if info := refusedWith(t, "a call too many", err, codes.ResourceExhausted, "RATE_LIMITED"); info.GetMetadata()["caller"] != "user/ann" {
+		t.Errorf("the refusal says %v", info)
+	}
+	retry := time.Duration(0)
+	for _, d := range status.Convert(err).Details() {
+		if r, ok := d.(*errdetails.RetryInfo); ok {
+			retry = r.GetRetryDelay().AsDuration()
+		}
+	}
+	if retry <= 0 || retry > 10*time.Second {
+		t.Errorf("it says to try again in %v", retry)
+	}
+	if err := whoAmI(n.as(t, "bob")); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	watch := func(conn *grpc.ClientConn) error {
+		stream, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}); err != nil {
+			return err
+		}
+		_, err = stream.Recv()
+		return err
+	}
+	if err := watch(ann); err != nil {
+		t.Errorf("a stream: %v", err)
+	}
+	refusedWith(t, "a second stream", watch(ann), codes.ResourceExhausted, "TOO_MANY_STREAMS")
+	nobody := n.dial(t, identity.PinnedConfig(identity.Pin(cluster, root), func(identity.Trust) {}))
+	for range 3 {
+		refusedWith(t, "nobody", whoAmI(nobody), codes.Unauthenticated, "UNAUTHENTICATED")
+	}
+	refusedWith(t, "nobody, too often", whoAmI(nobody), codes.ResourceExhausted, "RATE_LIMITED")
+	if err := whoAmI(n.as(t, "cid")); err != nil {
+		t.Errorf("somebody who is known, from the same address: %v", err)
 	}
 }

@@ -59,6 +59,10 @@ type Config struct {
 	// plaintext: whoever reaches the ports decides where traffic goes.
 	Security *Security
 
+	// Limits are how much each caller may ask of this node; without Security there are
+	// none, as nobody is known. The zero value is no limits.
+	Limits api.Limits
+
 	// Audit says how much of the audit is kept while this node leads. What is zero is
 	// 90 days and 32 MiB of entries of changes.
 	Audit store.AuditLimits
@@ -167,6 +171,9 @@ func New(c Config) (*Node, error) {
 	}
 	if c.Audit.MaxBytes == 0 {
 		c.Audit.MaxBytes = 32 << 20
+	}
+	if err := c.Limits.Check(); err != nil {
+		return nil, err
 	}
 	if c.Audit.Retention < 0 {
 		return nil, fmt.Errorf("audit retention %v must not be negative", c.Audit.Retention)

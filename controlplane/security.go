@@ -237,7 +237,7 @@ func (s *secrets) callers(bearers *api.Bearers) *api.Callers {
 	if s == nil {
 		return nil
 	}
-	return api.NewCallers(s.admits, bearers)
+	return api.NewCallers(s.admits, bearers, s.config.Limits)
 }
 
 // bearers returns what knows bearer tokens; people may be nil.

@@ -46,14 +46,19 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// startSecure founds a cluster of one node and waits until it is ready.
-func startSecure(t testing.TB) secureNode {
+// startSecure founds a cluster of one node, with some settings, and waits until it is
+// ready.
+func startSecure(t testing.TB, settings ...func(*Config)) secureNode {
 	t.Helper()
 	n := secureNode{t.TempDir(), freeAddress(t), freeAddress(t)}
-	node, err := New(Config{
+	config := Config{
 		Name: "n1", DataDir: n.dir, GRPCListen: n.grpc, RaftListen: n.raft, Bootstrap: true, Security: &Security{},
 		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Build: "test",
-	})
+	}
+	for _, set := range settings {
+		set(&config)
+	}
+	node, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

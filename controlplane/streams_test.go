@@ -2,6 +2,7 @@ package controlplane_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/fifegateway/fife/controlplane"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	"github.com/fifegateway/fife/controlplane/identity"
+	"github.com/fifegateway/fife/controlplane/identity/enroll"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
@@ -176,6 +178,42 @@ func TestStreamsEnd(t *testing.T) {
 		}
 		if _, err := fifev1.NewApiServiceClient(c.bearerOf("n2", fmt.Sprint(short.GetBearer()))).ListApis(ctx, &fifev1.ListApisRequest{}); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("the token has ended: %v", err)
+		}
+	})
+}
+
+// TestRenewalsArePaced: whoever renews again and again is told to wait, and nobody else.
+func TestRenewalsArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startSecured(t)
+		token := c.token(c.admin(), &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_AGENT, Uses: 2})
+		renew := map[string]func() error{}
+		for _, name := range []string{"edge", "other"} {
+			credential, _, err := c.joiner(token, "agent/"+name).Join(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := identity.NewHolder(credential)
+			conn := c.dial("n1", identity.ClientConfig(h))
+			renew[name] = func() error {
+				_, err := enroll.Renew(t.Context(), conn, h)
+				return err
+			}
+		}
+		for i := range 10 {
+			if err := renew["edge"](); err != nil {
+				t.Fatalf("renewal %d: %v", i, err)
+			}
+		}
+		if err := renew["edge"](); status.Code(errors.Unwrap(err)) != codes.ResourceExhausted {
+			t.Errorf("one more: %v", err)
+		}
+		if err := renew["other"](); err != nil {
+			t.Errorf("another's: %v", err)
+		}
+		<-time.After(11 * time.Second)
+		if err := renew["edge"](); err != nil {
+			t.Errorf("after a pause: %v", err)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fifegateway/fife/cmd/daemon"
 	"github.com/fifegateway/fife/controlplane"
+	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/signin"
 )
 
@@ -79,6 +80,12 @@ func newCommand() *cobra.Command {
 	f.DurationVar(&c.Audit.Retention, "audit-retention", 90*24*time.Hour, "how long entries of the audit are kept; the leader's flag counts")
 	f.Uint64Var(&c.Audit.MaxBytes, "audit-max-bytes", 32<<20, "most bytes of entries of the audit that are kept; of refused calls it is a quarter more")
 	f.StringSliceVar(&c.Join, "join", nil, "gRPC addresses of members to join; needs an empty data directory")
+	c.Limits = api.DefaultLimits()
+	f.Float64Var(&c.Limits.Users.Rate, "user-rate-limit", c.Limits.Users.Rate, "calls a second that this node takes of each user, by certificate or token; 0, with the burst, for no limit")
+	f.IntVar(&c.Limits.Users.Burst, "user-burst-limit", c.Limits.Users.Burst, "calls that it takes of each user at once after a quiet time")
+	f.IntVar(&c.Limits.Users.Streams, "user-stream-limit", c.Limits.Users.Streams, "streams that each user may have open on this node; 0 for no limit")
+	f.Float64Var(&c.Limits.Addresses.Rate, "address-rate-limit", c.Limits.Addresses.Rate, "calls a second from each address by those who show no credential; 0, with the burst, for no limit")
+	f.IntVar(&c.Limits.Addresses.Burst, "address-burst-limit", c.Limits.Addresses.Burst, "such calls from each address at once after a quiet time")
 	f.BoolVar(&plaintext, "plaintext", false, "serve without TLS and without permissions: whoever reaches the ports decides where traffic goes")
 	f.StringVar(&security.CACert, "ca-cert", "", "PEM file of a CA to found the cluster with; by default one is made in --data-dir")
 	f.StringVar(&security.CAKey, "ca-key", "", "PEM file of the key of --ca-cert")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
@@ -172,7 +173,7 @@ func (n *nodes) try(ctx context.Context, call func(*grpc.ClientConn) error) erro
 		one := n.list[at]
 		cause := one.reach(ctx, n.patience)
 		if cause == nil {
-			err := call(one.conn)
+			err := paced(ctx, func() error { return call(one.conn) })
 			reason := reasonOf(err)
 			switch {
 			case err == nil, reason != noReason && reason != fifev1.ErrorReason_ERROR_REASON_NO_LEADER:
@@ -203,6 +204,36 @@ func (n *nodes) try(ctx context.Context, call func(*grpc.ClientConn) error) erro
 		return ctx.Err()
 	}
 	return failed
+}
+
+// paced makes a call, and makes it again when the node says to, as long as ctx leaves
+// the time: a call that comes too often is not carried out.
+func paced(ctx context.Context, call func() error) error {
+	for {
+		err := call()
+		delay, ok := retryDelay(err)
+		if deadline, bounded := ctx.Deadline(); !ok || (bounded && time.Until(deadline) < delay) {
+			return err
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// retryDelay returns when a call that came too often is to be made again.
+func retryDelay(err error) (delay time.Duration, ok bool) {
+	if reasonOf(err) != fifev1.ErrorReason_ERROR_REASON_RATE_LIMITED {
+		return 0, false
+	}
+	for _, detail := range status.Convert(err).Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			return max(retry.GetRetryDelay().AsDuration(), time.Millisecond), true
+		}
+	}
+	return 0, false
 }
 
 // reach waits until the node is connected. Only after that may a call have left

@@ -1,13 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
 // refusing returns an address where nothing listens.
@@ -171,5 +178,40 @@ func TestServerFlag(t *testing.T) {
 	}
 	if r := fife(t, "nonsense", "api", "get", "demo"); r.code != exitUsage || !strings.Contains(r.err, `FIFE_SERVER has "nonsense"`) {
 		t.Errorf("exit %d: %s", r.code, r.err)
+	}
+}
+
+// TestPaced: a call that comes too often is made again when the node says, unless the
+// user has less time than that.
+func TestPaced(t *testing.T) {
+	tooOften := func(delay time.Duration) error {
+		st, err := status.Convert(fifeError(codes.ResourceExhausted, "RATE_LIMITED", "user/ann calls more often than 100 times a second", nil)).
+			WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(delay)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Err()
+	}
+	f := newFake(t)
+	refused := 0
+	f.on("StageService/AbortCanary", func(_ context.Context, _ proto.Message, send func(proto.Message) error) error {
+		if refused++; refused <= 2 {
+			return tooOften(20 * time.Millisecond)
+		}
+		return send(&fifev1.AbortCanaryResponse{Stage: plainStage()})
+	})
+	began := time.Now()
+	r := fife(t, f.address, "canary", "abort", "demo/canary")
+	calls := f.take()
+	if r.code != 0 || len(calls) != 3 || time.Since(began) < 40*time.Millisecond {
+		t.Fatalf("exit %d after %d calls in %v: %s", r.code, len(calls), time.Since(began), r.err)
+	}
+	if a, b := calls[0].request.(*fifev1.AbortCanaryRequest), calls[2].request.(*fifev1.AbortCanaryRequest); a.GetRequestId() != b.GetRequestId() {
+		t.Errorf("the repeat has another request id: %v, %v", a, b)
+	}
+	f.on("StageService/AbortCanary", refuse(tooOften(time.Hour)))
+	r = fife(t, f.address, "canary", "abort", "demo/canary")
+	if n := len(f.take()); r.code != 1 || n != 1 || !strings.Contains(r.err, "more often than") {
+		t.Errorf("exit %d after %d calls: %s", r.code, n, r.err)
 	}
 }

@@ -158,6 +158,8 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return "see where its last promotion is with: fife stage get " + at
 	case fifev1.ErrorReason_ERROR_REASON_PROMOTION_NEEDED:
 		return fmt.Sprintf("make a deployment, then open a canary with: fife canary start %s --deployment N --percent 10", at)
+	case fifev1.ErrorReason_ERROR_REASON_TOO_MANY_STREAMS:
+		return "end other commands that follow or wait, or ask another node with --server"
 	case fifev1.ErrorReason_ERROR_REASON_API_EMPTY:
 		return fmt.Sprintf("add a route first, such as: fife route put %s GET / --mock-status 200", at)
 	case fifev1.ErrorReason_ERROR_REASON_ROUTE_INCOMPLETE:

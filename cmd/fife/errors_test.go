@@ -97,6 +97,8 @@ func TestRefusals(t *testing.T) {
 		{"PROMOTION_NEEDED", codes.FailedPrecondition, "apis/demo/stages/canary requires another promoter", stage, nil, "stage update demo/canary --deployment 2"},
 		{"CALLERS_UNKNOWN", codes.FailedPrecondition, "apis/demo/stages/canary cannot require another promoter", stage, nil,
 			"stage update demo/canary --require-other-promoter"},
+		{"RATE_LIMITED", codes.ResourceExhausted, "user/ann calls more often than 100 times a second", nil, nil, "canary abort demo/canary"},
+		{"TOO_MANY_STREAMS", codes.ResourceExhausted, "user/ann has 200 streams open on this node", nil, nil, "canary watch demo/canary"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},

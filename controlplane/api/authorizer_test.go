@@ -463,7 +463,7 @@ func TestBearer(t *testing.T) {
 	}}
 	c := NewCallers(func(identity.Peer) error { return nil }, &Bearers{
 		Policy: func(context.Context) (Policy, error) { return p, nil }, Cluster: func() string { return "c" },
-	})
+	}, Limits{})
 	verify := func(bearer string) (context.Context, error) {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", bearer))
 		return c.verify(ctx, fifev1.ApiService_ListApis_FullMethodName)

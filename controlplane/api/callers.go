@@ -39,6 +39,7 @@ const (
 type Callers struct {
 	admits  identity.Check
 	bearers *Bearers
+	limiter *limiter
 
 	mu      sync.Mutex
 	streams map[*openStream]struct{}
@@ -48,9 +49,9 @@ type Callers struct {
 // identity.ServerConfig. admits has the last word on every call of a certificate's
 // holder, as connections outlast what was known when they were made.
 //
-// Who shows no certificate may show a bearer token.
-func NewCallers(admits identity.Check, bearers *Bearers) *Callers {
-	return &Callers{admits: admits, bearers: bearers, streams: map[*openStream]struct{}{}}
+// Who shows no certificate may show a bearer token. Nobody gets more than limits.
+func NewCallers(admits identity.Check, bearers *Bearers, limits Limits) *Callers {
+	return &Callers{admits: admits, bearers: bearers, limiter: newLimiter(limits), streams: map[*openStream]struct{}{}}
 }
 
 // admitted reports whether a class of callers may call a method; "" is those who are
@@ -169,11 +170,17 @@ func withoutHeaders(ctx context.Context, names ...string) context.Context {
 }
 
 func (c *Callers) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	ctx, err := c.verify(ctx, info.FullMethod)
+	if c == nil {
+		return handler(ctx, req)
+	}
+	verified, err := c.verify(ctx, info.FullMethod)
+	if limited := c.limiter.call(ctx, verified); limited != nil {
+		return nil, limited // whoever guesses tokens is to learn of it no faster
+	}
 	if err != nil {
 		return nil, err
 	}
-	return handler(ctx, req)
+	return handler(verified, req)
 }
 
 func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -181,6 +188,11 @@ func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 		return handler(srv, stream)
 	}
 	ctx, err := c.verify(stream.Context(), info.FullMethod)
+	closed, limited := c.limiter.open(stream.Context(), ctx)
+	if limited != nil {
+		return limited
+	}
+	defer closed()
 	if err != nil {
 		return err
 	}

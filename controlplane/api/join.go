@@ -34,9 +34,14 @@ const (
 // joinService gives certificates to those who join, and new ones to those who have.
 type joinService struct {
 	fifev1.UnimplementedJoinServiceServer
-	store *store.Store
-	key   ClusterKey
+	store    *store.Store
+	key      ClusterKey
+	renewals *usages
 }
+
+// renewalLimit bounds how often an identity renews its certificate. Who renews does so
+// once in hours; whoever tries again every few seconds is let through.
+var renewalLimit = Limit{Rate: 0.1, Burst: 10}
 
 func (s *joinService) IssueCertificate(
 	ctx context.Context, req *fifev1.IssueCertificateRequest,
@@ -73,7 +78,7 @@ func (s *joinService) identify(ctx context.Context, req *fifev1.IssueCertificate
 	case req.GetName() != "" && req.GetName() != nameOf(caller):
 		return caller, release.CannotJoin("%s cannot become %s without a join token", nameOf(caller), req.GetName())
 	}
-	return caller, nil
+	return caller, s.renewals.call(nameOf(caller))
 }
 
 // nameOf returns an identity as CLASS/NAME.

@@ -30,6 +30,8 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:         "see the store's testdata/access.txt",
 	fifev1.ErrorReason_ERROR_REASON_SAME_PROMOTER:      "see the store's testdata/promoter.txt",
 	fifev1.ErrorReason_ERROR_REASON_PROMOTION_NEEDED:   "see the store's testdata/promoter.txt",
+	fifev1.ErrorReason_ERROR_REASON_RATE_LIMITED:       "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_TOO_MANY_STREAMS:   "it speaks plaintext",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
@@ -36,6 +37,8 @@ const (
 	reasonUnknownCaller  = "UNAUTHENTICATED"
 	reasonDenied         = "PERMISSION_DENIED"
 	reasonIssuerAway     = "ISSUER_UNAVAILABLE"
+	reasonRateLimited    = "RATE_LIMITED"
+	reasonManyStreams    = "TOO_MANY_STREAMS"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -97,6 +100,7 @@ func toStatus(err error) error {
 	var denied *access.Denied
 	var tooLarge *store.TooLargeError
 	var elsewhere *leaderElsewhereError
+	var limited *limitError
 	switch {
 	case errors.As(err, &refusal):
 		return refusalStatus(refusal)
@@ -106,6 +110,8 @@ func toStatus(err error) error {
 		return withInfo(codes.InvalidArgument, err.Error()+"; send less at a time", reasonTooLarge, map[string]string{
 			"size": fmt.Sprint(tooLarge.Size), "limit": fmt.Sprint(store.MaxCommand),
 		})
+	case errors.As(err, &limited):
+		return limitStatus(limited)
 	case errors.As(err, &elsewhere):
 		return withInfo(codes.Unavailable, err.Error(), reasonNoLeader, map[string]string{"leader": elsewhere.address})
 	case errors.Is(err, store.ErrNotLeader):
@@ -159,6 +165,17 @@ func refusalStatus(r *release.Refusal) error {
 		details = append(details, bad)
 	}
 	return withInfo(codeOf(r.Reason), r.Error(), string(r.Reason), r.Metadata, details...)
+}
+
+func limitStatus(e *limitError) error {
+	if e.streams {
+		return withInfo(codes.ResourceExhausted, e.Error(), reasonManyStreams, map[string]string{
+			"caller": e.caller, "limit": fmt.Sprint(e.limit.Streams),
+		})
+	}
+	return withInfo(codes.ResourceExhausted, e.Error(), reasonRateLimited,
+		map[string]string{"caller": e.caller, "limit": fmt.Sprint(e.limit.Rate)},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(e.wait)})
 }
 
 func withInfo(

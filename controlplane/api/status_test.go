@@ -50,6 +50,8 @@ func TestToStatus(t *testing.T) {
 		{ErrUnauthenticated, codes.Unauthenticated, "UNAUTHENTICATED"},
 		{ErrDenied, codes.PermissionDenied, "PERMISSION_DENIED"},
 		{signin.ErrUnavailable, codes.Unavailable, "ISSUER_UNAVAILABLE"},
+		{&limitError{caller: "user/ann"}, codes.ResourceExhausted, "RATE_LIMITED"},
+		{&limitError{caller: "user/ann", streams: true}, codes.ResourceExhausted, "TOO_MANY_STREAMS"},
 		{store.ErrQuorumAtRisk, codes.FailedPrecondition, "QUORUM_AT_RISK"},
 		{store.ErrNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
 		{remote, codes.Aborted, "STALE_ETAG"},

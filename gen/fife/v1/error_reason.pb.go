@@ -113,6 +113,13 @@ const (
 	ErrorReason_ERROR_REASON_PROMOTION_NEEDED ErrorReason = 81
 	// FAILED_PRECONDITION: who calls is not known on a port without TLS. `resource`.
 	ErrorReason_ERROR_REASON_CALLERS_UNKNOWN ErrorReason = 82
+	// RESOURCE_EXHAUSTED: the caller calls a node more often than it allows; nothing was
+	// done. A google.rpc.RetryInfo says when to try again. `caller`, `limit`, in calls
+	// a second.
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 83
+	// RESOURCE_EXHAUSTED: the caller has too many streams open on a node. `caller`,
+	// `limit`.
+	ErrorReason_ERROR_REASON_TOO_MANY_STREAMS ErrorReason = 84
 )
 
 // Enum value maps for ErrorReason.
@@ -155,6 +162,8 @@ var (
 		80: "ERROR_REASON_SAME_PROMOTER",
 		81: "ERROR_REASON_PROMOTION_NEEDED",
 		82: "ERROR_REASON_CALLERS_UNKNOWN",
+		83: "ERROR_REASON_RATE_LIMITED",
+		84: "ERROR_REASON_TOO_MANY_STREAMS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -194,6 +203,8 @@ var (
 		"ERROR_REASON_SAME_PROMOTER":      80,
 		"ERROR_REASON_PROMOTION_NEEDED":   81,
 		"ERROR_REASON_CALLERS_UNKNOWN":    82,
+		"ERROR_REASON_RATE_LIMITED":       83,
+		"ERROR_REASON_TOO_MANY_STREAMS":   84,
 	}
 )
 
@@ -228,7 +239,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xb0\t\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xf2\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -267,7 +278,9 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_PROMOTER\x10P\x12!\n" +
 	"\x1dERROR_REASON_PROMOTION_NEEDED\x10Q\x12 \n" +
-	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10RB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10R\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10S\x12!\n" +
+	"\x1dERROR_REASON_TOO_MANY_STREAMS\x10TB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
