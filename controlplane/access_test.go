@@ -2,6 +2,8 @@ package controlplane
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/fifegateway/fife/controlplane/api"
@@ -213,4 +216,98 @@ func TestRateLimits(t *testing.T) {
 	if err := whoAmI(n.as(t, "cid")); err != nil {
 		t.Errorf("somebody who is known, from the same address: %v", err)
 	}
+}
+
+// TestUserCertificates: an admin gives a user a certificate for a key that the user
+// has; it is on the record, ends when it was to, is not renewed by the user, and is void
+// once it was revoked.
+func TestUserCertificates(t *testing.T) {
+	n := startSecure(t)
+	admin := fifev1.NewCertificateServiceClient(n.as(t, AdminName))
+	key, err := identity.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := identity.NewRequest(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &fifev1.CreateCertificateRequest{User: "ann", Csr: csr, Ttl: durationpb.New(time.Hour), RequestId: "r1"}
+	_, err = fifev1.NewCertificateServiceClient(n.as(t, "ann")).CreateCertificate(t.Context(), req)
+	refusedWith(t, "a user gives itself one", err, codes.PermissionDenied, "PERMISSION_DENIED")
+	dry := proto.CloneOf(req)
+	dry.ValidateOnly = true
+	if resp, err := admin.CreateCertificate(t.Context(), dry); err != nil || len(resp.GetChain()) > 0 {
+		t.Errorf("a check: %v, %v", resp, err)
+	}
+	for _, bad := range []*fifev1.CreateCertificateRequest{
+		{User: "a/b", Csr: csr, Ttl: req.GetTtl()}, {User: "ann", Csr: []byte("x"), Ttl: req.GetTtl()}, {User: "ann", Csr: csr},
+		{User: "ann", Csr: csr, Ttl: durationpb.New(9000 * time.Hour)},
+	} {
+		_, err := admin.CreateCertificate(t.Context(), bad)
+		refusedWith(t, bad.String(), err, codes.InvalidArgument, "INVALID_FIELD")
+	}
+	for range 2 { // a repeat gets a certificate for the same key
+		resp, err := admin.CreateCertificate(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := n.dial(t, identity.ClientConfig(credential(t, key, resp)))
+		who, err := fifev1.NewAccessServiceClient(conn).WhoAmI(t.Context(), &fifev1.WhoAmIRequest{})
+		if err != nil || who.GetSubject() != "user:ann" {
+			t.Errorf("its holder is %v, %v", who, err)
+		}
+		if left := time.Until(credential(t, key, resp).Current().Leaf().NotAfter); left > time.Hour+time.Minute || left < 55*time.Minute {
+			t.Errorf("it lasts %v", left)
+		}
+		_, err = fifev1.NewJoinServiceClient(conn).IssueCertificate(t.Context(), &fifev1.IssueCertificateRequest{Csr: csr})
+		refusedWith(t, "the user renews it", err, codes.PermissionDenied, "JOIN_REFUSED")
+		if resp.GetCertificate().GetCreator() != "user:admin" {
+			t.Errorf("it was made by %s", resp.GetCertificate().GetCreator())
+		}
+	}
+	other := proto.CloneOf(req)
+	other.User, other.RequestId = "bob", "r2"
+	_, err = admin.CreateCertificate(t.Context(), other)
+	refusedWith(t, "the same key for another user", err, codes.AlreadyExists, "RESOURCE_EXISTS")
+
+	if _, err := admin.RevokeCertificate(t.Context(), &fifev1.RevokeCertificateRequest{Name: "user/ann"}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := admin.ListCertificates(t.Context(), &fifev1.ListCertificatesRequest{})
+	if err != nil || len(list.GetCertificates()) != 1 || !list.GetCertificates()[0].GetRevoked() {
+		t.Errorf("listed are %v, %v", list, err)
+	}
+	_, err = admin.CreateCertificate(t.Context(), &fifev1.CreateCertificateRequest{User: "ann", Csr: csr, Ttl: req.GetTtl()})
+	refusedWith(t, "another one at once", err, codes.FailedPrecondition, "NOT_CAUGHT_UP")
+	resp, err := admin.CreateCertificate(t.Context(), req)
+	if err == nil {
+		t.Errorf("a repeat after the revocation gets %v", resp)
+	}
+	audit, err := fifev1.NewAuditServiceClient(n.as(t, AdminName)).ListAuditEntries(t.Context(), &fifev1.ListAuditEntriesRequest{
+		Resource: list.GetCertificates()[0].GetName(),
+	})
+	if err != nil || len(audit.GetEntries()) == 0 || audit.GetEntries()[0].GetAfter()["user"] != "ann" {
+		t.Errorf("the audit has %v, %v", audit, err)
+	}
+}
+
+// credential puts a credential together of an answer.
+func credential(t *testing.T, key crypto.Signer, resp *fifev1.CreateCertificateResponse) *identity.Holder {
+	t.Helper()
+	parse := func(ders [][]byte) (out []*x509.Certificate) {
+		for _, der := range ders {
+			c, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, c)
+		}
+		return out
+	}
+	c, err := identity.NewCredential(key, parse(resp.GetChain()), parse(resp.GetRoots()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity.NewHolder(c)
 }

@@ -119,7 +119,7 @@ printed once and kept nowhere; programs send it as "authorization: Bearer TOKEN"
 				return fifev1.NewAccessServiceClient(at).CreateUserToken(ctx, &fifev1.CreateUserTokenRequest{
 					User: args[0], Ttl: durationpb.New(ttl), RequestId: c.accessRequestID(),
 				})
-			}, func(w io.Writer, r *fifev1.CreateUserTokenResponse) { linef(w, "%s", r.GetBearer()) })
+			}, func(w io.Writer, r *fifev1.CreateUserTokenResponse) { writeSecret(w, r.GetBearer()) })
 		},
 	}
 	cmd.Flags().DurationVar(&ttl, "ttl", ttl, "how long it lasts")

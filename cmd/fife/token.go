@@ -43,10 +43,10 @@ fingerprint of the cluster's CA, so that whoever joins tells it to that cluster 
 		if role.value == "server" {
 			req.Role = fifev1.TokenRole_TOKEN_ROLE_SERVER
 		}
-		req.Ttl = durationpb.New(ttl)
+		req.Ttl, req.RequestId = durationpb.New(ttl), c.accessRequestID()
 		return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.CreateTokenResponse, error) {
 			return fifev1.NewTokenServiceClient(at).CreateToken(ctx, req)
-		}, func(w io.Writer, r *fifev1.CreateTokenResponse) { linef(w, "%s", clean(r.GetText())) })
+		}, func(w io.Writer, r *fifev1.CreateTokenResponse) { writeSecret(w, r.GetText()) })
 	}
 	return cmd
 }
@@ -84,30 +84,18 @@ func newTokenDeleteCommand(c *cli) *cobra.Command {
 		Example: "  fife token delete h2k4m6",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.DeleteTokenResponse, error) {
-				return fifev1.NewTokenServiceClient(at).DeleteToken(ctx, &fifev1.DeleteTokenRequest{Name: "tokens/" + args[0], RequestId: newUUID()})
+				return fifev1.NewTokenServiceClient(at).DeleteToken(ctx,
+					&fifev1.DeleteTokenRequest{Name: "tokens/" + args[0], RequestId: c.accessRequestID()})
 			}, func(w io.Writer, _ *fifev1.DeleteTokenResponse) { linef(w, "token %s deleted", args[0]) })
 		},
 	}
 }
 
-func newCertificateCommand(c *cli) *cobra.Command {
-	return newGroup("certificate", "Certificates of nodes, agents and users", newCertificateRevokeCommand(c))
-}
-
-func newCertificateRevokeCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke CLASS/NAME",
-		Short: "Make all certificates of somebody void",
-		Long: `Make all certificates void that somebody has been given so far. Every node closes its
-connections. With another join token it may join again.`,
-		Example: "  fife certificate revoke agent/edge-1",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.RevokeCertificateResponse, error) {
-				return fifev1.NewCertificateServiceClient(at).RevokeCertificate(ctx,
-					&fifev1.RevokeCertificateRequest{Name: args[0], RequestId: newUUID()})
-			}, func(w io.Writer, _ *fifev1.RevokeCertificateResponse) {
-				linef(w, "certificates of %s revoked", args[0])
-			})
-		},
+// writeSecret writes what is told once.
+func writeSecret(w io.Writer, text string) {
+	if text == "" {
+		linef(w, "it was made by an earlier call with this request id, which has told it; it is kept nowhere: delete it and make another")
+		return
 	}
+	linef(w, "%s", clean(text))
 }

@@ -131,6 +131,8 @@ var methods = map[string]Method{
 	"/fife.v1.AuditService/ListAuditEntries": {Users: true, Permission: AuditRead},
 	"/fife.v1.AuditService/VerifyAudit":      {Users: true, Permission: AuditRead},
 
+	"/fife.v1.CertificateService/CreateCertificate": {Users: true, Permission: AccessManage},
+	"/fife.v1.CertificateService/ListCertificates":  {Users: true, Permission: AccessRead},
 	"/fife.v1.CertificateService/RevokeCertificate": {Users: true, Permission: AccessManage},
 	"/fife.v1.TokenService/CreateToken":             {Users: true, Permission: AccessManage},
 	"/fife.v1.TokenService/DeleteToken":             {Users: true, Permission: AccessManage},

@@ -58,8 +58,9 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterFleetServiceServer(s, &fleetService{store: c.Store, fleet: c.Fleet, peers: c.Peers, logger: c.Logger})
 	fifev1.RegisterAuditServiceServer(s, &auditService{changer: changer})
 	fifev1.RegisterTokenServiceServer(s, &tokenService{changer: changer})
-	fifev1.RegisterCertificateServiceServer(s, &certificateService{changer: changer})
-	fifev1.RegisterJoinServiceServer(s, &joinService{store: c.Store, key: c.Key, renewals: newUsages(renewalLimit)})
+	joins := &joinService{store: c.Store, key: c.Key, renewals: newUsages(renewalLimit)}
+	fifev1.RegisterJoinServiceServer(s, joins)
+	fifev1.RegisterCertificateServiceServer(s, &certificateService{changer: changer, issuer: joins})
 	fifev1.RegisterAccessServiceServer(s, &accessService{changer: changer, bearers: c.Bearers})
 	fifev1.RegisterSignInServiceServer(s, &signInService{bearers: c.Bearers})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})

@@ -24,12 +24,16 @@ import (
 // plaintext.
 type ClusterKey func() (key []byte, sealer *identity.Sealer, ok bool)
 
-// How long certificates last by their class.
+// How long certificates last by their class; those of users as it is asked for.
 const (
 	agentCertificateTTL  = 24 * time.Hour
 	serverCertificateTTL = 90 * 24 * time.Hour
-	userCertificateTTL   = 90 * 24 * time.Hour
 )
+
+// revocationPause is how long after a revocation nothing is issued: a certificate says
+// when it was issued to the second, and what was issued in the second of a revocation
+// is void.
+const revocationPause = 2 * time.Second
 
 // joinService gives certificates to those who join, and new ones to those who have.
 type joinService struct {
@@ -62,7 +66,7 @@ func (s *joinService) IssueCertificate(
 	if err != nil {
 		return nil, err
 	}
-	return s.issue(id, public)
+	return s.issue(id, public, certificateTTL(id.Class))
 }
 
 // identify returns who the caller may be from now on.
@@ -75,6 +79,8 @@ func (s *joinService) identify(ctx context.Context, req *fifev1.IssueCertificate
 		return caller, fmt.Errorf("%w: show a client certificate or a join token", ErrUnauthenticated)
 	case ctx.Value(tokenKey{}) != nil || caller.Class == identity.SignedIn:
 		return caller, fmt.Errorf("%w: a bearer token gets no certificate, which would outlast it", ErrDenied)
+	case caller.Class == identity.User:
+		return caller, release.CannotJoin("a certificate of a user ends when it ends: ask an admin for another one, who makes it with: fife certificate create --user %s", caller.Name)
 	case req.GetName() != "" && req.GetName() != nameOf(caller):
 		return caller, release.CannotJoin("%s cannot become %s without a join token", nameOf(caller), req.GetName())
 	}
@@ -102,9 +108,7 @@ func (s *joinService) join(ctx context.Context, req *fifev1.IssueCertificateRequ
 	if err := v.Err(); err != nil {
 		return id, err
 	}
-	// A certificate says when it was issued to the second, and what was issued in the
-	// second of a revocation is void.
-	if time.Since(state.RevokedAt(nameOf(id))) < 2*time.Second {
+	if time.Since(state.RevokedAt(nameOf(id))) < revocationPause {
 		return id, fmt.Errorf("%w: %s was revoked a moment ago; try again", ErrNotYet, nameOf(id))
 	}
 	method, _ := grpc.Method(ctx)
@@ -133,7 +137,7 @@ var ErrNotYet = errors.New("no certificate can be made now")
 var errNoAuthority = fmt.Errorf("%w: the cluster speaks plaintext, or has just been founded", ErrNotYet)
 
 // issue makes a certificate.
-func (s *joinService) issue(id identity.Identity, public crypto.PublicKey) (*fifev1.IssueCertificateResponse, error) {
+func (s *joinService) issue(id identity.Identity, public crypto.PublicKey, ttl time.Duration) (*fifev1.IssueCertificateResponse, error) {
 	trust := s.store.State().Trust()
 	key, sealer, ok := s.key()
 	if trust == nil || !ok {
@@ -147,7 +151,7 @@ func (s *joinService) issue(id identity.Identity, public crypto.PublicKey) (*fif
 		if err != nil {
 			return nil, err
 		}
-		cert, err := authority.Issue(public, id, certificateTTL(id.Class))
+		cert, err := authority.Issue(public, id, ttl)
 		if errors.Is(err, identity.ErrInvalid) {
 			var v release.Violations
 			v.Addf("csr", "%v", err)
@@ -175,33 +179,8 @@ func ders(certs ...*x509.Certificate) (out [][]byte) {
 }
 
 func certificateTTL(class identity.Class) time.Duration {
-	switch class {
-	case identity.Agent:
-		return agentCertificateTTL
-	case identity.Server:
+	if class == identity.Server {
 		return serverCertificateTTL
 	}
-	return userCertificateTTL
-}
-
-// certificateService takes certificates back.
-type certificateService struct {
-	fifev1.UnimplementedCertificateServiceServer
-	changer
-}
-
-func (s *certificateService) RevokeCertificate(
-	ctx context.Context, req *fifev1.RevokeCertificateRequest,
-) (*fifev1.RevokeCertificateResponse, error) {
-	var v release.Violations
-	if _, err := identity.Parse("spiffe://any/" + req.GetName()); err != nil {
-		v.Addf("name", "%q must be server/NODE, agent/ID or user/NAME", req.GetName())
-	}
-	_, err := s.change(ctx, v, req, &storev1.Command{
-		Op: &storev1.Command_RevokeIdentity{RevokeIdentity: &storev1.RevokeIdentity{Name: req.GetName()}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &fifev1.RevokeCertificateResponse{}, nil
+	return agentCertificateTTL
 }

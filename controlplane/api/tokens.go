@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/fifegateway/fife/controlplane/identity"
@@ -79,17 +78,14 @@ func (s *tokenService) CreateToken(ctx context.Context, req *fifev1.CreateTokenR
 		Id: token.ID, SecretSha256: token.SecretHash(), Class: string(class), Pattern: req.GetPattern(), Apis: req.GetApis(),
 		ExpireTime: timestamppb.New(time.Now().Add(ttl)), Uses: max(req.GetUses(), 1),
 	}
-	method, _ := grpc.Method(ctx)
-	actor, authorization := authorizationOf(ctx)
-	outcome, err := s.store.Apply(ctx, &storev1.Command{
-		Time: timestamppb.New(time.Now()), Actor: actor, Authorization: authorization, Source: sourceOf(ctx), Method: path.Base(method),
+	_, err = s.change(ctx, v, req, &storev1.Command{
 		Op: &storev1.Command_PutJoinToken{PutJoinToken: &storev1.PutJoinToken{Token: made}},
 	})
-	if err == nil && outcome.Refusal != nil {
-		err = outcome.Refusal
-	}
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := s.store.State().JoinToken(made.GetId()); !ok {
+		return &fifev1.CreateTokenResponse{}, nil // only checked, or made by an earlier call
 	}
 	return &fifev1.CreateTokenResponse{Token: toToken(made), Text: token.Text()}, nil
 }

@@ -170,6 +170,8 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.createUserToken(op.CreateUserToken)
 	case *storev1.Command_DeleteUserToken:
 		return t.deleteUserToken(op.DeleteUserToken)
+	case *storev1.Command_RecordCertificate:
+		return t.recordCertificate(op.RecordCertificate)
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }

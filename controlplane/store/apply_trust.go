@@ -144,14 +144,17 @@ func (t *tx) enrol(e *storev1.Enrolment) {
 // that it is restored into. If both have the same authority, whoever was revoked stays
 // so.
 func (s *State) keepTrust(now *State) {
-	backup := s.enrolments
+	backup, issued := s.enrolments, s.certificates
 	same := s.trust.GetCluster() != "" && s.trust.GetCluster() == now.trust.GetCluster()
-	s.trust, s.joinTokens, s.enrolments = now.trust, now.joinTokens, now.enrolments
+	s.trust, s.joinTokens, s.enrolments, s.certificates = now.trust, now.joinTokens, now.enrolments, now.certificates
 	if same {
 		for e := range walk(backup, nil) {
 			if _, newer := s.Enrolment(e.GetName()); !newer {
 				s.enrolments, _, _ = s.enrolments.Insert([]byte(e.GetName()), e)
 			}
+		}
+		for c := range walk(issued, nil) {
+			s.certificates, _, _ = s.certificates.Insert([]byte(c.GetId()), c)
 		}
 	}
 }

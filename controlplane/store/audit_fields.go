@@ -50,6 +50,16 @@ func subjectOf(cmd *storev1.Command, outcome Outcome) subject {
 		return enrolmentSubject(op.UseJoinToken.GetClass() + "/" + op.UseJoinToken.GetName())
 	case *storev1.Command_RevokeIdentity:
 		return enrolmentSubject(op.RevokeIdentity.GetName())
+	case *storev1.Command_CreateBinding:
+		return bindingSubject(op.CreateBinding.GetBinding())
+	case *storev1.Command_DeleteBinding:
+		return bindingSubject(op.DeleteBinding.GetBinding())
+	case *storev1.Command_CreateUserToken:
+		return userTokenSubject(op.CreateUserToken.GetToken().GetId())
+	case *storev1.Command_DeleteUserToken:
+		return userTokenSubject(op.DeleteUserToken.GetId())
+	case *storev1.Command_RecordCertificate:
+		return certificateSubject(op.RecordCertificate.GetCertificate().GetId())
 	}
 	if ref, ok := stageOf(cmd); ok {
 		return stageSubject(ref.GetApi(), ref.GetStage())
@@ -119,6 +129,37 @@ func enrolmentSubject(name string) subject {
 			}
 		}
 		return f
+	}}
+}
+
+// bindingSubject names a binding by all of it: it has no other name.
+func bindingSubject(p *storev1.Binding) subject {
+	b := decodeBinding(p)
+	return subject{"bindings/" + string(b.Subject), func(s *State) map[string]string {
+		if _, ok := s.bindings.Get(bindingKey(b)); !ok {
+			return nil
+		}
+		return map[string]string{"role": string(b.Role), "api": b.API, "stage": b.Stage}
+	}}
+}
+
+func userTokenSubject(id string) subject {
+	return subject{UserTokenName(id), func(s *State) map[string]string {
+		t, ok := s.UserToken(id)
+		if !ok {
+			return nil
+		}
+		return map[string]string{"user": t.User, "expire_time": t.ExpireTime.UTC().Format(time.RFC3339)}
+	}}
+}
+
+func certificateSubject(id string) subject {
+	return subject{UserCertificateName(id), func(s *State) map[string]string {
+		c, ok := s.UserCertificate(id)
+		if !ok {
+			return nil
+		}
+		return map[string]string{"user": c.GetUser(), "expire_time": decodeTime(c.GetExpireTime()).UTC().Format(time.RFC3339)}
 	}}
 }
 

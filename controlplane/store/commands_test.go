@@ -310,6 +310,12 @@ var builders = map[string]func(args, *storev1.Command){
 			CreateTime: clockStart, ExpireTime: clockStart.Add(a.duration("ttl")),
 		})}}
 	},
+	"record-certificate": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_RecordCertificate{RecordCertificate: &storev1.RecordCertificate{Certificate: &storev1.UserCertificate{
+			Id: a.text("id"), User: a.text("user"), Creator: c.GetActor(),
+			CreateTime: encodeTime(clockStart), ExpireTime: encodeTime(clockStart.Add(a.duration("ttl"))),
+		}}}
+	},
 	"delete-token": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_DeleteUserToken{DeleteUserToken: &storev1.DeleteUserToken{Id: a.text("id")}}
 	},

@@ -27,7 +27,7 @@ func commandSchema(cmd *storev1.Command) uint32 {
 		*storev1.Command_PutTrust, *storev1.Command_PutJoinToken, *storev1.Command_DeleteJoinToken,
 		*storev1.Command_UseJoinToken, *storev1.Command_RevokeIdentity,
 		*storev1.Command_CreateBinding, *storev1.Command_DeleteBinding,
-		*storev1.Command_CreateUserToken, *storev1.Command_DeleteUserToken:
+		*storev1.Command_CreateUserToken, *storev1.Command_DeleteUserToken, *storev1.Command_RecordCertificate:
 		newer = true
 	case *storev1.Command_InitCluster:
 		newer = op.InitCluster.GetAudit() != nil || len(op.InitCluster.GetBindings()) > 0

@@ -221,6 +221,10 @@ func showState(w io.Writer, s *State) {
 	for b := range s.Bindings(access.Binding{}) {
 		fmt.Fprintf(w, "binding %v\n", b)
 	}
+	for c := range s.UserCertificates("") {
+		fmt.Fprintf(w, "certificate %s of %s by %s from %s to %s\n", c.GetId(), c.GetUser(), c.GetCreator(),
+			showTime(decodeTime(c.GetCreateTime())), showTime(decodeTime(c.GetExpireTime())))
+	}
 	for t := range s.UserTokens("") {
 		fmt.Fprintf(w, "token %s of %s hash %x from %s to %s\n", t.ID, t.User, t.Hash[:4], showTime(t.CreateTime), showTime(t.ExpireTime))
 	}

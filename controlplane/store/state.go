@@ -75,11 +75,13 @@ type State struct {
 	enrolments  *iradix.Tree[*storev1.Enrolment]  // by CLASS/NAME
 	bindings    *iradix.Tree[access.Binding]      // by subject, role, patterns
 	tokens      *iradix.Tree[access.Token]        // bearer tokens, by id
-	changes     changeLog
-	outcomes    outcomeLog
-	auditLimits AuditLimits
-	auditLogs   [auditChains]auditLog
-	checkpoint  *State // as of the last Checkpoint command; not replicated
+
+	certificates *iradix.Tree[*storev1.UserCertificate] // by id
+	changes      changeLog
+	outcomes     outcomeLog
+	auditLimits  AuditLimits
+	auditLogs    [auditChains]auditLog
+	checkpoint   *State // as of the last Checkpoint command; not replicated
 
 	superseded chan struct{}
 	rerouted   chan struct{}
@@ -102,10 +104,12 @@ func newState() *State {
 		enrolments:  iradix.New[*storev1.Enrolment](),
 		bindings:    iradix.New[access.Binding](),
 		tokens:      iradix.New[access.Token](),
-		changes:     changeLog{},
-		outcomes:    newOutcomeLog(),
-		superseded:  make(chan struct{}),
-		rerouted:    make(chan struct{}),
+
+		certificates: iradix.New[*storev1.UserCertificate](),
+		changes:      changeLog{},
+		outcomes:     newOutcomeLog(),
+		superseded:   make(chan struct{}),
+		rerouted:     make(chan struct{}),
 	}
 }
 

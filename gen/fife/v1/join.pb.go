@@ -9,6 +9,8 @@ package fifev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -260,11 +262,378 @@ func (*RevokeCertificateResponse) Descriptor() ([]byte, []int) {
 	return file_fife_v1_join_proto_rawDescGZIP(), []int{3}
 }
 
+// Certificate is one that a user has been given.
+type Certificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, `certificates/{id}`. The id is hex of the first 8 bytes of the SHA-256
+	// of the public key.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the user whose it is.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// When it was made.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Who has asked for it.
+	Creator string `protobuf:"bytes,5,opt,name=creator,proto3" json:"creator,omitempty"`
+	// Whether it was revoked, with all that the user had until then.
+	Revoked       bool `protobuf:"varint,6,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Certificate) Reset() {
+	*x = Certificate{}
+	mi := &file_fife_v1_join_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Certificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Certificate) ProtoMessage() {}
+
+func (x *Certificate) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_join_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Certificate.ProtoReflect.Descriptor instead.
+func (*Certificate) Descriptor() ([]byte, []int) {
+	return file_fife_v1_join_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Certificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Certificate) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Certificate) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Certificate) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Certificate) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
+func (x *Certificate) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+// CreateCertificateRequest is the request of CreateCertificate.
+type CreateCertificateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. Name of the user.
+	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Required. PKCS #10, DER, for a key on P-256 or an Ed25519 one; its names and
+	// extensions are ignored.
+	Csr []byte `protobuf:"bytes,2,opt,name=csr,proto3" json:"csr,omitempty"`
+	// Required. How long it lasts, a minute to 365 days.
+	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Makes the change safe to repeat: 1 to 64 printable ASCII characters.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether to check and change nothing; then there is no chain in the response.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateCertificateRequest) Reset() {
+	*x = CreateCertificateRequest{}
+	mi := &file_fife_v1_join_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateCertificateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateCertificateRequest) ProtoMessage() {}
+
+func (x *CreateCertificateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_join_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateCertificateRequest.ProtoReflect.Descriptor instead.
+func (*CreateCertificateRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_join_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CreateCertificateRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *CreateCertificateRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+func (x *CreateCertificateRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *CreateCertificateRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateCertificateRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// CreateCertificateResponse is the response of CreateCertificate.
+type CreateCertificateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The certificate.
+	Certificate *Certificate `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// DER: the certificate, then its issuer's.
+	Chain [][]byte `protobuf:"bytes,2,rep,name=chain,proto3" json:"chain,omitempty"`
+	// DER: the roots to believe.
+	Roots         [][]byte `protobuf:"bytes,3,rep,name=roots,proto3" json:"roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateCertificateResponse) Reset() {
+	*x = CreateCertificateResponse{}
+	mi := &file_fife_v1_join_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateCertificateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateCertificateResponse) ProtoMessage() {}
+
+func (x *CreateCertificateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_join_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateCertificateResponse.ProtoReflect.Descriptor instead.
+func (*CreateCertificateResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_join_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CreateCertificateResponse) GetCertificate() *Certificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *CreateCertificateResponse) GetChain() [][]byte {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+func (x *CreateCertificateResponse) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+// ListCertificatesRequest is the request of ListCertificates.
+type ListCertificatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many; 0 means 100; values over 1,000 are taken as 1,000.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the previous page.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// How recent the answer has to be.
+	Consistency   ReadConsistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=fife.v1.ReadConsistency" json:"consistency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesRequest) Reset() {
+	*x = ListCertificatesRequest{}
+	mi := &file_fife_v1_join_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesRequest) ProtoMessage() {}
+
+func (x *ListCertificatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_join_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesRequest.ProtoReflect.Descriptor instead.
+func (*ListCertificatesRequest) Descriptor() ([]byte, []int) {
+	return file_fife_v1_join_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListCertificatesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListCertificatesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListCertificatesRequest) GetConsistency() ReadConsistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return ReadConsistency_READ_CONSISTENCY_UNSPECIFIED
+}
+
+// ListCertificatesResponse is the response of ListCertificates.
+type ListCertificatesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page.
+	Certificates []*Certificate `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// How old the answer may be; set for stale reads only.
+	Staleness     *Staleness `protobuf:"bytes,3,opt,name=staleness,proto3" json:"staleness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCertificatesResponse) Reset() {
+	*x = ListCertificatesResponse{}
+	mi := &file_fife_v1_join_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCertificatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCertificatesResponse) ProtoMessage() {}
+
+func (x *ListCertificatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_v1_join_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCertificatesResponse.ProtoReflect.Descriptor instead.
+func (*ListCertificatesResponse) Descriptor() ([]byte, []int) {
+	return file_fife_v1_join_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListCertificatesResponse) GetCertificates() []*Certificate {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
+func (x *ListCertificatesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListCertificatesResponse) GetStaleness() *Staleness {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 var File_fife_v1_join_proto protoreflect.FileDescriptor
 
 const file_fife_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x12fife/v1/join.proto\x12\afife.v1\"t\n" +
+	"\x12fife/v1/join.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n" +
 	"\x17IssueCertificateRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -281,10 +650,41 @@ const file_fife_v1_join_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12#\n" +
 	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\"\x1b\n" +
-	"\x19RevokeCertificateResponse2f\n" +
+	"\x19RevokeCertificateResponse\"\xe3\x01\n" +
+	"\vCertificate\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x18\n" +
+	"\acreator\x18\x05 \x01(\tR\acreator\x12\x18\n" +
+	"\arevoked\x18\x06 \x01(\bR\arevoked\"\xb1\x01\n" +
+	"\x18CreateCertificateRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x10\n" +
+	"\x03csr\x18\x02 \x01(\fR\x03csr\x12+\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\x7f\n" +
+	"\x19CreateCertificateResponse\x126\n" +
+	"\vcertificate\x18\x01 \x01(\v2\x14.fife.v1.CertificateR\vcertificate\x12\x14\n" +
+	"\x05chain\x18\x02 \x03(\fR\x05chain\x12\x14\n" +
+	"\x05roots\x18\x03 \x03(\fR\x05roots\"\x91\x01\n" +
+	"\x17ListCertificatesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12:\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x18.fife.v1.ReadConsistencyR\vconsistency\"\xae\x01\n" +
+	"\x18ListCertificatesResponse\x128\n" +
+	"\fcertificates\x18\x01 \x03(\v2\x14.fife.v1.CertificateR\fcertificates\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x120\n" +
+	"\tstaleness\x18\x03 \x01(\v2\x12.fife.v1.StalenessR\tstaleness2f\n" +
 	"\vJoinService\x12W\n" +
-	"\x10IssueCertificate\x12 .fife.v1.IssueCertificateRequest\x1a!.fife.v1.IssueCertificateResponse2p\n" +
+	"\x10IssueCertificate\x12 .fife.v1.IssueCertificateRequest\x1a!.fife.v1.IssueCertificateResponse2\xa5\x02\n" +
 	"\x12CertificateService\x12Z\n" +
+	"\x11CreateCertificate\x12!.fife.v1.CreateCertificateRequest\x1a\".fife.v1.CreateCertificateResponse\x12W\n" +
+	"\x10ListCertificates\x12 .fife.v1.ListCertificatesRequest\x1a!.fife.v1.ListCertificatesResponse\x12Z\n" +
 	"\x11RevokeCertificate\x12!.fife.v1.RevokeCertificateRequest\x1a\".fife.v1.RevokeCertificateResponseB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
@@ -299,23 +699,43 @@ func file_fife_v1_join_proto_rawDescGZIP() []byte {
 	return file_fife_v1_join_proto_rawDescData
 }
 
-var file_fife_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_fife_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_fife_v1_join_proto_goTypes = []any{
 	(*IssueCertificateRequest)(nil),   // 0: fife.v1.IssueCertificateRequest
 	(*IssueCertificateResponse)(nil),  // 1: fife.v1.IssueCertificateResponse
 	(*RevokeCertificateRequest)(nil),  // 2: fife.v1.RevokeCertificateRequest
 	(*RevokeCertificateResponse)(nil), // 3: fife.v1.RevokeCertificateResponse
+	(*Certificate)(nil),               // 4: fife.v1.Certificate
+	(*CreateCertificateRequest)(nil),  // 5: fife.v1.CreateCertificateRequest
+	(*CreateCertificateResponse)(nil), // 6: fife.v1.CreateCertificateResponse
+	(*ListCertificatesRequest)(nil),   // 7: fife.v1.ListCertificatesRequest
+	(*ListCertificatesResponse)(nil),  // 8: fife.v1.ListCertificatesResponse
+	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 10: google.protobuf.Duration
+	(ReadConsistency)(0),              // 11: fife.v1.ReadConsistency
+	(*Staleness)(nil),                 // 12: fife.v1.Staleness
 }
 var file_fife_v1_join_proto_depIdxs = []int32{
-	0, // 0: fife.v1.JoinService.IssueCertificate:input_type -> fife.v1.IssueCertificateRequest
-	2, // 1: fife.v1.CertificateService.RevokeCertificate:input_type -> fife.v1.RevokeCertificateRequest
-	1, // 2: fife.v1.JoinService.IssueCertificate:output_type -> fife.v1.IssueCertificateResponse
-	3, // 3: fife.v1.CertificateService.RevokeCertificate:output_type -> fife.v1.RevokeCertificateResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	9,  // 0: fife.v1.Certificate.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 1: fife.v1.Certificate.expire_time:type_name -> google.protobuf.Timestamp
+	10, // 2: fife.v1.CreateCertificateRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 3: fife.v1.CreateCertificateResponse.certificate:type_name -> fife.v1.Certificate
+	11, // 4: fife.v1.ListCertificatesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 5: fife.v1.ListCertificatesResponse.certificates:type_name -> fife.v1.Certificate
+	12, // 6: fife.v1.ListCertificatesResponse.staleness:type_name -> fife.v1.Staleness
+	0,  // 7: fife.v1.JoinService.IssueCertificate:input_type -> fife.v1.IssueCertificateRequest
+	5,  // 8: fife.v1.CertificateService.CreateCertificate:input_type -> fife.v1.CreateCertificateRequest
+	7,  // 9: fife.v1.CertificateService.ListCertificates:input_type -> fife.v1.ListCertificatesRequest
+	2,  // 10: fife.v1.CertificateService.RevokeCertificate:input_type -> fife.v1.RevokeCertificateRequest
+	1,  // 11: fife.v1.JoinService.IssueCertificate:output_type -> fife.v1.IssueCertificateResponse
+	6,  // 12: fife.v1.CertificateService.CreateCertificate:output_type -> fife.v1.CreateCertificateResponse
+	8,  // 13: fife.v1.CertificateService.ListCertificates:output_type -> fife.v1.ListCertificatesResponse
+	3,  // 14: fife.v1.CertificateService.RevokeCertificate:output_type -> fife.v1.RevokeCertificateResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_join_proto_init() }
@@ -323,13 +743,14 @@ func file_fife_v1_join_proto_init() {
 	if File_fife_v1_join_proto != nil {
 		return
 	}
+	file_fife_v1_version_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_join_proto_rawDesc), len(file_fife_v1_join_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

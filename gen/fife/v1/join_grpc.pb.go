@@ -30,10 +30,12 @@ const (
 // asks, and never travel.
 type JoinServiceClient interface {
 	// IssueCertificate makes a certificate: a first one for the bearer of a join token,
-	// or another one for who the caller already is by its certificate. An agent whose
-	// certificate has expired may still renew it. PERMISSION_DENIED (JOIN_REFUSED) if
-	// the token is not known, used up, expired or for others, if the name has joined
-	// already, or if the caller asks for another identity than its own.
+	// or another one for who the caller already is by its certificate, if that is an agent
+	// or a node. An agent whose certificate has expired may still renew it.
+	// PERMISSION_DENIED (JOIN_REFUSED) if the token is not known, used up, expired or for
+	// others, if the name has joined already, if the caller asks for another identity
+	// than its own, or is a user: whoever has given a certificate has said when it ends.
+	// RESOURCE_EXHAUSTED (RATE_LIMITED) if it is renewed again and again.
 	IssueCertificate(ctx context.Context, in *IssueCertificateRequest, opts ...grpc.CallOption) (*IssueCertificateResponse, error)
 }
 
@@ -63,10 +65,12 @@ func (c *joinServiceClient) IssueCertificate(ctx context.Context, in *IssueCerti
 // asks, and never travel.
 type JoinServiceServer interface {
 	// IssueCertificate makes a certificate: a first one for the bearer of a join token,
-	// or another one for who the caller already is by its certificate. An agent whose
-	// certificate has expired may still renew it. PERMISSION_DENIED (JOIN_REFUSED) if
-	// the token is not known, used up, expired or for others, if the name has joined
-	// already, or if the caller asks for another identity than its own.
+	// or another one for who the caller already is by its certificate, if that is an agent
+	// or a node. An agent whose certificate has expired may still renew it.
+	// PERMISSION_DENIED (JOIN_REFUSED) if the token is not known, used up, expired or for
+	// others, if the name has joined already, if the caller asks for another identity
+	// than its own, or is a user: whoever has given a certificate has said when it ends.
+	// RESOURCE_EXHAUSTED (RATE_LIMITED) if it is renewed again and again.
 	IssueCertificate(context.Context, *IssueCertificateRequest) (*IssueCertificateResponse, error)
 	mustEmbedUnimplementedJoinServiceServer()
 }
@@ -137,6 +141,8 @@ var JoinService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
+	CertificateService_CreateCertificate_FullMethodName = "/fife.v1.CertificateService/CreateCertificate"
+	CertificateService_ListCertificates_FullMethodName  = "/fife.v1.CertificateService/ListCertificates"
 	CertificateService_RevokeCertificate_FullMethodName = "/fife.v1.CertificateService/RevokeCertificate"
 )
 
@@ -144,8 +150,16 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// CertificateService takes certificates back.
+// CertificateService gives users certificates, and takes those of anybody back.
 type CertificateServiceClient interface {
+	// CreateCertificate makes a certificate for a user, whose key stays with whoever asks.
+	// INVALID_ARGUMENT if the name, the time or the request is not good, ALREADY_EXISTS if
+	// the key has a certificate, FAILED_PRECONDITION (NOT_CAUGHT_UP) if the cluster has no
+	// authority yet, or the user was revoked within the last two seconds.
+	CreateCertificate(ctx context.Context, in *CreateCertificateRequest, opts ...grpc.CallOption) (*CreateCertificateResponse, error)
+	// ListCertificates returns the certificates that CreateCertificate has made and that
+	// have not expired, in id order. What was made by hand with the root is not known.
+	ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error)
 	// RevokeCertificate makes all certificates void that an identity has been given so
 	// far: its connections are closed on every node. With another join token it may join
 	// again. INVALID_ARGUMENT if it is no identity.
@@ -158,6 +172,26 @@ type certificateServiceClient struct {
 
 func NewCertificateServiceClient(cc grpc.ClientConnInterface) CertificateServiceClient {
 	return &certificateServiceClient{cc}
+}
+
+func (c *certificateServiceClient) CreateCertificate(ctx context.Context, in *CreateCertificateRequest, opts ...grpc.CallOption) (*CreateCertificateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateCertificateResponse)
+	err := c.cc.Invoke(ctx, CertificateService_CreateCertificate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *certificateServiceClient) ListCertificates(ctx context.Context, in *ListCertificatesRequest, opts ...grpc.CallOption) (*ListCertificatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCertificatesResponse)
+	err := c.cc.Invoke(ctx, CertificateService_ListCertificates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *certificateServiceClient) RevokeCertificate(ctx context.Context, in *RevokeCertificateRequest, opts ...grpc.CallOption) (*RevokeCertificateResponse, error) {
@@ -174,8 +208,16 @@ func (c *certificateServiceClient) RevokeCertificate(ctx context.Context, in *Re
 // All implementations must embed UnimplementedCertificateServiceServer
 // for forward compatibility.
 //
-// CertificateService takes certificates back.
+// CertificateService gives users certificates, and takes those of anybody back.
 type CertificateServiceServer interface {
+	// CreateCertificate makes a certificate for a user, whose key stays with whoever asks.
+	// INVALID_ARGUMENT if the name, the time or the request is not good, ALREADY_EXISTS if
+	// the key has a certificate, FAILED_PRECONDITION (NOT_CAUGHT_UP) if the cluster has no
+	// authority yet, or the user was revoked within the last two seconds.
+	CreateCertificate(context.Context, *CreateCertificateRequest) (*CreateCertificateResponse, error)
+	// ListCertificates returns the certificates that CreateCertificate has made and that
+	// have not expired, in id order. What was made by hand with the root is not known.
+	ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error)
 	// RevokeCertificate makes all certificates void that an identity has been given so
 	// far: its connections are closed on every node. With another join token it may join
 	// again. INVALID_ARGUMENT if it is no identity.
@@ -190,6 +232,12 @@ type CertificateServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedCertificateServiceServer struct{}
 
+func (UnimplementedCertificateServiceServer) CreateCertificate(context.Context, *CreateCertificateRequest) (*CreateCertificateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateCertificate not implemented")
+}
+func (UnimplementedCertificateServiceServer) ListCertificates(context.Context, *ListCertificatesRequest) (*ListCertificatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCertificates not implemented")
+}
 func (UnimplementedCertificateServiceServer) RevokeCertificate(context.Context, *RevokeCertificateRequest) (*RevokeCertificateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeCertificate not implemented")
 }
@@ -212,6 +260,42 @@ func RegisterCertificateServiceServer(s grpc.ServiceRegistrar, srv CertificateSe
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&CertificateService_ServiceDesc, srv)
+}
+
+func _CertificateService_CreateCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateCertificateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CertificateServiceServer).CreateCertificate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CertificateService_CreateCertificate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CertificateServiceServer).CreateCertificate(ctx, req.(*CreateCertificateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CertificateService_ListCertificates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCertificatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CertificateServiceServer).ListCertificates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CertificateService_ListCertificates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CertificateServiceServer).ListCertificates(ctx, req.(*ListCertificatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _CertificateService_RevokeCertificate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -239,6 +323,14 @@ var CertificateService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "fife.v1.CertificateService",
 	HandlerType: (*CertificateServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "CreateCertificate",
+			Handler:    _CertificateService_CreateCertificate_Handler,
+		},
+		{
+			MethodName: "ListCertificates",
+			Handler:    _CertificateService_ListCertificates_Handler,
+		},
 		{
 			MethodName: "RevokeCertificate",
 			Handler:    _CertificateService_RevokeCertificate_Handler,

@@ -179,7 +179,11 @@ type CreateTokenRequest struct {
 	// How long it can be used, a second to 30 days; unset means an hour.
 	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// How often it can be used, at most 100,000; 0 means once.
-	Uses          uint32 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
+	Uses uint32 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Makes the change safe to repeat: 1 to 64 printable ASCII characters.
+	RequestId string `protobuf:"bytes,80,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether to check and change nothing.
+	ValidateOnly  bool `protobuf:"varint,81,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,7 +253,23 @@ func (x *CreateTokenRequest) GetUses() uint32 {
 	return 0
 }
 
-// CreateTokenResponse is the response of CreateToken.
+func (x *CreateTokenRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// CreateTokenResponse is the response of CreateToken. It is empty if the token was only
+// checked, or was made by an earlier call with the same request_id: its text was told
+// then, and is kept nowhere.
 type CreateTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token.
@@ -527,13 +547,16 @@ const file_fife_v1_token_proto_rawDesc = "" +
 	"\x04apis\x18\x04 \x03(\tR\x04apis\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12\x12\n" +
-	"\x04uses\x18\x06 \x01(\rR\x04uses\"\xab\x01\n" +
+	"\x04uses\x18\x06 \x01(\rR\x04uses\"\xef\x01\n" +
 	"\x12CreateTokenRequest\x12&\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x12.fife.v1.TokenRoleR\x04role\x12\x18\n" +
 	"\apattern\x18\x02 \x01(\tR\apattern\x12\x12\n" +
 	"\x04apis\x18\x03 \x03(\tR\x04apis\x12+\n" +
 	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
-	"\x04uses\x18\x05 \x01(\rR\x04uses\"O\n" +
+	"\x04uses\x18\x05 \x01(\rR\x04uses\x12\x1d\n" +
+	"\n" +
+	"request_id\x18P \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18Q \x01(\bR\fvalidateOnly\"O\n" +
 	"\x13CreateTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.fife.v1.TokenR\x05token\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"O\n" +

@@ -205,6 +205,7 @@ type Command struct {
 	//	*Command_DeleteJoinToken
 	//	*Command_UseJoinToken
 	//	*Command_RevokeIdentity
+	//	*Command_RecordCertificate
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -636,6 +637,15 @@ func (x *Command) GetRevokeIdentity() *RevokeIdentity {
 	return nil
 }
 
+func (x *Command) GetRecordCertificate() *RecordCertificate {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RecordCertificate); ok {
+			return x.RecordCertificate
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -825,6 +835,11 @@ type Command_RevokeIdentity struct {
 	RevokeIdentity *RevokeIdentity `protobuf:"bytes,94,opt,name=revoke_identity,json=revokeIdentity,proto3,oneof"`
 }
 
+type Command_RecordCertificate struct {
+	// Put a user's certificate on the record.
+	RecordCertificate *RecordCertificate `protobuf:"bytes,120,opt,name=record_certificate,json=recordCertificate,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -898,6 +913,8 @@ func (*Command_DeleteJoinToken) isCommand_Op() {}
 func (*Command_UseJoinToken) isCommand_Op() {}
 
 func (*Command_RevokeIdentity) isCommand_Op() {}
+
+func (*Command_RecordCertificate) isCommand_Op() {}
 
 // Authorization is what a command's actor must be allowed to do. The actor is the
 // subject.
@@ -1807,6 +1824,134 @@ func (x *RevokeIdentity) GetName() string {
 	return ""
 }
 
+// RecordCertificate puts a user's certificate on the record.
+type RecordCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The certificate.
+	Certificate   *UserCertificate `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCertificate) Reset() {
+	*x = RecordCertificate{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCertificate) ProtoMessage() {}
+
+func (x *RecordCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCertificate.ProtoReflect.Descriptor instead.
+func (*RecordCertificate) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RecordCertificate) GetCertificate() *UserCertificate {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+// UserCertificate is a certificate that a user has been given by a call.
+type UserCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hex of the first 8 bytes of the SHA-256 of its public key.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The user's name.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// When it was asked for.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Who has asked for it.
+	Creator       string `protobuf:"bytes,5,opt,name=creator,proto3" json:"creator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserCertificate) Reset() {
+	*x = UserCertificate{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserCertificate) ProtoMessage() {}
+
+func (x *UserCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserCertificate.ProtoReflect.Descriptor instead.
+func (*UserCertificate) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UserCertificate) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *UserCertificate) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UserCertificate) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *UserCertificate) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *UserCertificate) GetCreator() string {
+	if x != nil {
+		return x.Creator
+	}
+	return ""
+}
+
 // Enrolment is an identity that has joined with a token, or that was revoked.
 type Enrolment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1824,7 +1969,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1981,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1994,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Enrolment) GetName() string {
@@ -1897,7 +2042,7 @@ type InitCluster struct {
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2054,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2067,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -1966,7 +2111,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2123,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2136,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -2019,7 +2164,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2176,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2189,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -2066,7 +2211,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2223,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2236,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -2138,7 +2283,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2295,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2308,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -2279,7 +2424,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2436,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2449,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -2345,7 +2490,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2502,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2515,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -2412,7 +2557,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2569,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2582,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -2459,7 +2604,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2616,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2629,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -2504,7 +2649,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2661,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2674,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 // CreateApi makes an API.
@@ -2543,7 +2688,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +2700,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +2713,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -2593,7 +2738,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2750,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2763,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -2657,7 +2802,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2814,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2827,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -2728,7 +2873,7 @@ type EditRoutes struct {
 
 func (x *EditRoutes) Reset() {
 	*x = EditRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2885,7 @@ func (x *EditRoutes) String() string {
 func (*EditRoutes) ProtoMessage() {}
 
 func (x *EditRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2898,7 @@ func (x *EditRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
 func (*EditRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EditRoutes) GetApi() string {
@@ -2813,7 +2958,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2970,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2983,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -2879,7 +3024,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +3036,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +3049,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -2954,7 +3099,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3111,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3124,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -3037,7 +3182,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3194,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3207,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -3151,7 +3296,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3308,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3321,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -3243,7 +3388,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3255,7 +3400,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3268,7 +3413,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -3307,7 +3452,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3464,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3477,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -3375,7 +3520,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3532,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3545,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -3473,7 +3618,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3630,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3643,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -3607,7 +3752,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3764,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3777,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -3671,7 +3816,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +3828,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +3841,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -3739,7 +3884,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3751,7 +3896,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3764,7 +3909,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -3821,7 +3966,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3833,7 +3978,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3846,7 +3991,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -3899,7 +4044,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3911,7 +4056,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3924,7 +4069,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -3967,7 +4112,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +4124,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +4137,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -4053,7 +4198,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4065,7 +4210,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4078,7 +4223,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -4156,7 +4301,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4313,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4181,7 +4326,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -4263,7 +4408,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4275,7 +4420,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4288,7 +4433,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -4351,7 +4496,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4363,7 +4508,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4376,7 +4521,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -4397,7 +4542,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4409,7 +4554,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4422,7 +4567,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -4445,7 +4590,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4457,7 +4602,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4470,7 +4615,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Agent) GetId() string {
@@ -4504,7 +4649,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4516,7 +4661,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4529,7 +4674,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -4575,7 +4720,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4587,7 +4732,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4600,7 +4745,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Node) GetId() string {
@@ -4655,7 +4800,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4667,7 +4812,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4680,7 +4825,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Api) GetId() string {
@@ -4787,7 +4932,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4799,7 +4944,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4812,7 +4957,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Route) GetMethod() string {
@@ -4922,7 +5067,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4934,7 +5079,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4947,7 +5092,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -4977,7 +5122,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4989,7 +5134,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5002,7 +5147,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -5034,7 +5179,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5191,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5204,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -5110,7 +5255,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5122,7 +5267,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5135,7 +5280,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Deployment) GetApi() string {
@@ -5222,7 +5367,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5234,7 +5379,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5247,7 +5392,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -5309,7 +5454,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5321,7 +5466,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5334,7 +5479,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -5380,7 +5525,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5392,7 +5537,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5405,7 +5550,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -5450,7 +5595,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5462,7 +5607,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5475,7 +5620,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -5537,7 +5682,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5549,7 +5694,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5562,7 +5707,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -5636,7 +5781,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5648,7 +5793,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5661,7 +5806,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -5802,7 +5947,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5814,7 +5959,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5827,7 +5972,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -5912,7 +6057,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5924,7 +6069,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5937,7 +6082,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Stage) GetApi() string {
@@ -6106,7 +6251,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6118,7 +6263,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6131,7 +6276,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -6241,7 +6386,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6253,7 +6398,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6266,7 +6411,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -6335,7 +6480,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6347,7 +6492,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6360,7 +6505,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Refusal) GetKind() string {
@@ -6404,7 +6549,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6416,7 +6561,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6429,7 +6574,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -6459,7 +6604,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6471,7 +6616,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6484,7 +6629,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -6532,7 +6677,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6544,7 +6689,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6557,7 +6702,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -6662,6 +6807,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Enrolment
 	//	*SnapshotRecord_Binding
 	//	*SnapshotRecord_UserToken
+	//	*SnapshotRecord_UserCertificate
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6669,7 +6815,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6681,7 +6827,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6694,7 +6840,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -6866,6 +7012,15 @@ func (x *SnapshotRecord) GetUserToken() *UserToken {
 	return nil
 }
 
+func (x *SnapshotRecord) GetUserCertificate() *UserCertificate {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_UserCertificate); ok {
+			return x.UserCertificate
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -6960,6 +7115,11 @@ type SnapshotRecord_UserToken struct {
 	UserToken *UserToken `protobuf:"bytes,41,opt,name=user_token,json=userToken,proto3,oneof"`
 }
 
+type SnapshotRecord_UserCertificate struct {
+	// A user's certificate.
+	UserCertificate *UserCertificate `protobuf:"bytes,60,opt,name=user_certificate,json=userCertificate,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -6996,6 +7156,8 @@ func (*SnapshotRecord_Binding) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_UserToken) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_UserCertificate) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -7007,7 +7169,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7019,7 +7181,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7032,7 +7194,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -7059,7 +7221,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7071,7 +7233,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7084,7 +7246,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -7128,7 +7290,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7140,7 +7302,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7153,7 +7315,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -7174,7 +7336,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x15\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x16\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -7229,7 +7391,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0eput_join_token\x18[ \x01(\v2\x1b.fife.store.v1.PutJoinTokenH\x00R\fputJoinToken\x12L\n" +
 	"\x11delete_join_token\x18\\ \x01(\v2\x1e.fife.store.v1.DeleteJoinTokenH\x00R\x0fdeleteJoinToken\x12C\n" +
 	"\x0euse_join_token\x18] \x01(\v2\x1b.fife.store.v1.UseJoinTokenH\x00R\fuseJoinToken\x12H\n" +
-	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentityB\x04\n" +
+	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentity\x12Q\n" +
+	"\x12record_certificate\x18x \x01(\v2 .fife.store.v1.RecordCertificateH\x00R\x11recordCertificateB\x04\n" +
 	"\x02op\"\x85\x01\n" +
 	"\rAuthorization\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x14\n" +
@@ -7290,7 +7453,17 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x05class\x18\x03 \x01(\tR\x05class\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\"$\n" +
 	"\x0eRevokeIdentity\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xa9\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"U\n" +
+	"\x11RecordCertificate\x12@\n" +
+	"\vcertificate\x18\x01 \x01(\v2\x1e.fife.store.v1.UserCertificateR\vcertificate\"\xc9\x01\n" +
+	"\x0fUserCertificate\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x18\n" +
+	"\acreator\x18\x05 \x01(\tR\acreator\"\xa9\x01\n" +
 	"\tEnrolment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04apis\x18\x02 \x03(\tR\x04apis\x127\n" +
@@ -7748,7 +7921,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xe8\a\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xb5\b\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -7772,7 +7945,8 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\tenrolment\x18  \x01(\v2\x18.fife.store.v1.EnrolmentH\x00R\tenrolment\x122\n" +
 	"\abinding\x18( \x01(\v2\x16.fife.store.v1.BindingH\x00R\abinding\x129\n" +
 	"\n" +
-	"user_token\x18) \x01(\v2\x18.fife.store.v1.UserTokenH\x00R\tuserTokenB\b\n" +
+	"user_token\x18) \x01(\v2\x18.fife.store.v1.UserTokenH\x00R\tuserToken\x12K\n" +
+	"\x10user_certificate\x18< \x01(\v2\x1e.fife.store.v1.UserCertificateH\x00R\x0fuserCertificateB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
@@ -7808,7 +7982,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(Target)(0),                   // 0: fife.store.v1.Target
 	(KeySource)(0),                // 1: fife.store.v1.KeySource
@@ -7828,116 +8002,118 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*DeleteJoinToken)(nil),       // 15: fife.store.v1.DeleteJoinToken
 	(*UseJoinToken)(nil),          // 16: fife.store.v1.UseJoinToken
 	(*RevokeIdentity)(nil),        // 17: fife.store.v1.RevokeIdentity
-	(*Enrolment)(nil),             // 18: fife.store.v1.Enrolment
-	(*InitCluster)(nil),           // 19: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 20: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 21: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 22: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 23: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 24: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 25: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 26: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 27: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 28: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 29: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 30: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 31: fife.store.v1.DeleteApi
-	(*EditRoutes)(nil),            // 32: fife.store.v1.EditRoutes
-	(*PutRoute)(nil),              // 33: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 34: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 35: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 36: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 37: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 38: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 39: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 40: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 41: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 42: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 43: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 44: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 45: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 46: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 47: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 48: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 49: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 50: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 51: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 52: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 53: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 54: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 55: fife.store.v1.Node
-	(*Api)(nil),                   // 56: fife.store.v1.Api
-	(*Route)(nil),                 // 57: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 58: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 59: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 60: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 61: fife.store.v1.Deployment
-	(*Canary)(nil),                // 62: fife.store.v1.Canary
-	(*Split)(nil),                 // 63: fife.store.v1.Split
-	(*StageConfig)(nil),           // 64: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 65: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 66: fife.store.v1.Wave
-	(*Promotion)(nil),             // 67: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 68: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 69: fife.store.v1.Stage
-	(*Outcome)(nil),               // 70: fife.store.v1.Outcome
-	(*Imported)(nil),              // 71: fife.store.v1.Imported
-	(*Refusal)(nil),               // 72: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 73: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 74: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 75: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 76: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 77: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 78: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 79: fife.store.v1.SnapshotTrailer
-	nil,                           // 80: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 81: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 82: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 83: fife.store.v1.StageFields.AnnotationsEntry
-	nil,                           // 84: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 85: fife.store.v1.Api.AnnotationsEntry
-	nil,                           // 86: fife.store.v1.Route.AnnotationsEntry
-	nil,                           // 87: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 88: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 89: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 90: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 91: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 92: fife.store.v1.Stage.AnnotationsEntry
-	nil,                           // 93: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 94: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 95: google.protobuf.Duration
+	(*RecordCertificate)(nil),     // 18: fife.store.v1.RecordCertificate
+	(*UserCertificate)(nil),       // 19: fife.store.v1.UserCertificate
+	(*Enrolment)(nil),             // 20: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 21: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 22: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 23: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 24: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 25: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 26: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 27: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 28: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 29: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 30: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 31: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 32: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 33: fife.store.v1.DeleteApi
+	(*EditRoutes)(nil),            // 34: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 35: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 36: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 37: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 38: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 39: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 40: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 41: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 42: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 43: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 44: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 45: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 46: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 47: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 48: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 49: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 50: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 51: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 52: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 53: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 54: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 55: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 56: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 57: fife.store.v1.Node
+	(*Api)(nil),                   // 58: fife.store.v1.Api
+	(*Route)(nil),                 // 59: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 60: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 61: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 62: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 63: fife.store.v1.Deployment
+	(*Canary)(nil),                // 64: fife.store.v1.Canary
+	(*Split)(nil),                 // 65: fife.store.v1.Split
+	(*StageConfig)(nil),           // 66: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 67: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 68: fife.store.v1.Wave
+	(*Promotion)(nil),             // 69: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 70: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 71: fife.store.v1.Stage
+	(*Outcome)(nil),               // 72: fife.store.v1.Outcome
+	(*Imported)(nil),              // 73: fife.store.v1.Imported
+	(*Refusal)(nil),               // 74: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 75: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 76: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 77: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 78: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 79: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 80: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 81: fife.store.v1.SnapshotTrailer
+	nil,                           // 82: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 83: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 84: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 85: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 86: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 87: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 88: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 89: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 90: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 91: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 92: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 93: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 94: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 95: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 96: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 97: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	94,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	96,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	3,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
-	19,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	26,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	27,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	28,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	29,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	30,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	31,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	33,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	34,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	35,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	36,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	32,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
-	37,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	38,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	39,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	40,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	43,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	44,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	45,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	46,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	47,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	54,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	48,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	49,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	51,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	52,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	21,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	22,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	21,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	28,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	29,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	30,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	31,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	32,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	33,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	35,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	36,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	37,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	38,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	34,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	39,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	40,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	41,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	42,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	45,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	46,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	47,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	48,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	49,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	56,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	50,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	51,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	53,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	54,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	23,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	24,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
 	5,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
 	6,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
 	8,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
@@ -7947,130 +8123,135 @@ var file_fife_store_v1_store_proto_depIdxs = []int32{
 	15,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
 	16,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
 	17,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
-	4,   // 39: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
-	4,   // 40: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
-	94,  // 41: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
-	94,  // 42: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
-	7,   // 43: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
-	11,  // 44: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
-	12,  // 45: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
-	94,  // 46: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	13,  // 47: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
-	94,  // 48: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
-	94,  // 49: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
-	20,  // 50: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	4,   // 51: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
-	95,  // 52: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	20,  // 53: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	23,  // 54: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	94,  // 55: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	80,  // 56: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	81,  // 57: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	55,  // 58: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	56,  // 59: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	56,  // 60: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	34,  // 61: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
-	33,  // 62: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
-	56,  // 63: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
-	57,  // 64: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	57,  // 65: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	57,  // 66: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 67: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	41,  // 68: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
-	41,  // 69: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	41,  // 70: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	82,  // 71: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	63,  // 72: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	66,  // 73: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	62,  // 74: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
-	83,  // 75: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
-	42,  // 76: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	62,  // 77: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	62,  // 78: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	95,  // 79: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	94,  // 80: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	50,  // 81: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	95,  // 82: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	95,  // 83: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	53,  // 84: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	84,  // 85: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	95,  // 86: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	94,  // 87: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	94,  // 88: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	85,  // 89: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
-	95,  // 90: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	58,  // 91: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	59,  // 92: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	60,  // 93: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	86,  // 94: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
-	87,  // 95: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	94,  // 96: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	95,  // 97: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	88,  // 98: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	94,  // 99: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 100: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	89,  // 101: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	62,  // 102: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	94,  // 103: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	64,  // 104: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	90,  // 105: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	95,  // 106: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	94,  // 107: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	94,  // 108: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	64,  // 109: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	94,  // 110: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	94,  // 111: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	50,  // 112: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	68,  // 113: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	64,  // 114: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	91,  // 115: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	95,  // 116: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	64,  // 117: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	63,  // 118: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	94,  // 119: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	65,  // 120: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	94,  // 121: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	66,  // 122: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	67,  // 123: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	42,  // 124: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	92,  // 125: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
-	94,  // 126: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	72,  // 127: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	56,  // 128: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	57,  // 129: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	61,  // 130: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	69,  // 131: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	71,  // 132: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	93,  // 133: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	73,  // 134: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	20,  // 135: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	25,  // 136: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	75,  // 137: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	55,  // 138: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	56,  // 139: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	57,  // 140: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	61,  // 141: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	77,  // 142: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	69,  // 143: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	70,  // 144: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	74,  // 145: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	79,  // 146: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	53,  // 147: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	24,  // 148: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	78,  // 149: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	11,  // 150: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
-	13,  // 151: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
-	18,  // 152: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
-	4,   // 153: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
-	7,   // 154: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
-	57,  // 155: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	94,  // 156: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	57,  // 157: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	158, // [158:158] is the sub-list for method output_type
-	158, // [158:158] is the sub-list for method input_type
-	158, // [158:158] is the sub-list for extension type_name
-	158, // [158:158] is the sub-list for extension extendee
-	0,   // [0:158] is the sub-list for field type_name
+	18,  // 39: fife.store.v1.Command.record_certificate:type_name -> fife.store.v1.RecordCertificate
+	4,   // 40: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
+	4,   // 41: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
+	96,  // 42: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
+	96,  // 43: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
+	7,   // 44: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
+	11,  // 45: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	12,  // 46: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	96,  // 47: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	13,  // 48: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	19,  // 49: fife.store.v1.RecordCertificate.certificate:type_name -> fife.store.v1.UserCertificate
+	96,  // 50: fife.store.v1.UserCertificate.create_time:type_name -> google.protobuf.Timestamp
+	96,  // 51: fife.store.v1.UserCertificate.expire_time:type_name -> google.protobuf.Timestamp
+	96,  // 52: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	96,  // 53: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	22,  // 54: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	4,   // 55: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
+	97,  // 56: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	22,  // 57: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	25,  // 58: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	96,  // 59: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	82,  // 60: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	83,  // 61: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	57,  // 62: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	58,  // 63: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	58,  // 64: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	36,  // 65: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	35,  // 66: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	58,  // 67: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	59,  // 68: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	59,  // 69: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	59,  // 70: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	0,   // 71: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	43,  // 72: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	43,  // 73: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	43,  // 74: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	84,  // 75: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	65,  // 76: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	68,  // 77: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	64,  // 78: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	85,  // 79: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	44,  // 80: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	64,  // 81: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	64,  // 82: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	97,  // 83: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	96,  // 84: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	52,  // 85: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	97,  // 86: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	97,  // 87: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	55,  // 88: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	86,  // 89: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	97,  // 90: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	96,  // 91: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	96,  // 92: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	87,  // 93: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	97,  // 94: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	60,  // 95: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	61,  // 96: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	62,  // 97: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	88,  // 98: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	89,  // 99: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	96,  // 100: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	97,  // 101: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	90,  // 102: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	96,  // 103: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	1,   // 104: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	91,  // 105: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	64,  // 106: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	96,  // 107: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	66,  // 108: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	92,  // 109: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	97,  // 110: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	96,  // 111: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	96,  // 112: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	66,  // 113: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	96,  // 114: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	96,  // 115: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	52,  // 116: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	70,  // 117: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	66,  // 118: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	93,  // 119: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	97,  // 120: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	66,  // 121: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	65,  // 122: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	96,  // 123: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	67,  // 124: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	96,  // 125: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	68,  // 126: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	69,  // 127: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	44,  // 128: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	94,  // 129: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	96,  // 130: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	74,  // 131: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	58,  // 132: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	59,  // 133: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	63,  // 134: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	71,  // 135: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	73,  // 136: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	95,  // 137: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	75,  // 138: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	22,  // 139: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	27,  // 140: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	77,  // 141: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	57,  // 142: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	58,  // 143: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	59,  // 144: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	63,  // 145: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	79,  // 146: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	71,  // 147: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	72,  // 148: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	76,  // 149: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	81,  // 150: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	55,  // 151: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	26,  // 152: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	80,  // 153: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	11,  // 154: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	13,  // 155: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	20,  // 156: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	4,   // 157: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
+	7,   // 158: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
+	19,  // 159: fife.store.v1.SnapshotRecord.user_certificate:type_name -> fife.store.v1.UserCertificate
+	59,  // 160: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	96,  // 161: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	59,  // 162: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	163, // [163:163] is the sub-list for method output_type
+	163, // [163:163] is the sub-list for method input_type
+	163, // [163:163] is the sub-list for extension type_name
+	163, // [163:163] is the sub-list for extension extendee
+	0,   // [0:163] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -8116,13 +8297,14 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_DeleteJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
 		(*Command_RevokeIdentity)(nil),
+		(*Command_RecordCertificate)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[55].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[57].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[74].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[76].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -8141,6 +8323,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Enrolment)(nil),
 		(*SnapshotRecord_Binding)(nil),
 		(*SnapshotRecord_UserToken)(nil),
+		(*SnapshotRecord_UserCertificate)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8148,7 +8331,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   92,
+			NumMessages:   94,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
