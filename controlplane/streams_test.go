@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -215,5 +216,58 @@ func TestRenewalsArePaced(t *testing.T) {
 		if err := renew["edge"](); err != nil {
 			t.Errorf("after a pause: %v", err)
 		}
+	})
+}
+
+// TestRemovedNode: a node that was taken out is believed no more, also when it says for
+// whom it calls; and another with its name joins with a new token.
+func TestRemovedNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startSecured(t)
+		admin, ctx := c.admin(), t.Context()
+		join := func(name string) {
+			c.start(name, c.token(admin, &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_SERVER, Pattern: name}))
+		}
+		voters := func(want int) {
+			t.Helper()
+			for range 120 {
+				n := 0
+				resp, err := fifev1.NewClusterServiceClient(admin).ListMembers(ctx, &fifev1.ListMembersRequest{})
+				for _, m := range resp.GetMembers() {
+					if m.GetVoter() {
+						n++
+					}
+				}
+				if err == nil && n == want {
+					return
+				}
+				<-time.After(time.Second)
+			}
+			t.Fatalf("there are not %d voters after two minutes", want)
+		}
+		join("n2")
+		join("n3")
+		voters(3)
+		h, err := identity.OpenHolder(filepath.Join(c.dirs["n3"], "node.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		asAdmin := func() error {
+			ctx := metadata.AppendToOutgoingContext(ctx, "fife-forwarded-by", "n3", "fife-caller", "spiffe://"+h.Current().Identity.Cluster+"/user/admin")
+			_, err := fifev1.NewApiServiceClient(c.dial("n1", identity.ClientConfig(h))).ListApis(ctx, &fifev1.ListApisRequest{})
+			return err
+		}
+		if err := asAdmin(); err != nil {
+			t.Fatalf("a node is not believed: %v", err)
+		}
+		done(fifev1.NewClusterServiceClient(admin).RemoveMember(ctx, &fifev1.RemoveMemberRequest{Name: "members/n3"}))(t)
+		if err := asAdmin(); status.Code(err) != codes.Unauthenticated && status.Code(err) != codes.Unavailable {
+			t.Errorf("a node that was taken out calls for the admin: %v", err)
+		}
+		c.stops["n3"]()
+		c.dirs["n3"] = ""
+		<-time.After(5 * time.Second)
+		join("n3")
+		voters(3)
 	})
 }

@@ -157,7 +157,8 @@ func newClusterRemoveCommand(c *cli) *cobra.Command {
 		Use:   "remove NODE",
 		Short: "Take a node out of the cluster",
 		Long: `Take a node out of the cluster. Refused if the voters that remain and can be
-reached would be no majority. Stop the node and remove its data directory after.`,
+reached would be no majority. The node's certificate is void from then on. Stop the node
+and remove its data directory after.`,
 		Example: "  fife cluster remove n4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.RemoveMemberResponse, error) {

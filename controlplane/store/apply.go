@@ -199,12 +199,18 @@ func (t *tx) putNode(op *storev1.PutNode) (Outcome, error) {
 }
 
 // deleteNode notes of a node that leaves that it may still hold a grant, and forgets
-// that of one that has left.
+// that of one that has left. What a node that has left says of callers is not to be
+// believed any more: its certificate is void.
 func (t *tx) deleteNode(op *storev1.DeleteNode) (Outcome, error) {
 	id := []byte(op.GetId())
 	var known bool
 	if t.next.nodes, _, known = t.next.nodes.Delete(id); known {
 		t.next.departed, _, _ = t.next.departed.Insert(id, op.GetId())
+		if t.next.trust != nil {
+			name := "server/" + op.GetId()
+			before, _ := t.next.Enrolment(name)
+			t.revoke(name, before)
+		}
 	} else {
 		t.next.departed, _, _ = t.next.departed.Delete(id)
 	}

@@ -130,10 +130,14 @@ func (t *tx) revokeIdentity(op *storev1.RevokeIdentity) (Outcome, error) {
 	if !known && t.next.enrolments.Len() >= MaxEnrolments {
 		return Outcome{}, release.TooMany("the cluster", "identities that have joined", MaxEnrolments)
 	}
-	t.enrol(&storev1.Enrolment{
-		Name: op.GetName(), Apis: before.GetApis(), JoinTime: before.GetJoinTime(), RevokeTime: timestamppb.New(t.change.Time),
-	})
+	t.revoke(op.GetName(), before)
 	return Outcome{}, nil
+}
+
+func (t *tx) revoke(name string, before *storev1.Enrolment) {
+	t.enrol(&storev1.Enrolment{
+		Name: name, Apis: before.GetApis(), JoinTime: before.GetJoinTime(), RevokeTime: timestamppb.New(t.change.Time),
+	})
 }
 
 func (t *tx) enrol(e *storev1.Enrolment) {
