@@ -489,3 +489,51 @@ func TestBearer(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatACommandCarries: a command says who has called, by what token or in which
+// groups, and all that was decided on, so that it can be decided again.
+func TestWhatACommandCarries(t *testing.T) {
+	p := &policy{bindings: []access.Binding{
+		{Subject: "user:ann", Role: access.Promoter, API: "demo", Stage: "prod"}, {Subject: "group:web", Role: access.Promoter, API: "demo", Stage: "prod"},
+	}}
+	a := NewAuthorizer(func(context.Context) (Policy, error) { return p, nil })
+	for want, ctx := range map[string]context.Context{
+		`user:ann groups [] token "t1"`: context.WithValue(identity.NewContext(t.Context(),
+			identity.Identity{Class: identity.User, Name: "ann"}), tokenKey{}, "t1"),
+		`oidc:bob groups [web] token ""`: context.WithValue(identity.NewContext(t.Context(),
+			identity.Identity{Class: identity.SignedIn, Name: "bob"}), signedInKey{}, signedIn{groups: []string{"web"}}),
+	} {
+		_, err := a.unary(ctx, &fifev1.PromoteCanaryRequest{Name: "apis/demo/stages/prod"},
+			&grpc.UnaryServerInfo{FullMethod: fifev1.StageService_PromoteCanary_FullMethodName},
+			func(ctx context.Context, _ any) (any, error) {
+				actor, auth := authorizationOf(ctx)
+				if got := fmt.Sprintf("%s groups %v token %q", actor, auth.GetGroups(), auth.GetToken()); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+				if auth.GetPermission() != "stages.promote" || auth.GetApi() != "demo" || auth.GetStage() != "prod" {
+					t.Errorf("it carries %v", auth)
+				}
+				return nil, nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestVisible: a list holds what the caller may see, and all of it where nobody is asked.
+func TestVisible(t *testing.T) {
+	p := &policy{bindings: []access.Binding{{Subject: "user:ann", Role: access.Viewer, API: "a*", Stage: "*"}}}
+	all := slices.Values([]string{"a1", "b", "a2"})
+	resource := func(id string) access.Resource { return access.Resource{API: id} }
+	asked := context.WithValue(t.Context(), grantKey{}, grant{caller: access.Caller{Subject: "user:ann"}})
+	if got := slices.Collect(visible(asked, p, access.APIsRead, all, resource)); !slices.Equal(got, []string{"a1", "a2"}) {
+		t.Errorf("ann sees %v", got)
+	}
+	if got := slices.Collect(visible(asked, p, access.AuditRead, all, resource)); len(got) > 0 {
+		t.Errorf("by another permission ann sees %v", got)
+	}
+	if got := slices.Collect(visible(t.Context(), p, access.APIsRead, all, resource)); len(got) != 3 {
+		t.Errorf("where nobody is asked there are %v", got)
+	}
+}

@@ -50,7 +50,7 @@ func peopleCallers(p *policy, vouched people) *Callers {
 	if vouched != nil {
 		b.People = vouched
 	}
-	return NewCallers(func(identity.Peer) error { return nil }, b)
+	return NewCallers(func(identity.Peer) error { return nil }, b, Limits{})
 }
 
 const readsAPI = fifev1.ApiService_GetApi_FullMethodName
