@@ -95,7 +95,7 @@ func TestOtherPromoter(t *testing.T) {
 			t.Errorf("%s: the refusal says %v", name, r.Metadata)
 		}
 		_, err = move(s, change(9))
-		wantRefusal(t, err, release.CallersUnknown)
+		_ = wantRefusal(t, err, release.CallersUnknown)
 		done := made(t)(move(s, by("user:bob")))
 		last := done.History[len(done.History)-1].Change
 		if last.Actor != "user:bob" || last.Note != "canary of user:ann" || last.Caller != "" {
