@@ -82,11 +82,15 @@ func (s *certificateService) CreateCertificate(
 	if !ok {
 		return &fifev1.CreateCertificateResponse{}, nil // only checked
 	}
+	certificate := toCertificate(state, made)
+	if certificate.GetRevoked() { // since the call that this one repeats
+		return nil, release.CannotJoin("%s was revoked since this was asked for; ask for another certificate, for another key", nameOf(id))
+	}
 	issued, err := s.issuer.issue(id, public, time.Until(made.GetExpireTime().AsTime()))
 	if err != nil {
 		return nil, err
 	}
-	return &fifev1.CreateCertificateResponse{Certificate: toCertificate(state, made), Chain: issued.GetChain(), Roots: issued.GetRoots()}, nil
+	return &fifev1.CreateCertificateResponse{Certificate: certificate, Chain: issued.GetChain(), Roots: issued.GetRoots()}, nil
 }
 
 // keyID names a public key.
