@@ -68,6 +68,8 @@ type Config struct {
 	// DialOptions are those of the connections to the control plane; they must
 	// say how these are secured.
 	DialOptions []grpc.DialOption
+	// Trust keeps whom to believe on these connections; nil without TLS.
+	Trust discovery.Trust
 	// Listen opens listeners; nil means TCP.
 	Listen func(address string) (net.Listener, error)
 }
@@ -97,7 +99,7 @@ func New(c Config) (*Agent, error) {
 	}
 	client, err := discovery.New(discovery.Config{
 		AgentID: c.ID, Labels: c.Labels, Addresses: c.ControlPlane, APIs: c.APIs, Dir: c.StateDir, Build: c.Build,
-		DialOptions: c.DialOptions, Logger: c.Logger, Registerer: c.Registry,
+		DialOptions: c.DialOptions, Trust: c.Trust, Logger: c.Logger, Registerer: c.Registry,
 	})
 	if err != nil {
 		return nil, err
@@ -124,6 +126,9 @@ func (a *Agent) listening() []netip.AddrPort {
 	}
 	return nil
 }
+
+// Reconnect opens the stream from the control plane anew, with the certificate of now.
+func (a *Agent) Reconnect() { a.client.Reconnect() }
 
 // Run serves until ctx ends, lets the requests under way finish for a while, and
 // returns nil after an orderly end.

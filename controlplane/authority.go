@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/identity/enroll"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
@@ -87,10 +86,16 @@ const trustPause = time.Second
 // keep sees to it until ctx ends that the cluster has its authorities, that this node
 // has the cluster's key and a certificate that is valid, and that whoever is no longer
 // admitted is cut off.
-func (s *secrets) keep(ctx context.Context, m *membership, callers *api.Callers) {
+func (s *secrets) keep(ctx context.Context, m *membership, trust nodeTrust) {
 	said := time.Time{}
+	root := s.holder.Current().Root()
 	for before := s.store.Load().State(); ; {
-		err := errors.Join(s.establish(ctx), s.renew(ctx, m))
+		err := errors.Join(s.establish(ctx), s.believe(m), s.renew(ctx, m), s.followKey(ctx, m), s.arrangeKeys())
+		if now := s.holder.Current().Root(); now != nil && !now.Equal(root) {
+			root = now
+			m.peers.Renew()
+		}
+		err = errors.Join(err, s.conclude(ctx, m, trust.Report))
 		if err != nil && ctx.Err() == nil && time.Since(said) > time.Minute {
 			said = time.Now()
 			s.config.Logger.Warn("the node's part in the cluster's trust is not complete", "error", err)
@@ -102,8 +107,13 @@ func (s *secrets) keep(ctx context.Context, m *membership, callers *api.Callers)
 		pause := time.After(trustPause)
 		for waiting := true; waiting; {
 			now := s.store.Load().State()
-			if !now.SameEnrolments(before) {
-				callers.Recheck()
+			if now.Trust() != before.Trust() {
+				if err := s.believe(m); err != nil {
+					s.config.Logger.Error("the cluster's roots cannot be taken", "error", err)
+				}
+			}
+			if !now.SameEnrolments(before) || now.Trust() != before.Trust() {
+				trust.callers.Recheck()
 			}
 			before = now
 			select {
@@ -154,7 +164,7 @@ func (s *secrets) establish(ctx context.Context) error {
 // from the leader.
 func (s *secrets) renew(ctx context.Context, m *membership) error {
 	_, _, has := s.clusterKey()
-	if (has && !s.holder.Current().Due()) || s.store.Load().State().Trust() == nil {
+	if (has && !s.holder.Due() && !s.moves()) || s.store.Load().State().Trust() == nil {
 		return nil
 	}
 	leader, ok := s.store.Load().Leader()
@@ -169,8 +179,5 @@ func (s *secrets) renew(ctx context.Context, m *membership) error {
 	if err != nil || has {
 		return err
 	}
-	if err := saveKey(s.config.DataDir, key); err != nil {
-		return err
-	}
-	return s.setKey(key)
+	return s.addKeys(key)
 }

@@ -314,9 +314,13 @@ func (n *Node) serve(
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
+	trust := nodeTrust{secrets, callers, streams.Fleet()}
 	services := api.Config{
 		Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger,
 		Bearers: bearers,
+	}
+	if secrets != nil {
+		services.Trust = trust
 	}
 	api.Register(server, services)
 	streams.Register(server)
@@ -354,7 +358,7 @@ func (n *Node) serve(
 	})
 	if secrets != nil {
 		group.Go(func() error {
-			secrets.keep(groupCtx, membership, callers)
+			secrets.keep(groupCtx, membership, trust)
 			return nil
 		})
 	}

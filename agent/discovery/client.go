@@ -55,9 +55,10 @@ type Client struct {
 	clockMoved chan struct{}
 	spread     atomic.Int64 // of the next first attempt, in nanoseconds
 
-	mu     sync.Mutex
-	status Status   // Applied and Lease are left unset
-	clock  estimate // of the leader's
+	mu        sync.Mutex
+	status    Status   // Applied and Lease are left unset
+	clock     estimate // of the leader's
+	reconnect context.CancelCauseFunc
 }
 
 // published is a held set with the channel that its successor closes.
@@ -174,10 +175,18 @@ func (c *Client) Run(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		address := c.nodes.next()
 		began := time.Now()
-		err := c.session(ctx, address)
+		session, end := c.reconnectable(ctx)
+		err := c.session(session, address)
+		again := errors.Is(context.Cause(session), errReconnect)
+		end()
 		c.setConnected(false, address)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if again {
+			attempt = -1
+			c.log.Info("stream is opened anew", "reason", errReconnect)
+			continue
 		}
 		if to := redirects(err); len(to) > 0 {
 			c.nodes.redirect(to)
@@ -281,6 +290,14 @@ func (c *Client) session(ctx context.Context, address string) error {
 		case *discoveryv1.StreamResponse_Lease:
 			s.take(m.Lease)
 			continue
+		case *discoveryv1.StreamResponse_Trust:
+			if c.config.Trust == nil {
+				return errors.New("receive: whom to trust, on a connection without TLS")
+			}
+			if err := s.say(c.believe(m.Trust)); err != nil {
+				return fmt.Errorf("answer whom to trust: %w", err)
+			}
+			continue
 		default:
 			return errors.New("receive: a message of a kind that this build does not know")
 		}
@@ -316,6 +333,9 @@ func (c *Client) hello() *discoveryv1.StreamRequest {
 		Build:   c.config.Build,
 
 		ClusterId: h.cluster,
+	}
+	if c.config.Trust != nil {
+		hello.Roots = c.config.Trust.Roots()
 	}
 	if c.resume {
 		hello.Have = toProto(h.version)

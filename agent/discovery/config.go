@@ -30,6 +30,8 @@ type Config struct {
 	// DialOptions are added to the client's own and win over them. They must
 	// say which transport credentials to use.
 	DialOptions []grpc.DialOption
+	// Trust keeps whom to believe on these connections; nil without TLS.
+	Trust Trust
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Registerer of the fife_agent_ metrics; may be nil.

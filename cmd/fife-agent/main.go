@@ -59,6 +59,9 @@ func newCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if holder != nil {
+				c.Trust = enroll.Bundle{Holder: holder}
+			}
 			c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(clientCredentials(holder))}
 			if c.Listen, err = listen(c.AdminListen != ""); err != nil {
 				return err
@@ -68,7 +71,9 @@ func newCommand() *cobra.Command {
 				return err
 			}
 			if holder != nil {
-				go enroll.Keeper{Holder: holder, Addresses: c.ControlPlane, Logger: logger}.Run(ctx) // ends with ctx
+				go enroll.Keeper{ // ends with ctx
+					Holder: holder, Addresses: c.ControlPlane, Logger: logger, Moved: a.Reconnect,
+				}.Run(ctx)
 			}
 			return a.Run(ctx)
 		})

@@ -114,6 +114,16 @@ var methods = map[string]Method{
 	"/fife.v1.AuditService/ListAuditEntries": {Users: true, Permission: AuditRead},
 	"/fife.v1.AuditService/VerifyAudit":      {Users: true, Permission: AuditRead},
 
+	"/fife.v1.AuthorityService/GetAuthority":     {Users: true, Permission: AccessRead},
+	"/fife.v1.AuthorityService/PrepareRotation":  {Users: true, Permission: AccessManage},
+	"/fife.v1.AuthorityService/StartRotation":    {Users: true, Permission: AccessManage},
+	"/fife.v1.AuthorityService/SwitchRotation":   {Users: true, Permission: AccessManage},
+	"/fife.v1.AuthorityService/RetireRoot":       {Users: true, Permission: AccessManage},
+	"/fife.v1.AuthorityService/AbortRotation":    {Users: true, Permission: AccessManage},
+	"/fife.v1.AuthorityService/RotateClusterKey": {Users: true, Permission: AccessManage},
+	"/fife.v1.AuthorityService/ReportTrust":      serversOnly,
+	"/fife.v1.AuthorityService/GetClusterKeys":   serversOnly,
+
 	"/fife.v1.CertificateService/RevokeCertificate": {Users: true, Permission: AccessManage},
 	"/fife.v1.TokenService/CreateToken":             {Users: true, Permission: AccessManage},
 	"/fife.v1.TokenService/DeleteToken":             {Users: true, Permission: AccessManage},

@@ -36,8 +36,8 @@ type Fleet interface {
 	Agents() ([]*fifev1.Agent, <-chan struct{})
 }
 
-// Config says what the services work on. All fields but Bearers are
-// required.
+// Config says what the services work on. All fields but Trust and
+// Bearers are required.
 type Config struct {
 	Store  *store.Store
 	Fleet  Fleet
@@ -46,7 +46,8 @@ type Config struct {
 	Build  string
 	Logger *slog.Logger
 
-	Bearers *Bearers // nil if nobody is asked for a token
+	Trust   NodeTrust // nil if nobody has a certificate
+	Bearers *Bearers  // nil if nobody is asked for a token
 }
 
 // Register adds the services of fife.v1 to a gRPC server.
@@ -60,6 +61,7 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterTokenServiceServer(s, &tokenService{changer: changer})
 	fifev1.RegisterCertificateServiceServer(s, &certificateService{changer: changer})
 	fifev1.RegisterJoinServiceServer(s, &joinService{store: c.Store, key: c.Key})
+	fifev1.RegisterAuthorityServiceServer(s, &authorityService{changer: changer, peers: c.Peers, key: c.Key, node: c.Trust})
 	fifev1.RegisterAccessServiceServer(s, &accessService{changer: changer, bearers: c.Bearers})
 	fifev1.RegisterSignInServiceServer(s, &signInService{bearers: c.Bearers})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})

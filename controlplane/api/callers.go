@@ -242,6 +242,16 @@ func (s *openStream) end(why *status.Status) {
 	_ = s.transport.WriteStatus(why) // it fails if the stream is over
 }
 
+// Streaming returns whose certificates the open streams began with.
+func (c *Callers) Streaming() (out []identity.Peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.streams {
+		out = append(out, s.caller)
+	}
+	return out
+}
+
 // Recheck ends the streams whose callers are no longer admitted.
 func (c *Callers) Recheck() {
 	c.mu.Lock()

@@ -49,7 +49,8 @@ func needsLeader(fullMethod string) bool {
 	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName,
 		fifev1.ClusterService_GetStateHash_FullMethodName,
 		fifev1.AccessService_WhoAmI_FullMethodName, fifev1.AccessService_TestPermissions_FullMethodName,
-		fifev1.SignInService_GetSignInSettings_FullMethodName:
+		fifev1.SignInService_GetSignInSettings_FullMethodName,
+		fifev1.AuthorityService_ReportTrust_FullMethodName, fifev1.AuthorityService_GetClusterKeys_FullMethodName:
 		return false
 	}
 	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/") &&

@@ -36,6 +36,7 @@ const (
 	reasonUnknownCaller  = "UNAUTHENTICATED"
 	reasonDenied         = "PERMISSION_DENIED"
 	reasonIssuerAway     = "ISSUER_UNAVAILABLE"
+	reasonWouldCutOff    = "WOULD_CUT_OFF"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -59,6 +60,8 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.LastAdmin:        codes.FailedPrecondition,
 	release.ImportSuperseded: codes.Aborted,
 	release.JoinRefused:      codes.PermissionDenied,
+	release.RotationOpen:     codes.FailedPrecondition,
+	release.NoRotation:       codes.FailedPrecondition,
 }
 
 // sentinels maps errors whose own text says all to codes and reasons.
@@ -94,6 +97,7 @@ func toStatus(err error) error {
 	var denied *access.Denied
 	var tooLarge *store.TooLargeError
 	var elsewhere *leaderElsewhereError
+	var cutOff *cutOffError
 	switch {
 	case errors.As(err, &refusal):
 		return refusalStatus(refusal)
@@ -103,6 +107,8 @@ func toStatus(err error) error {
 		return withInfo(codes.InvalidArgument, err.Error()+"; send less at a time", reasonTooLarge, map[string]string{
 			"size": fmt.Sprint(tooLarge.Size), "limit": fmt.Sprint(store.MaxCommand),
 		})
+	case errors.As(err, &cutOff):
+		return withInfo(codes.FailedPrecondition, err.Error(), reasonWouldCutOff, cutOff.metadata())
 	case errors.As(err, &elsewhere):
 		return withInfo(codes.Unavailable, err.Error(), reasonNoLeader, map[string]string{"leader": elsewhere.address})
 	case errors.Is(err, store.ErrNotLeader):

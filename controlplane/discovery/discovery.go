@@ -51,6 +51,7 @@ type Server struct {
 	config   Config
 	fleet    *Fleet
 	frames   frames
+	trusts   trusts
 	leases   *leases
 	metrics  metrics
 	draining chan struct{}
@@ -273,7 +274,7 @@ func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
 			return nil, status.Errorf(codes.InvalidArgument, "label %q is longer than %d bytes", k[:min(len(k), maxLabelText)], maxLabelText)
 		}
 	}
-	return h, nil
+	return h, checkRoots(h.GetRoots())
 }
 
 // admit waits until this node may serve an agent, and returns what the agent holds.

@@ -18,6 +18,7 @@ import (
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
@@ -45,6 +46,9 @@ type session struct {
 	inFlight store.Version // sent and not answered; zero if none
 	resynced store.Version // the version that was sent again in full
 
+	trusts [][]byte       // SHA-256 of the roots that the agent trusts; none if it does not tell
+	told   *storev1.Trust // whom it was told to trust, or need not be told
+
 	answer     *message  // to the newest Renew, not yet written; nil if there is none
 	leased     time.Time // until when the agent has a lease of this node; zero for never
 	denied     string    // why its last Renew came to nothing; empty if it did not
@@ -63,7 +67,7 @@ func newSession(
 ) *session {
 	s := &session{
 		server: server, stream: stream, transport: transport, agent: hello.GetAgentId(), apis: hello.GetApis(),
-		has: has, done: has, applied: decodeVersion(hello.GetHave()),
+		has: has, done: has, applied: decodeVersion(hello.GetHave()), trusts: hello.GetRoots(),
 		listing: &fifev1.Agent{
 			Name:        "agents/" + hello.GetAgentId(),
 			Labels:      hello.GetLabels(),
@@ -144,6 +148,8 @@ func (s *session) receive() error {
 			}
 			s.advance()
 			continue
+		case *discoveryv1.StreamRequest_Trusting:
+			err = s.trusting(m.Trusting.GetRoots())
 		default:
 			err = status.Errorf(codes.InvalidArgument, "agent %s sent %T, want an answer to a frame or a renew", s.agent, m)
 		}
@@ -271,6 +277,9 @@ func (s *session) advance() {
 func (s *session) next() *message {
 	if m := s.answer; m != nil {
 		s.answer = nil
+		return m
+	}
+	if m := s.nextTrust(); m != nil {
 		return m
 	}
 	if len(s.queue) == 0 && !s.nextFrame() {

@@ -156,6 +156,14 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.useJoinToken(op.UseJoinToken)
 	case *storev1.Command_RevokeIdentity:
 		return t.revokeIdentity(op.RevokeIdentity)
+	case *storev1.Command_StartRotation:
+		return t.startRotation(op.StartRotation)
+	case *storev1.Command_MoveRotation:
+		return t.moveRotation(op.MoveRotation)
+	case *storev1.Command_StartKeyRotation:
+		return t.startKeyRotation(op.StartKeyRotation)
+	case *storev1.Command_ResealAuthorities:
+		return t.resealAuthorities(op.ResealAuthorities)
 	case *storev1.Command_CreateBinding:
 		return t.createBinding(op.CreateBinding)
 	case *storev1.Command_DeleteBinding:

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,6 +51,9 @@ func subjectOf(cmd *storev1.Command, outcome Outcome) subject {
 		return enrolmentSubject(op.UseJoinToken.GetClass() + "/" + op.UseJoinToken.GetName())
 	case *storev1.Command_RevokeIdentity:
 		return enrolmentSubject(op.RevokeIdentity.GetName())
+	case *storev1.Command_PutTrust, *storev1.Command_StartRotation, *storev1.Command_MoveRotation,
+		*storev1.Command_StartKeyRotation, *storev1.Command_ResealAuthorities:
+		return subject{"authority", authorityFields}
 	}
 	if ref, ok := stageOf(cmd); ok {
 		return stageSubject(ref.GetApi(), ref.GetStage())
@@ -120,6 +124,26 @@ func enrolmentSubject(name string) subject {
 		}
 		return f
 	}}
+}
+
+// authorityFields are those of whom the cluster trusts, by fingerprints.
+func authorityFields(s *State) map[string]string {
+	if s.trust == nil {
+		return nil
+	}
+	f := map[string]string{"cluster": s.trust.GetCluster()}
+	for i, root := range s.trust.GetRoots() {
+		f[fmt.Sprintf("roots.%d", i+1)] = fmt.Sprintf("%x", sha256.Sum256(root))
+	}
+	for _, issuer := range s.trust.GetIssuers() {
+		f["issuers."+issuer.GetClass()] = fmt.Sprintf("%x", sha256.Sum256(issuer.GetCertificate()))
+	}
+	if r := s.trust.GetRotation(); r != nil {
+		f["rotation"] = PhaseName(r.GetPhase())
+	}
+	set(f, "key", s.trust.GetKey())
+	set(f, "next_key", s.trust.GetNextKey())
+	return f
 }
 
 func clusterFields(s *State) map[string]string {

@@ -26,6 +26,8 @@ func commandSchema(cmd *storev1.Command) uint32 {
 		*storev1.Command_StageRoutes, *storev1.Command_ImportRoutes, *storev1.Command_EditRoutes,
 		*storev1.Command_PutTrust, *storev1.Command_PutJoinToken, *storev1.Command_DeleteJoinToken,
 		*storev1.Command_UseJoinToken, *storev1.Command_RevokeIdentity,
+		*storev1.Command_StartRotation, *storev1.Command_MoveRotation,
+		*storev1.Command_StartKeyRotation, *storev1.Command_ResealAuthorities,
 		*storev1.Command_CreateBinding, *storev1.Command_DeleteBinding,
 		*storev1.Command_CreateUserToken, *storev1.Command_DeleteUserToken:
 		newer = true

@@ -59,6 +59,12 @@
 // route by until `flip_time`, by the leader's clock, which Lease tells. Promotions
 // in waves say in `wave` which agents route by `next` already.
 //
+// Trust. An agent that speaks TLS names in its hello the roots that it trusts. When
+// these are to be others it gets a Trust, keeps that on its disk and answers it with
+// Trusting. Once its own certificate is by another root than new ones are it renews
+// that, and then opens its stream anew: whom a stream is of was proved by the
+// certificate that it began with.
+//
 // Ends. Either side may close at any time. The agent reconnects with
 // exponential back-off and full jitter, other nodes first. A stream that cannot
 // be written for 15 seconds is closed by the node.
@@ -99,6 +105,7 @@ type StreamRequest struct {
 	//	*StreamRequest_Ack
 	//	*StreamRequest_Nack
 	//	*StreamRequest_Renew
+	//	*StreamRequest_Trusting
 	Message       isStreamRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -177,6 +184,15 @@ func (x *StreamRequest) GetRenew() *Renew {
 	return nil
 }
 
+func (x *StreamRequest) GetTrusting() *Trusting {
+	if x != nil {
+		if x, ok := x.Message.(*StreamRequest_Trusting); ok {
+			return x.Trusting
+		}
+	}
+	return nil
+}
+
 type isStreamRequest_Message interface {
 	isStreamRequest_Message()
 }
@@ -201,6 +217,11 @@ type StreamRequest_Renew struct {
 	Renew *Renew `protobuf:"bytes,4,opt,name=renew,proto3,oneof"`
 }
 
+type StreamRequest_Trusting struct {
+	// The answer to a Trust.
+	Trusting *Trusting `protobuf:"bytes,71,opt,name=trusting,proto3,oneof"`
+}
+
 func (*StreamRequest_Hello) isStreamRequest_Message() {}
 
 func (*StreamRequest_Ack) isStreamRequest_Message() {}
@@ -208,6 +229,8 @@ func (*StreamRequest_Ack) isStreamRequest_Message() {}
 func (*StreamRequest_Nack) isStreamRequest_Message() {}
 
 func (*StreamRequest_Renew) isStreamRequest_Message() {}
+
+func (*StreamRequest_Trusting) isStreamRequest_Message() {}
 
 // StreamResponse is what a node says.
 type StreamResponse struct {
@@ -219,6 +242,7 @@ type StreamResponse struct {
 	//	*StreamResponse_Frame
 	//	*StreamResponse_Chunk
 	//	*StreamResponse_Lease
+	//	*StreamResponse_Trust
 	Message       isStreamResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -288,6 +312,15 @@ func (x *StreamResponse) GetLease() *Lease {
 	return nil
 }
 
+func (x *StreamResponse) GetTrust() *Trust {
+	if x != nil {
+		if x, ok := x.Message.(*StreamResponse_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
 type isStreamResponse_Message interface {
 	isStreamResponse_Message()
 }
@@ -307,11 +340,19 @@ type StreamResponse_Lease struct {
 	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3,oneof"`
 }
 
+type StreamResponse_Trust struct {
+	// Whom to trust, to an agent that has named its roots in its hello. It may come
+	// between the chunks of a frame.
+	Trust *Trust `protobuf:"bytes,72,opt,name=trust,proto3,oneof"`
+}
+
 func (*StreamResponse_Frame) isStreamResponse_Message() {}
 
 func (*StreamResponse_Chunk) isStreamResponse_Message() {}
 
 func (*StreamResponse_Lease) isStreamResponse_Message() {}
+
+func (*StreamResponse_Trust) isStreamResponse_Message() {}
 
 // Version names one committed state of what agents route by.
 type Version struct {
@@ -385,7 +426,10 @@ type Hello struct {
 	// Build of the agent.
 	Build string `protobuf:"bytes,6,opt,name=build,proto3" json:"build,omitempty"`
 	// The cluster that `have` and `seen` are of; empty if they are unset.
-	ClusterId     string `protobuf:"bytes,7,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterId string `protobuf:"bytes,7,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// SHA-256 of the root certificates that the agent trusts, in DER; none if it
+	// takes no Trust.
+	Roots         [][]byte `protobuf:"bytes,70,rep,name=roots,proto3" json:"roots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +513,124 @@ func (x *Hello) GetClusterId() string {
 	return ""
 }
 
+func (x *Hello) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+// Trust says which roots the agent is to trust, in place of those that it does.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER of the roots.
+	Roots [][]byte `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	// SHA-256 of the one by which agents are issued certificates.
+	Issuing []byte `protobuf:"bytes,2,opt,name=issuing,proto3" json:"issuing,omitempty"`
+	// Within which time an agent whose certificate is by another root is to renew it,
+	// at a random moment.
+	RenewWithin   *durationpb.Duration `protobuf:"bytes,3,opt,name=renew_within,json=renewWithin,proto3" json:"renew_within,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Trust) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *Trust) GetIssuing() []byte {
+	if x != nil {
+		return x.Issuing
+	}
+	return nil
+}
+
+func (x *Trust) GetRenewWithin() *durationpb.Duration {
+	if x != nil {
+		return x.RenewWithin
+	}
+	return nil
+}
+
+// Trusting says which roots the agent trusts, kept on its disk.
+type Trusting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of each root, in DER.
+	Roots         [][]byte `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trusting) Reset() {
+	*x = Trusting{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trusting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trusting) ProtoMessage() {}
+
+func (x *Trusting) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trusting.ProtoReflect.Descriptor instead.
+func (*Trusting) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Trusting) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
 // Ack says that a frame is on disk and routed by.
 type Ack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -480,7 +642,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +654,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +667,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{4}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Ack) GetVersion() *Version {
@@ -530,7 +692,7 @@ type Nack struct {
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +704,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +717,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{5}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Nack) GetVersion() *Version {
@@ -593,7 +755,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +767,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +780,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Renew) GetSequence() uint64 {
@@ -658,7 +820,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +832,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +845,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Lease) GetSequence() uint64 {
@@ -749,7 +911,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +923,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +936,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Frame) GetFrom() *Version {
@@ -832,7 +994,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1006,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1019,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -896,7 +1058,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1070,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1083,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resource) GetName() string {
@@ -1008,7 +1170,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1182,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1195,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Api) GetHosts() []string {
@@ -1058,7 +1220,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1232,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1245,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Deployment) GetRoutes() []*Route {
@@ -1130,7 +1292,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1304,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1317,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Route) GetMethod() string {
@@ -1251,7 +1413,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1425,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1438,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -1306,7 +1468,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1480,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1493,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -1363,7 +1525,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1537,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1550,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -1454,7 +1616,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1628,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1641,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Stage) GetDeployment() uint64 {
@@ -1612,7 +1774,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1786,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1799,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -1676,7 +1838,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1850,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1863,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -1741,7 +1903,7 @@ type AgentSelector struct {
 
 func (x *AgentSelector) Reset() {
 	*x = AgentSelector{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1915,7 @@ func (x *AgentSelector) String() string {
 func (*AgentSelector) ProtoMessage() {}
 
 func (x *AgentSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1928,7 @@ func (x *AgentSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSelector.ProtoReflect.Descriptor instead.
 func (*AgentSelector) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentSelector) GetAgents() []string {
@@ -1807,7 +1969,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1981,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1994,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -1881,7 +2043,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +2055,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +2068,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -1995,7 +2157,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2169,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2182,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Redirect) GetAddresses() []string {
@@ -2034,21 +2196,23 @@ var File_fife_discovery_v1_discovery_proto protoreflect.FileDescriptor
 
 const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\n" +
-	"!fife/discovery/v1/discovery.proto\x12\x11fife.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n" +
+	"!fife/discovery/v1/discovery.proto\x12\x11fife.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x02\n" +
 	"\rStreamRequest\x120\n" +
 	"\x05hello\x18\x01 \x01(\v2\x18.fife.discovery.v1.HelloH\x00R\x05hello\x12*\n" +
 	"\x03ack\x18\x02 \x01(\v2\x16.fife.discovery.v1.AckH\x00R\x03ack\x12-\n" +
 	"\x04nack\x18\x03 \x01(\v2\x17.fife.discovery.v1.NackH\x00R\x04nack\x120\n" +
-	"\x05renew\x18\x04 \x01(\v2\x18.fife.discovery.v1.RenewH\x00R\x05renewB\t\n" +
-	"\amessage\"\xb1\x01\n" +
+	"\x05renew\x18\x04 \x01(\v2\x18.fife.discovery.v1.RenewH\x00R\x05renew\x129\n" +
+	"\btrusting\x18G \x01(\v2\x1b.fife.discovery.v1.TrustingH\x00R\btrustingB\t\n" +
+	"\amessage\"\xe3\x01\n" +
 	"\x0eStreamResponse\x120\n" +
 	"\x05frame\x18\x01 \x01(\v2\x18.fife.discovery.v1.FrameH\x00R\x05frame\x120\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x18.fife.discovery.v1.ChunkH\x00R\x05chunk\x120\n" +
-	"\x05lease\x18\x03 \x01(\v2\x18.fife.discovery.v1.LeaseH\x00R\x05leaseB\t\n" +
+	"\x05lease\x18\x03 \x01(\v2\x18.fife.discovery.v1.LeaseH\x00R\x05lease\x120\n" +
+	"\x05trust\x18H \x01(\v2\x18.fife.discovery.v1.TrustH\x00R\x05trustB\t\n" +
 	"\amessage\"5\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x04R\x05index\"\xc4\x02\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"\xda\x02\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12<\n" +
 	"\x06labels\x18\x02 \x03(\v2$.fife.discovery.v1.Hello.LabelsEntryR\x06labels\x12.\n" +
@@ -2057,10 +2221,17 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04apis\x18\x05 \x03(\tR\x04apis\x12\x14\n" +
 	"\x05build\x18\x06 \x01(\tR\x05build\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\a \x01(\tR\tclusterId\x1a9\n" +
+	"cluster_id\x18\a \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05roots\x18F \x03(\fR\x05roots\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"u\n" +
+	"\x05Trust\x12\x14\n" +
+	"\x05roots\x18\x01 \x03(\fR\x05roots\x12\x18\n" +
+	"\aissuing\x18\x02 \x01(\fR\aissuing\x12<\n" +
+	"\frenew_within\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vrenewWithin\" \n" +
+	"\bTrusting\x12\x14\n" +
+	"\x05roots\x18\x01 \x03(\fR\x05roots\";\n" +
 	"\x03Ack\x124\n" +
 	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\"l\n" +
 	"\x04Nack\x124\n" +
@@ -2205,91 +2376,96 @@ func file_fife_discovery_v1_discovery_proto_rawDescGZIP() []byte {
 	return file_fife_discovery_v1_discovery_proto_rawDescData
 }
 
-var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_fife_discovery_v1_discovery_proto_goTypes = []any{
 	(*StreamRequest)(nil),         // 0: fife.discovery.v1.StreamRequest
 	(*StreamResponse)(nil),        // 1: fife.discovery.v1.StreamResponse
 	(*Version)(nil),               // 2: fife.discovery.v1.Version
 	(*Hello)(nil),                 // 3: fife.discovery.v1.Hello
-	(*Ack)(nil),                   // 4: fife.discovery.v1.Ack
-	(*Nack)(nil),                  // 5: fife.discovery.v1.Nack
-	(*Renew)(nil),                 // 6: fife.discovery.v1.Renew
-	(*Lease)(nil),                 // 7: fife.discovery.v1.Lease
-	(*Frame)(nil),                 // 8: fife.discovery.v1.Frame
-	(*Chunk)(nil),                 // 9: fife.discovery.v1.Chunk
-	(*Resource)(nil),              // 10: fife.discovery.v1.Resource
-	(*Api)(nil),                   // 11: fife.discovery.v1.Api
-	(*Deployment)(nil),            // 12: fife.discovery.v1.Deployment
-	(*Route)(nil),                 // 13: fife.discovery.v1.Route
-	(*HttpIntegration)(nil),       // 14: fife.discovery.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 15: fife.discovery.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 16: fife.discovery.v1.MockIntegration
-	(*Stage)(nil),                 // 17: fife.discovery.v1.Stage
-	(*Throttle)(nil),              // 18: fife.discovery.v1.Throttle
-	(*StageConfig)(nil),           // 19: fife.discovery.v1.StageConfig
-	(*AgentSelector)(nil),         // 20: fife.discovery.v1.AgentSelector
-	(*Canary)(nil),                // 21: fife.discovery.v1.Canary
-	(*StickyKey)(nil),             // 22: fife.discovery.v1.StickyKey
-	(*Redirect)(nil),              // 23: fife.discovery.v1.Redirect
-	nil,                           // 24: fife.discovery.v1.Hello.LabelsEntry
-	nil,                           // 25: fife.discovery.v1.MockIntegration.HeadersEntry
-	nil,                           // 26: fife.discovery.v1.Stage.VariablesEntry
-	nil,                           // 27: fife.discovery.v1.StageConfig.VariablesEntry
-	nil,                           // 28: fife.discovery.v1.AgentSelector.LabelsEntry
-	nil,                           // 29: fife.discovery.v1.Canary.VariableOverridesEntry
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*Trust)(nil),                 // 4: fife.discovery.v1.Trust
+	(*Trusting)(nil),              // 5: fife.discovery.v1.Trusting
+	(*Ack)(nil),                   // 6: fife.discovery.v1.Ack
+	(*Nack)(nil),                  // 7: fife.discovery.v1.Nack
+	(*Renew)(nil),                 // 8: fife.discovery.v1.Renew
+	(*Lease)(nil),                 // 9: fife.discovery.v1.Lease
+	(*Frame)(nil),                 // 10: fife.discovery.v1.Frame
+	(*Chunk)(nil),                 // 11: fife.discovery.v1.Chunk
+	(*Resource)(nil),              // 12: fife.discovery.v1.Resource
+	(*Api)(nil),                   // 13: fife.discovery.v1.Api
+	(*Deployment)(nil),            // 14: fife.discovery.v1.Deployment
+	(*Route)(nil),                 // 15: fife.discovery.v1.Route
+	(*HttpIntegration)(nil),       // 16: fife.discovery.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 17: fife.discovery.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 18: fife.discovery.v1.MockIntegration
+	(*Stage)(nil),                 // 19: fife.discovery.v1.Stage
+	(*Throttle)(nil),              // 20: fife.discovery.v1.Throttle
+	(*StageConfig)(nil),           // 21: fife.discovery.v1.StageConfig
+	(*AgentSelector)(nil),         // 22: fife.discovery.v1.AgentSelector
+	(*Canary)(nil),                // 23: fife.discovery.v1.Canary
+	(*StickyKey)(nil),             // 24: fife.discovery.v1.StickyKey
+	(*Redirect)(nil),              // 25: fife.discovery.v1.Redirect
+	nil,                           // 26: fife.discovery.v1.Hello.LabelsEntry
+	nil,                           // 27: fife.discovery.v1.MockIntegration.HeadersEntry
+	nil,                           // 28: fife.discovery.v1.Stage.VariablesEntry
+	nil,                           // 29: fife.discovery.v1.StageConfig.VariablesEntry
+	nil,                           // 30: fife.discovery.v1.AgentSelector.LabelsEntry
+	nil,                           // 31: fife.discovery.v1.Canary.VariableOverridesEntry
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
 }
 var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	3,  // 0: fife.discovery.v1.StreamRequest.hello:type_name -> fife.discovery.v1.Hello
-	4,  // 1: fife.discovery.v1.StreamRequest.ack:type_name -> fife.discovery.v1.Ack
-	5,  // 2: fife.discovery.v1.StreamRequest.nack:type_name -> fife.discovery.v1.Nack
-	6,  // 3: fife.discovery.v1.StreamRequest.renew:type_name -> fife.discovery.v1.Renew
-	8,  // 4: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
-	9,  // 5: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
-	7,  // 6: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
-	24, // 7: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
-	2,  // 8: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
-	2,  // 9: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
-	2,  // 10: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
-	2,  // 11: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
-	30, // 12: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
-	30, // 13: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	31, // 14: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
-	30, // 15: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
-	30, // 16: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
-	2,  // 17: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
-	2,  // 18: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
-	10, // 19: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
-	11, // 20: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
-	12, // 21: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
-	17, // 22: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
-	13, // 23: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
-	30, // 24: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	30, // 25: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
-	14, // 26: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
-	15, // 27: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
-	16, // 28: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
-	25, // 29: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
-	26, // 30: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
-	21, // 31: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
-	22, // 32: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
-	19, // 33: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
-	20, // 34: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
-	19, // 35: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
-	31, // 36: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
-	18, // 37: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
-	27, // 38: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
-	21, // 39: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
-	28, // 40: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
-	29, // 41: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
-	0,  // 42: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
-	1,  // 43: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
-	43, // [43:44] is the sub-list for method output_type
-	42, // [42:43] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	6,  // 1: fife.discovery.v1.StreamRequest.ack:type_name -> fife.discovery.v1.Ack
+	7,  // 2: fife.discovery.v1.StreamRequest.nack:type_name -> fife.discovery.v1.Nack
+	8,  // 3: fife.discovery.v1.StreamRequest.renew:type_name -> fife.discovery.v1.Renew
+	5,  // 4: fife.discovery.v1.StreamRequest.trusting:type_name -> fife.discovery.v1.Trusting
+	10, // 5: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
+	11, // 6: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
+	9,  // 7: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
+	4,  // 8: fife.discovery.v1.StreamResponse.trust:type_name -> fife.discovery.v1.Trust
+	26, // 9: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
+	2,  // 10: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
+	2,  // 11: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
+	32, // 12: fife.discovery.v1.Trust.renew_within:type_name -> google.protobuf.Duration
+	2,  // 13: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
+	2,  // 14: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
+	32, // 15: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
+	32, // 16: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	33, // 17: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
+	32, // 18: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
+	32, // 19: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
+	2,  // 20: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
+	2,  // 21: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
+	12, // 22: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
+	13, // 23: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
+	14, // 24: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
+	19, // 25: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
+	15, // 26: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
+	32, // 27: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	32, // 28: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
+	16, // 29: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
+	17, // 30: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
+	18, // 31: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
+	27, // 32: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
+	28, // 33: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
+	23, // 34: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
+	24, // 35: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
+	21, // 36: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
+	22, // 37: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
+	21, // 38: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
+	33, // 39: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
+	20, // 40: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
+	29, // 41: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
+	23, // 42: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
+	30, // 43: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
+	31, // 44: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
+	0,  // 45: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
+	1,  // 46: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
+	46, // [46:47] is the sub-list for method output_type
+	45, // [45:46] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_fife_discovery_v1_discovery_proto_init() }
@@ -2302,23 +2478,25 @@ func file_fife_discovery_v1_discovery_proto_init() {
 		(*StreamRequest_Ack)(nil),
 		(*StreamRequest_Nack)(nil),
 		(*StreamRequest_Renew)(nil),
+		(*StreamRequest_Trusting)(nil),
 	}
 	file_fife_discovery_v1_discovery_proto_msgTypes[1].OneofWrappers = []any{
 		(*StreamResponse_Frame)(nil),
 		(*StreamResponse_Chunk)(nil),
 		(*StreamResponse_Lease)(nil),
+		(*StreamResponse_Trust)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[10].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[12].OneofWrappers = []any{
 		(*Resource_Api)(nil),
 		(*Resource_Deployment)(nil),
 		(*Resource_Stage)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[13].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[15].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[22].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[24].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -2330,7 +2508,7 @@ func file_fife_discovery_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_discovery_v1_discovery_proto_rawDesc), len(file_fife_discovery_v1_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

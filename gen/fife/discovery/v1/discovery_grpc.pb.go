@@ -59,6 +59,12 @@
 // route by until `flip_time`, by the leader's clock, which Lease tells. Promotions
 // in waves say in `wave` which agents route by `next` already.
 //
+// Trust. An agent that speaks TLS names in its hello the roots that it trusts. When
+// these are to be others it gets a Trust, keeps that on its disk and answers it with
+// Trusting. Once its own certificate is by another root than new ones are it renews
+// that, and then opens its stream anew: whom a stream is of was proved by the
+// certificate that it began with.
+//
 // Ends. Either side may close at any time. The agent reconnects with
 // exponential back-off and full jitter, other nodes first. A stream that cannot
 // be written for 15 seconds is closed by the node.

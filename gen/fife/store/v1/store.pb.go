@@ -27,6 +27,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RotationPhase is how far the rotation of the root has come.
+type RotationPhase int32
+
+const (
+	// None is under way.
+	RotationPhase_ROTATION_PHASE_UNSPECIFIED RotationPhase = 0
+	// Both roots are trusted, the old one issues.
+	RotationPhase_ROTATION_PHASE_TRUST RotationPhase = 1
+	// Agents and users are issued certificates by the new one.
+	RotationPhase_ROTATION_PHASE_SWITCH RotationPhase = 2
+	// So are servers; the old one goes once all of them have theirs.
+	RotationPhase_ROTATION_PHASE_RETIRE RotationPhase = 3
+)
+
+// Enum value maps for RotationPhase.
+var (
+	RotationPhase_name = map[int32]string{
+		0: "ROTATION_PHASE_UNSPECIFIED",
+		1: "ROTATION_PHASE_TRUST",
+		2: "ROTATION_PHASE_SWITCH",
+		3: "ROTATION_PHASE_RETIRE",
+	}
+	RotationPhase_value = map[string]int32{
+		"ROTATION_PHASE_UNSPECIFIED": 0,
+		"ROTATION_PHASE_TRUST":       1,
+		"ROTATION_PHASE_SWITCH":      2,
+		"ROTATION_PHASE_RETIRE":      3,
+	}
+)
+
+func (x RotationPhase) Enum() *RotationPhase {
+	p := new(RotationPhase)
+	*p = x
+	return p
+}
+
+func (x RotationPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RotationPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_store_v1_store_proto_enumTypes[0].Descriptor()
+}
+
+func (RotationPhase) Type() protoreflect.EnumType {
+	return &file_fife_store_v1_store_proto_enumTypes[0]
+}
+
+func (x RotationPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RotationPhase.Descriptor instead.
+func (RotationPhase) EnumDescriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{0}
+}
+
 // Target is a part of a stage.
 type Target int32
 
@@ -64,11 +121,11 @@ func (x Target) String() string {
 }
 
 func (Target) Descriptor() protoreflect.EnumDescriptor {
-	return file_fife_store_v1_store_proto_enumTypes[0].Descriptor()
+	return file_fife_store_v1_store_proto_enumTypes[1].Descriptor()
 }
 
 func (Target) Type() protoreflect.EnumType {
-	return &file_fife_store_v1_store_proto_enumTypes[0]
+	return &file_fife_store_v1_store_proto_enumTypes[1]
 }
 
 func (x Target) Number() protoreflect.EnumNumber {
@@ -77,7 +134,7 @@ func (x Target) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Target.Descriptor instead.
 func (Target) EnumDescriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{0}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
 }
 
 // KeySource is where a sticky key is.
@@ -125,11 +182,11 @@ func (x KeySource) String() string {
 }
 
 func (KeySource) Descriptor() protoreflect.EnumDescriptor {
-	return file_fife_store_v1_store_proto_enumTypes[1].Descriptor()
+	return file_fife_store_v1_store_proto_enumTypes[2].Descriptor()
 }
 
 func (KeySource) Type() protoreflect.EnumType {
-	return &file_fife_store_v1_store_proto_enumTypes[1]
+	return &file_fife_store_v1_store_proto_enumTypes[2]
 }
 
 func (x KeySource) Number() protoreflect.EnumNumber {
@@ -138,7 +195,7 @@ func (x KeySource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeySource.Descriptor instead.
 func (KeySource) EnumDescriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
 }
 
 // Command is one entry of the log. Everything that applying it needs is in it:
@@ -205,6 +262,10 @@ type Command struct {
 	//	*Command_DeleteJoinToken
 	//	*Command_UseJoinToken
 	//	*Command_RevokeIdentity
+	//	*Command_StartRotation
+	//	*Command_MoveRotation
+	//	*Command_StartKeyRotation
+	//	*Command_ResealAuthorities
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -636,6 +697,42 @@ func (x *Command) GetRevokeIdentity() *RevokeIdentity {
 	return nil
 }
 
+func (x *Command) GetStartRotation() *StartRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_StartRotation); ok {
+			return x.StartRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMoveRotation() *MoveRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_MoveRotation); ok {
+			return x.MoveRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStartKeyRotation() *StartKeyRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_StartKeyRotation); ok {
+			return x.StartKeyRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResealAuthorities() *ResealAuthorities {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ResealAuthorities); ok {
+			return x.ResealAuthorities
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -825,6 +922,26 @@ type Command_RevokeIdentity struct {
 	RevokeIdentity *RevokeIdentity `protobuf:"bytes,94,opt,name=revoke_identity,json=revokeIdentity,proto3,oneof"`
 }
 
+type Command_StartRotation struct {
+	// Trust a new root beside the old one.
+	StartRotation *StartRotation `protobuf:"bytes,95,opt,name=start_rotation,json=startRotation,proto3,oneof"`
+}
+
+type Command_MoveRotation struct {
+	// Take the rotation of the root a step further.
+	MoveRotation *MoveRotation `protobuf:"bytes,96,opt,name=move_rotation,json=moveRotation,proto3,oneof"`
+}
+
+type Command_StartKeyRotation struct {
+	// Have the servers share another key.
+	StartKeyRotation *StartKeyRotation `protobuf:"bytes,97,opt,name=start_key_rotation,json=startKeyRotation,proto3,oneof"`
+}
+
+type Command_ResealAuthorities struct {
+	// Put in place what was sealed with the new key.
+	ResealAuthorities *ResealAuthorities `protobuf:"bytes,98,opt,name=reseal_authorities,json=resealAuthorities,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -898,6 +1015,14 @@ func (*Command_DeleteJoinToken) isCommand_Op() {}
 func (*Command_UseJoinToken) isCommand_Op() {}
 
 func (*Command_RevokeIdentity) isCommand_Op() {}
+
+func (*Command_StartRotation) isCommand_Op() {}
+
+func (*Command_MoveRotation) isCommand_Op() {}
+
+func (*Command_StartKeyRotation) isCommand_Op() {}
+
+func (*Command_ResealAuthorities) isCommand_Op() {}
 
 // Authorization is what a command's actor must be allowed to do. The actor is the
 // subject.
@@ -1375,7 +1500,13 @@ type Trust struct {
 	// DER of the roots, the newest first.
 	Roots [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
 	// One for each class.
-	Issuers       []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	Issuers []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// The rotation of the root under way; unset if there is none.
+	Rotation *Rotation `protobuf:"bytes,20,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// Id of the key that the servers are to share next; empty if they have it.
+	NextKey string `protobuf:"bytes,21,opt,name=next_key,json=nextKey,proto3" json:"next_key,omitempty"`
+	// Id of the key that seals, once it has been another than the first.
+	Key           string `protobuf:"bytes,22,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,6 +1562,340 @@ func (x *Trust) GetIssuers() []*Issuer {
 	return nil
 }
 
+func (x *Trust) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *Trust) GetNextKey() string {
+	if x != nil {
+		return x.NextKey
+	}
+	return ""
+}
+
+func (x *Trust) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// Rotation is one of the root.
+type Rotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far it has come.
+	Phase RotationPhase `protobuf:"varint,1,opt,name=phase,proto3,enum=fife.store.v1.RotationPhase" json:"phase,omitempty"`
+	// DER of the new root.
+	Root []byte `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	// The authorities that it has issued, one for each class.
+	Issuers []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// When it was begun.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it came to the phase.
+	MoveTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=move_time,json=moveTime,proto3" json:"move_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rotation) Reset() {
+	*x = Rotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rotation) ProtoMessage() {}
+
+func (x *Rotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
+func (*Rotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Rotation) GetPhase() RotationPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+func (x *Rotation) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *Rotation) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *Rotation) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Rotation) GetMoveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MoveTime
+	}
+	return nil
+}
+
+// StartRotation trusts a new root beside the old one.
+type StartRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER of the new root.
+	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	// The authorities that it has issued, one for each class.
+	Issuers       []*Issuer `protobuf:"bytes,2,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRotation) Reset() {
+	*x = StartRotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRotation) ProtoMessage() {}
+
+func (x *StartRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRotation.ProtoReflect.Descriptor instead.
+func (*StartRotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StartRotation) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *StartRotation) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+// MoveRotation takes the rotation of the root a step further, or back.
+type MoveRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER of the new root, so that a late one moves no other rotation.
+	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	// Where it must be.
+	From RotationPhase `protobuf:"varint,2,opt,name=from,proto3,enum=fife.store.v1.RotationPhase" json:"from,omitempty"`
+	// Where it goes; unspecified ends it: from RETIRE the old root is dropped, from
+	// TRUST the new one.
+	To            RotationPhase `protobuf:"varint,3,opt,name=to,proto3,enum=fife.store.v1.RotationPhase" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveRotation) Reset() {
+	*x = MoveRotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveRotation) ProtoMessage() {}
+
+func (x *MoveRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveRotation.ProtoReflect.Descriptor instead.
+func (*MoveRotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MoveRotation) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *MoveRotation) GetFrom() RotationPhase {
+	if x != nil {
+		return x.From
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+func (x *MoveRotation) GetTo() RotationPhase {
+	if x != nil {
+		return x.To
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+// StartKeyRotation has the servers share another key.
+type StartKeyRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartKeyRotation) Reset() {
+	*x = StartKeyRotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartKeyRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartKeyRotation) ProtoMessage() {}
+
+func (x *StartKeyRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartKeyRotation.ProtoReflect.Descriptor instead.
+func (*StartKeyRotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StartKeyRotation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// ResealAuthorities puts the keys of the authorities in place as the new key seals
+// them. That key seals from then on.
+type ResealAuthorities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the new key, so that a late one does nothing.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// All that are in use and, if a rotation of the root is under way, all of that.
+	Issuers []*Issuer `protobuf:"bytes,2,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// Those of the rotation of the root under way.
+	NextIssuers   []*Issuer `protobuf:"bytes,3,rep,name=next_issuers,json=nextIssuers,proto3" json:"next_issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealAuthorities) Reset() {
+	*x = ResealAuthorities{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealAuthorities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealAuthorities) ProtoMessage() {}
+
+func (x *ResealAuthorities) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealAuthorities.ProtoReflect.Descriptor instead.
+func (*ResealAuthorities) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResealAuthorities) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ResealAuthorities) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *ResealAuthorities) GetNextIssuers() []*Issuer {
+	if x != nil {
+		return x.NextIssuers
+	}
+	return nil
+}
+
 // Issuer is the authority of a class.
 type Issuer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1446,7 +1911,7 @@ type Issuer struct {
 
 func (x *Issuer) Reset() {
 	*x = Issuer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1923,7 @@ func (x *Issuer) String() string {
 func (*Issuer) ProtoMessage() {}
 
 func (x *Issuer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1936,7 @@ func (x *Issuer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
 func (*Issuer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Issuer) GetClass() string {
@@ -1518,7 +1983,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1995,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +2008,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JoinToken) GetId() string {
@@ -1606,7 +2071,7 @@ type PutJoinToken struct {
 
 func (x *PutJoinToken) Reset() {
 	*x = PutJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +2083,7 @@ func (x *PutJoinToken) String() string {
 func (*PutJoinToken) ProtoMessage() {}
 
 func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +2096,7 @@ func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
 func (*PutJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutJoinToken) GetToken() *JoinToken {
@@ -1652,7 +2117,7 @@ type DeleteJoinToken struct {
 
 func (x *DeleteJoinToken) Reset() {
 	*x = DeleteJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +2129,7 @@ func (x *DeleteJoinToken) String() string {
 func (*DeleteJoinToken) ProtoMessage() {}
 
 func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +2142,7 @@ func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinToken.ProtoReflect.Descriptor instead.
 func (*DeleteJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteJoinToken) GetId() string {
@@ -1704,7 +2169,7 @@ type UseJoinToken struct {
 
 func (x *UseJoinToken) Reset() {
 	*x = UseJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +2181,7 @@ func (x *UseJoinToken) String() string {
 func (*UseJoinToken) ProtoMessage() {}
 
 func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +2194,7 @@ func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
 func (*UseJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UseJoinToken) GetId() string {
@@ -1772,7 +2237,7 @@ type RevokeIdentity struct {
 
 func (x *RevokeIdentity) Reset() {
 	*x = RevokeIdentity{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +2249,7 @@ func (x *RevokeIdentity) String() string {
 func (*RevokeIdentity) ProtoMessage() {}
 
 func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2262,7 @@ func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeIdentity.ProtoReflect.Descriptor instead.
 func (*RevokeIdentity) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeIdentity) GetName() string {
@@ -1824,7 +2289,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2301,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2314,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Enrolment) GetName() string {
@@ -1897,7 +2362,7 @@ type InitCluster struct {
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2374,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2387,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -1966,7 +2431,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2443,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2456,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -2019,7 +2484,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2496,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2509,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -2066,7 +2531,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2543,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2556,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -2138,7 +2603,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2615,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2628,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -2279,7 +2744,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2756,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2769,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -2345,7 +2810,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2822,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2835,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -2412,7 +2877,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2889,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2902,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -2459,7 +2924,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2936,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2949,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -2504,7 +2969,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2981,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2994,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 // CreateApi makes an API.
@@ -2543,7 +3008,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +3020,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +3033,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -2593,7 +3058,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +3070,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +3083,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -2657,7 +3122,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +3134,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +3147,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -2728,7 +3193,7 @@ type EditRoutes struct {
 
 func (x *EditRoutes) Reset() {
 	*x = EditRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +3205,7 @@ func (x *EditRoutes) String() string {
 func (*EditRoutes) ProtoMessage() {}
 
 func (x *EditRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +3218,7 @@ func (x *EditRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
 func (*EditRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EditRoutes) GetApi() string {
@@ -2813,7 +3278,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +3290,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +3303,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -2879,7 +3344,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +3356,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +3369,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -2954,7 +3419,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3431,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3444,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -3037,7 +3502,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3514,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3527,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -3151,7 +3616,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3628,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3641,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -3243,7 +3708,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3255,7 +3720,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3268,7 +3733,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -3307,7 +3772,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3784,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3797,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -3375,7 +3840,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3387,7 +3852,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3400,7 +3865,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -3471,7 +3936,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3483,7 +3948,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3496,7 +3961,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -3598,7 +4063,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +4075,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +4088,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -3662,7 +4127,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +4139,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +4152,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -3730,7 +4195,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3742,7 +4207,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3755,7 +4220,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -3812,7 +4277,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3824,7 +4289,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3837,7 +4302,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -3890,7 +4355,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3902,7 +4367,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3915,7 +4380,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -3958,7 +4423,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4435,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4448,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -4044,7 +4509,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4056,7 +4521,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4069,7 +4534,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -4147,7 +4612,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4159,7 +4624,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4172,7 +4637,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -4254,7 +4719,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4266,7 +4731,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4279,7 +4744,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -4342,7 +4807,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4354,7 +4819,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4367,7 +4832,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -4388,7 +4853,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4400,7 +4865,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4413,7 +4878,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -4436,7 +4901,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4448,7 +4913,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4461,7 +4926,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Agent) GetId() string {
@@ -4495,7 +4960,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4507,7 +4972,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4520,7 +4985,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -4566,7 +5031,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4578,7 +5043,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4591,7 +5056,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Node) GetId() string {
@@ -4646,7 +5111,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4658,7 +5123,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4671,7 +5136,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Api) GetId() string {
@@ -4778,7 +5243,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4790,7 +5255,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4803,7 +5268,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Route) GetMethod() string {
@@ -4913,7 +5378,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4925,7 +5390,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4938,7 +5403,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -4968,7 +5433,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4980,7 +5445,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4993,7 +5458,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -5025,7 +5490,7 @@ type MockIntegration struct {
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5037,7 +5502,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5050,7 +5515,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -5101,7 +5566,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5113,7 +5578,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5126,7 +5591,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Deployment) GetApi() string {
@@ -5211,7 +5676,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5223,7 +5688,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5236,7 +5701,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -5291,7 +5756,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5303,7 +5768,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5316,7 +5781,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -5362,7 +5827,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5374,7 +5839,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5387,7 +5852,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -5432,7 +5897,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5444,7 +5909,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5457,7 +5922,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -5519,7 +5984,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5531,7 +5996,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5544,7 +6009,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -5616,7 +6081,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5628,7 +6093,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5641,7 +6106,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -5775,7 +6240,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5787,7 +6252,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5800,7 +6265,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -5883,7 +6348,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5895,7 +6360,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5908,7 +6373,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Stage) GetApi() string {
@@ -6070,7 +6535,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6082,7 +6547,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6095,7 +6560,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -6205,7 +6670,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6217,7 +6682,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6230,7 +6695,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -6299,7 +6764,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6311,7 +6776,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6324,7 +6789,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Refusal) GetKind() string {
@@ -6368,7 +6833,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6380,7 +6845,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6393,7 +6858,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -6423,7 +6888,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6435,7 +6900,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6448,7 +6913,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -6496,7 +6961,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6508,7 +6973,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6521,7 +6986,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -6633,7 +7098,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6645,7 +7110,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6658,7 +7123,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -6971,7 +7436,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6983,7 +7448,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6996,7 +7461,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -7023,7 +7488,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7035,7 +7500,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7048,7 +7513,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -7092,7 +7557,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7104,7 +7569,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7117,7 +7582,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -7138,7 +7603,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x15\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x18\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -7193,7 +7658,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0eput_join_token\x18[ \x01(\v2\x1b.fife.store.v1.PutJoinTokenH\x00R\fputJoinToken\x12L\n" +
 	"\x11delete_join_token\x18\\ \x01(\v2\x1e.fife.store.v1.DeleteJoinTokenH\x00R\x0fdeleteJoinToken\x12C\n" +
 	"\x0euse_join_token\x18] \x01(\v2\x1b.fife.store.v1.UseJoinTokenH\x00R\fuseJoinToken\x12H\n" +
-	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentityB\x04\n" +
+	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentity\x12E\n" +
+	"\x0estart_rotation\x18_ \x01(\v2\x1c.fife.store.v1.StartRotationH\x00R\rstartRotation\x12B\n" +
+	"\rmove_rotation\x18` \x01(\v2\x1b.fife.store.v1.MoveRotationH\x00R\fmoveRotation\x12O\n" +
+	"\x12start_key_rotation\x18a \x01(\v2\x1f.fife.store.v1.StartKeyRotationH\x00R\x10startKeyRotation\x12Q\n" +
+	"\x12reseal_authorities\x18b \x01(\v2 .fife.store.v1.ResealAuthoritiesH\x00R\x11resealAuthoritiesB\x04\n" +
 	"\x02op\"\x85\x01\n" +
 	"\rAuthorization\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x14\n" +
@@ -7225,11 +7694,34 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0fDeleteUserToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"6\n" +
 	"\bPutTrust\x12*\n" +
-	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"h\n" +
+	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"\xca\x01\n" +
 	"\x05Trust\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\fR\x05roots\x12/\n" +
-	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\"_\n" +
+	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x123\n" +
+	"\brotation\x18\x14 \x01(\v2\x17.fife.store.v1.RotationR\brotation\x12\x19\n" +
+	"\bnext_key\x18\x15 \x01(\tR\anextKey\x12\x10\n" +
+	"\x03key\x18\x16 \x01(\tR\x03key\"\xf7\x01\n" +
+	"\bRotation\x122\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x05phase\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\fR\x04root\x12/\n" +
+	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x127\n" +
+	"\tmove_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bmoveTime\"T\n" +
+	"\rStartRotation\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\fR\x04root\x12/\n" +
+	"\aissuers\x18\x02 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\"\x82\x01\n" +
+	"\fMoveRotation\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\fR\x04root\x120\n" +
+	"\x04from\x18\x02 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x04from\x12,\n" +
+	"\x02to\x18\x03 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x02to\"$\n" +
+	"\x10StartKeyRotation\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\x90\x01\n" +
+	"\x11ResealAuthorities\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
+	"\aissuers\x18\x02 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x128\n" +
+	"\fnext_issuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\vnextIssuers\"_\n" +
 	"\x06Issuer\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x1d\n" +
@@ -7743,7 +8235,12 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
 	"\x0fSnapshotTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x1a\n" +
-	"\bchecksum\x18\x02 \x01(\x06R\bchecksum*D\n" +
+	"\bchecksum\x18\x02 \x01(\x06R\bchecksum*\x7f\n" +
+	"\rRotationPhase\x12\x1e\n" +
+	"\x1aROTATION_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ROTATION_PHASE_TRUST\x10\x01\x12\x19\n" +
+	"\x15ROTATION_PHASE_SWITCH\x10\x02\x12\x19\n" +
+	"\x15ROTATION_PHASE_RETIRE\x10\x03*D\n" +
 	"\x06Target\x12\x16\n" +
 	"\x12TARGET_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vTARGET_BASE\x10\x01\x12\x11\n" +
@@ -7767,270 +8264,290 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_fife_store_v1_store_proto_rawDescData
 }
 
-var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
 var file_fife_store_v1_store_proto_goTypes = []any{
-	(Target)(0),                   // 0: fife.store.v1.Target
-	(KeySource)(0),                // 1: fife.store.v1.KeySource
-	(*Command)(nil),               // 2: fife.store.v1.Command
-	(*Authorization)(nil),         // 3: fife.store.v1.Authorization
-	(*Binding)(nil),               // 4: fife.store.v1.Binding
-	(*CreateBinding)(nil),         // 5: fife.store.v1.CreateBinding
-	(*DeleteBinding)(nil),         // 6: fife.store.v1.DeleteBinding
-	(*UserToken)(nil),             // 7: fife.store.v1.UserToken
-	(*CreateUserToken)(nil),       // 8: fife.store.v1.CreateUserToken
-	(*DeleteUserToken)(nil),       // 9: fife.store.v1.DeleteUserToken
-	(*PutTrust)(nil),              // 10: fife.store.v1.PutTrust
-	(*Trust)(nil),                 // 11: fife.store.v1.Trust
-	(*Issuer)(nil),                // 12: fife.store.v1.Issuer
-	(*JoinToken)(nil),             // 13: fife.store.v1.JoinToken
-	(*PutJoinToken)(nil),          // 14: fife.store.v1.PutJoinToken
-	(*DeleteJoinToken)(nil),       // 15: fife.store.v1.DeleteJoinToken
-	(*UseJoinToken)(nil),          // 16: fife.store.v1.UseJoinToken
-	(*RevokeIdentity)(nil),        // 17: fife.store.v1.RevokeIdentity
-	(*Enrolment)(nil),             // 18: fife.store.v1.Enrolment
-	(*InitCluster)(nil),           // 19: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 20: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 21: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 22: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 23: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 24: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 25: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 26: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 27: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 28: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 29: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 30: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 31: fife.store.v1.DeleteApi
-	(*EditRoutes)(nil),            // 32: fife.store.v1.EditRoutes
-	(*PutRoute)(nil),              // 33: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 34: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 35: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 36: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 37: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 38: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 39: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 40: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 41: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 42: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 43: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 44: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 45: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 46: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 47: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 48: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 49: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 50: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 51: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 52: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 53: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 54: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 55: fife.store.v1.Node
-	(*Api)(nil),                   // 56: fife.store.v1.Api
-	(*Route)(nil),                 // 57: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 58: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 59: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 60: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 61: fife.store.v1.Deployment
-	(*Canary)(nil),                // 62: fife.store.v1.Canary
-	(*Split)(nil),                 // 63: fife.store.v1.Split
-	(*StageConfig)(nil),           // 64: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 65: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 66: fife.store.v1.Wave
-	(*Promotion)(nil),             // 67: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 68: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 69: fife.store.v1.Stage
-	(*Outcome)(nil),               // 70: fife.store.v1.Outcome
-	(*Imported)(nil),              // 71: fife.store.v1.Imported
-	(*Refusal)(nil),               // 72: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 73: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 74: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 75: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 76: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 77: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 78: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 79: fife.store.v1.SnapshotTrailer
-	nil,                           // 80: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 81: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 82: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 83: fife.store.v1.StageFields.AnnotationsEntry
-	nil,                           // 84: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 85: fife.store.v1.Api.AnnotationsEntry
-	nil,                           // 86: fife.store.v1.Route.AnnotationsEntry
-	nil,                           // 87: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 88: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 89: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 90: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 91: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 92: fife.store.v1.Stage.AnnotationsEntry
-	nil,                           // 93: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 94: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 95: google.protobuf.Duration
+	(RotationPhase)(0),            // 0: fife.store.v1.RotationPhase
+	(Target)(0),                   // 1: fife.store.v1.Target
+	(KeySource)(0),                // 2: fife.store.v1.KeySource
+	(*Command)(nil),               // 3: fife.store.v1.Command
+	(*Authorization)(nil),         // 4: fife.store.v1.Authorization
+	(*Binding)(nil),               // 5: fife.store.v1.Binding
+	(*CreateBinding)(nil),         // 6: fife.store.v1.CreateBinding
+	(*DeleteBinding)(nil),         // 7: fife.store.v1.DeleteBinding
+	(*UserToken)(nil),             // 8: fife.store.v1.UserToken
+	(*CreateUserToken)(nil),       // 9: fife.store.v1.CreateUserToken
+	(*DeleteUserToken)(nil),       // 10: fife.store.v1.DeleteUserToken
+	(*PutTrust)(nil),              // 11: fife.store.v1.PutTrust
+	(*Trust)(nil),                 // 12: fife.store.v1.Trust
+	(*Rotation)(nil),              // 13: fife.store.v1.Rotation
+	(*StartRotation)(nil),         // 14: fife.store.v1.StartRotation
+	(*MoveRotation)(nil),          // 15: fife.store.v1.MoveRotation
+	(*StartKeyRotation)(nil),      // 16: fife.store.v1.StartKeyRotation
+	(*ResealAuthorities)(nil),     // 17: fife.store.v1.ResealAuthorities
+	(*Issuer)(nil),                // 18: fife.store.v1.Issuer
+	(*JoinToken)(nil),             // 19: fife.store.v1.JoinToken
+	(*PutJoinToken)(nil),          // 20: fife.store.v1.PutJoinToken
+	(*DeleteJoinToken)(nil),       // 21: fife.store.v1.DeleteJoinToken
+	(*UseJoinToken)(nil),          // 22: fife.store.v1.UseJoinToken
+	(*RevokeIdentity)(nil),        // 23: fife.store.v1.RevokeIdentity
+	(*Enrolment)(nil),             // 24: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 25: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 26: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 27: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 28: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 29: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 30: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 31: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 32: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 33: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 34: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 35: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 36: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 37: fife.store.v1.DeleteApi
+	(*EditRoutes)(nil),            // 38: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 39: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 40: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 41: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 42: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 43: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 44: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 45: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 46: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 47: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 48: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 49: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 50: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 51: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 52: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 53: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 54: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 55: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 56: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 57: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 58: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 59: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 60: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 61: fife.store.v1.Node
+	(*Api)(nil),                   // 62: fife.store.v1.Api
+	(*Route)(nil),                 // 63: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 64: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 65: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 66: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 67: fife.store.v1.Deployment
+	(*Canary)(nil),                // 68: fife.store.v1.Canary
+	(*Split)(nil),                 // 69: fife.store.v1.Split
+	(*StageConfig)(nil),           // 70: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 71: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 72: fife.store.v1.Wave
+	(*Promotion)(nil),             // 73: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 74: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 75: fife.store.v1.Stage
+	(*Outcome)(nil),               // 76: fife.store.v1.Outcome
+	(*Imported)(nil),              // 77: fife.store.v1.Imported
+	(*Refusal)(nil),               // 78: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 79: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 80: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 81: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 82: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 83: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 84: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 85: fife.store.v1.SnapshotTrailer
+	nil,                           // 86: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 87: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 88: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 89: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 90: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 91: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 92: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 93: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 94: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 95: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 96: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 97: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 98: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 99: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 100: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 101: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	94,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
-	3,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
-	19,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	26,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	27,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	28,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	29,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	30,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	31,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	33,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	34,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	35,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	36,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	32,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
-	37,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	38,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	39,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	40,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	43,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	44,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	45,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	46,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	47,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	54,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	48,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	49,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	51,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	52,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	21,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	22,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	5,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
-	6,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
-	8,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
-	9,   // 33: fife.store.v1.Command.delete_user_token:type_name -> fife.store.v1.DeleteUserToken
-	10,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
-	14,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
-	15,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
-	16,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
-	17,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
-	4,   // 39: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
-	4,   // 40: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
-	94,  // 41: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
-	94,  // 42: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
-	7,   // 43: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
-	11,  // 44: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
-	12,  // 45: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
-	94,  // 46: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	13,  // 47: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
-	94,  // 48: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
-	94,  // 49: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
-	20,  // 50: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	4,   // 51: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
-	95,  // 52: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	20,  // 53: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	23,  // 54: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	94,  // 55: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	80,  // 56: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	81,  // 57: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	55,  // 58: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	56,  // 59: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	56,  // 60: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	34,  // 61: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
-	33,  // 62: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
-	56,  // 63: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
-	57,  // 64: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	57,  // 65: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	57,  // 66: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 67: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	41,  // 68: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
-	41,  // 69: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	41,  // 70: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	82,  // 71: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	63,  // 72: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	66,  // 73: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	62,  // 74: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
-	83,  // 75: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
-	42,  // 76: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	62,  // 77: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	62,  // 78: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	95,  // 79: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	94,  // 80: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	50,  // 81: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	95,  // 82: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	95,  // 83: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	53,  // 84: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	84,  // 85: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	95,  // 86: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	94,  // 87: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	94,  // 88: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	85,  // 89: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
-	95,  // 90: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	58,  // 91: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	59,  // 92: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	60,  // 93: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	86,  // 94: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
-	87,  // 95: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	94,  // 96: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	95,  // 97: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	88,  // 98: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	94,  // 99: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 100: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	89,  // 101: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	62,  // 102: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	94,  // 103: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	64,  // 104: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	90,  // 105: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	95,  // 106: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	94,  // 107: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	94,  // 108: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	64,  // 109: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	94,  // 110: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	94,  // 111: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	50,  // 112: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	68,  // 113: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	64,  // 114: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	91,  // 115: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	95,  // 116: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	64,  // 117: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	63,  // 118: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	94,  // 119: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	65,  // 120: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	94,  // 121: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	66,  // 122: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	67,  // 123: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	42,  // 124: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	92,  // 125: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
-	94,  // 126: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	72,  // 127: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	56,  // 128: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	57,  // 129: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	61,  // 130: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	69,  // 131: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	71,  // 132: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	93,  // 133: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	73,  // 134: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	20,  // 135: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	25,  // 136: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	75,  // 137: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	55,  // 138: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	56,  // 139: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	57,  // 140: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	61,  // 141: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	77,  // 142: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	69,  // 143: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	70,  // 144: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	74,  // 145: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	79,  // 146: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	53,  // 147: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	24,  // 148: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	78,  // 149: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	11,  // 150: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
-	13,  // 151: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
-	18,  // 152: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
-	4,   // 153: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
-	7,   // 154: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
-	57,  // 155: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	94,  // 156: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	57,  // 157: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	158, // [158:158] is the sub-list for method output_type
-	158, // [158:158] is the sub-list for method input_type
-	158, // [158:158] is the sub-list for extension type_name
-	158, // [158:158] is the sub-list for extension extendee
-	0,   // [0:158] is the sub-list for field type_name
+	100, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	4,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
+	25,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	32,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	33,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	34,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	35,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	36,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	37,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	39,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	40,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	41,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	42,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	38,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	43,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	44,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	45,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	46,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	49,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	50,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	51,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	52,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	53,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	60,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	54,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	55,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	57,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	58,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	27,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	28,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	6,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
+	7,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
+	9,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
+	10,  // 33: fife.store.v1.Command.delete_user_token:type_name -> fife.store.v1.DeleteUserToken
+	11,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
+	20,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
+	21,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
+	22,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
+	23,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
+	14,  // 39: fife.store.v1.Command.start_rotation:type_name -> fife.store.v1.StartRotation
+	15,  // 40: fife.store.v1.Command.move_rotation:type_name -> fife.store.v1.MoveRotation
+	16,  // 41: fife.store.v1.Command.start_key_rotation:type_name -> fife.store.v1.StartKeyRotation
+	17,  // 42: fife.store.v1.Command.reseal_authorities:type_name -> fife.store.v1.ResealAuthorities
+	5,   // 43: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
+	5,   // 44: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
+	100, // 45: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
+	100, // 46: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
+	8,   // 47: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
+	12,  // 48: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	18,  // 49: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	13,  // 50: fife.store.v1.Trust.rotation:type_name -> fife.store.v1.Rotation
+	0,   // 51: fife.store.v1.Rotation.phase:type_name -> fife.store.v1.RotationPhase
+	18,  // 52: fife.store.v1.Rotation.issuers:type_name -> fife.store.v1.Issuer
+	100, // 53: fife.store.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	100, // 54: fife.store.v1.Rotation.move_time:type_name -> google.protobuf.Timestamp
+	18,  // 55: fife.store.v1.StartRotation.issuers:type_name -> fife.store.v1.Issuer
+	0,   // 56: fife.store.v1.MoveRotation.from:type_name -> fife.store.v1.RotationPhase
+	0,   // 57: fife.store.v1.MoveRotation.to:type_name -> fife.store.v1.RotationPhase
+	18,  // 58: fife.store.v1.ResealAuthorities.issuers:type_name -> fife.store.v1.Issuer
+	18,  // 59: fife.store.v1.ResealAuthorities.next_issuers:type_name -> fife.store.v1.Issuer
+	100, // 60: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	19,  // 61: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	100, // 62: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	100, // 63: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	26,  // 64: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	5,   // 65: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
+	101, // 66: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	26,  // 67: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	29,  // 68: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	100, // 69: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	86,  // 70: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	87,  // 71: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	61,  // 72: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	62,  // 73: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	62,  // 74: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	40,  // 75: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	39,  // 76: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	62,  // 77: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	63,  // 78: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	63,  // 79: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	63,  // 80: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	1,   // 81: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	47,  // 82: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	47,  // 83: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	47,  // 84: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	88,  // 85: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	69,  // 86: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	72,  // 87: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	68,  // 88: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	89,  // 89: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	48,  // 90: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	68,  // 91: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	68,  // 92: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	101, // 93: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	100, // 94: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	56,  // 95: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	101, // 96: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	101, // 97: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	59,  // 98: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	90,  // 99: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	101, // 100: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	100, // 101: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	100, // 102: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	91,  // 103: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	101, // 104: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	64,  // 105: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	65,  // 106: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	66,  // 107: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	92,  // 108: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	93,  // 109: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	100, // 110: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	101, // 111: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	94,  // 112: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	100, // 113: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	2,   // 114: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	95,  // 115: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	68,  // 116: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	100, // 117: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	70,  // 118: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	96,  // 119: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	101, // 120: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	100, // 121: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	100, // 122: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	70,  // 123: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	100, // 124: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	100, // 125: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	56,  // 126: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	74,  // 127: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	70,  // 128: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	97,  // 129: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	101, // 130: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	70,  // 131: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	69,  // 132: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	100, // 133: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	71,  // 134: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	100, // 135: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	72,  // 136: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	73,  // 137: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	48,  // 138: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	98,  // 139: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	100, // 140: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	78,  // 141: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	62,  // 142: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	63,  // 143: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	67,  // 144: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	75,  // 145: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	77,  // 146: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	99,  // 147: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	79,  // 148: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	26,  // 149: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	31,  // 150: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	81,  // 151: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	61,  // 152: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	62,  // 153: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	63,  // 154: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	67,  // 155: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	83,  // 156: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	75,  // 157: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	76,  // 158: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	80,  // 159: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	85,  // 160: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	59,  // 161: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	30,  // 162: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	84,  // 163: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	12,  // 164: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	19,  // 165: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	24,  // 166: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	5,   // 167: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
+	8,   // 168: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
+	63,  // 169: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	100, // 170: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	63,  // 171: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	172, // [172:172] is the sub-list for method output_type
+	172, // [172:172] is the sub-list for method input_type
+	172, // [172:172] is the sub-list for extension type_name
+	172, // [172:172] is the sub-list for extension extendee
+	0,   // [0:172] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -8076,13 +8593,17 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_DeleteJoinToken)(nil),
 		(*Command_UseJoinToken)(nil),
 		(*Command_RevokeIdentity)(nil),
+		(*Command_StartRotation)(nil),
+		(*Command_MoveRotation)(nil),
+		(*Command_StartKeyRotation)(nil),
+		(*Command_ResealAuthorities)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[55].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[60].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[74].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[79].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -8107,8 +8628,8 @@ func file_fife_store_v1_store_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   92,
+			NumEnums:      3,
+			NumMessages:   97,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
