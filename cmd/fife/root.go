@@ -73,6 +73,7 @@ Exit codes:
 		newAuditCommand(c),
 		newTokenCommand(c),
 		newCertificateCommand(c),
+		newCACommand(c),
 		newAccessCommand(c),
 		newWhoAmICommand(c),
 		newLoginCommand(c),

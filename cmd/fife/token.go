@@ -91,7 +91,7 @@ func newTokenDeleteCommand(c *cli) *cobra.Command {
 }
 
 func newCertificateCommand(c *cli) *cobra.Command {
-	return newGroup("certificate", "Certificates of nodes, agents and users", newCertificateRevokeCommand(c))
+	return newGroup("certificate", "Certificates of nodes, agents and users", newCertificateRenewCommand(c), newCertificateRevokeCommand(c))
 }
 
 func newCertificateRevokeCommand(c *cli) *cobra.Command {
