@@ -143,7 +143,7 @@ func (s *authorityService) StartRotation(ctx context.Context, req *fifev1.StartR
 	var v release.Violations
 	issuers := checkIssuers(&v, trust.GetCluster(), req, sealer)
 	_, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_StartRotation{
-		StartRotation: &storev1.StartRotation{Root: req.GetRoot(), Issuers: issuers},
+		StartRotation: &storev1.StartRotation{Root: req.GetRoot(), Issuers: issuers, Key: sealedBy(issuers)},
 	}})
 	if err != nil {
 		return nil, err
@@ -188,6 +188,21 @@ func checkIssuers(v *release.Violations, cluster string, req *fifev1.StartRotati
 		})
 	}
 	return issuers
+}
+
+// sealedBy returns the id of the key that has sealed all of the authorities' keys; empty
+// if they are by several.
+func sealedBy(issuers []*storev1.Issuer) string {
+	ids := map[string]bool{}
+	id := ""
+	for _, i := range issuers {
+		id = identity.SealedBy(i.GetSealedKey())
+		ids[id] = true
+	}
+	if len(ids) != 1 {
+		return ""
+	}
+	return id
 }
 
 // cutOffError says who would be cut off by a step of a rotation.

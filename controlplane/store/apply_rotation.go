@@ -38,6 +38,8 @@ func (t *tx) startRotation(op *storev1.StartRotation) (Outcome, error) {
 		return Outcome{}, release.InRotation(PhaseName(r.GetPhase()), "another rotation of the root is under way; take it to its end, or abort it")
 	case slices.ContainsFunc(before.GetRoots(), func(root []byte) bool { return bytes.Equal(root, op.GetRoot()) }):
 		return Outcome{}, release.Taken("the root")
+	case before.GetKey() != "" && before.GetKey() != op.GetKey():
+		return Outcome{}, release.InRotation("key", "the cluster key has been replaced meanwhile; begin the rotation of the root again")
 	}
 	now := timestamppb.New(t.change.Time)
 	next := proto.CloneOf(before)

@@ -117,6 +117,8 @@ delete-join-token id=t3
 use-join-token id=t1 secret=s1 class=agent name=edge-1 request=joined
 use-join-token id=t1 secret=wrong class=agent name=edge-2 request=not-joined
 revoke name=agent/edge-9
+start-rotation root=new sealed=key
+start-key-rotation key=k1
 create-binding subject=user:root role=admin api=* stage=*
 create-binding subject=group:team/web role=deployer api=demo stage=prod
 create-binding subject=user:gone role=viewer api=a* stage=*

@@ -1671,7 +1671,10 @@ type StartRotation struct {
 	// DER of the new root.
 	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
 	// The authorities that it has issued, one for each class.
-	Issuers       []*Issuer `protobuf:"bytes,2,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	Issuers []*Issuer `protobuf:"bytes,2,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// Id of the key that has sealed theirs: if another seals by now, nobody may be able
+	// to open them.
+	Key           string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1718,6 +1721,13 @@ func (x *StartRotation) GetIssuers() []*Issuer {
 		return x.Issuers
 	}
 	return nil
+}
+
+func (x *StartRotation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 // MoveRotation takes the rotation of the root a step further, or back.
@@ -7708,10 +7718,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x129\n" +
 	"\n" +
 	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x127\n" +
-	"\tmove_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bmoveTime\"T\n" +
+	"\tmove_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bmoveTime\"f\n" +
 	"\rStartRotation\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\fR\x04root\x12/\n" +
-	"\aissuers\x18\x02 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\"\x82\x01\n" +
+	"\aissuers\x18\x02 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"\x82\x01\n" +
 	"\fMoveRotation\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\fR\x04root\x120\n" +
 	"\x04from\x18\x02 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x04from\x12,\n" +
