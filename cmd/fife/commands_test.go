@@ -72,6 +72,23 @@ func demoAgents() []*fifev1.Agent {
 	}
 }
 
+// demoAuthority is one while agents and users get certificates by a new root.
+func demoAuthority() *fifev1.Authority {
+	return &fifev1.Authority{
+		Cluster: "acme", Phase: fifev1.RotationPhase_ROTATION_PHASE_SWITCH, StartTime: at(8), Holders: 5, JoinTokens: 2,
+		Roots: []*fifev1.Root{
+			{Certificate: []byte("old"), Fingerprint: "0123456789abcdef0123456789abcdef", ExpireTime: at(10)},
+			{Certificate: []byte("new"), Fingerprint: "fedcba9876543210fedcba9876543210", ExpireTime: at(20), Next: true},
+		},
+		Pending: []*fifev1.Holder{
+			{Name: "agent/edge-3", Wants: "it is not connected"},
+			{Name: "user/ann", Wants: "its certificate is by the old root: fife certificate renew"},
+		},
+		Unknown: []*fifev1.Holder{{Name: "user/bob", Wants: "it has not been seen"}},
+		Key:     "0123456789abcdef", NextKey: "89abcdef01234567", KeyPending: []string{"n3"},
+	}
+}
+
 // demo is a control plane that holds the objects above.
 func demo(t *testing.T) *fake {
 	f := newFake(t)
@@ -127,6 +144,8 @@ func demo(t *testing.T) *fake {
 		"FleetService/ListAgents":      &fifev1.ListAgentsResponse{Agents: demoAgents(), UnreachableNodes: []string{"n3"}},
 		"FleetService/WaitForVersion":  &fifev1.WaitForVersionResponse{Total: 2, Applied: 1, Laggards: []string{"edge-2"}, Refused: demoAgents()[1:2]},
 		"ClusterService/GetCluster":    &fifev1.GetClusterResponse{Cluster: &fifev1.Cluster{ClusterId: "c-1", Node: "n2", Leader: "n1", Version: version, Build: "v0.1.0", Agents: 1}},
+		"AuthorityService/GetAuthority":     &fifev1.GetAuthorityResponse{Authority: demoAuthority()},
+		"AuthorityService/RotateClusterKey": &fifev1.RotateClusterKeyResponse{Key: "89abcdef01234567"},
 		"ClusterService/ListMembers": &fifev1.ListMembersResponse{Members: []*fifev1.Member{
 			{Name: "members/n1", RaftAddress: "10.1.0.1:7401", GrpcAddress: "10.1.0.1:7400", Voter: true, Leader: true},
 			{Name: "members/n2", RaftAddress: "10.1.0.2:7401"},
@@ -267,6 +286,20 @@ func TestTranscripts(t *testing.T) {
 			"status -o yaml",
 			"split explain demo/canary --key alice",
 			"split explain demo/canary",
+		},
+		"ca": {
+			"ca status",
+			"ca status -o json",
+			"ca switch",
+			"ca switch --force --wait-timeout 0s",
+			"ca retire --force",
+			"ca export",
+			"ca abort",
+			"ca rotate-key",
+			"ca rotate",
+			"ca rotate --ca-cert root.yaml",
+			"ca rotate --out a --ca-cert b --ca-key c",
+			"certificate renew",
 		},
 		"usage": {
 			"canry",

@@ -91,6 +91,9 @@ func TestRefusals(t *testing.T) {
 		{"PERMISSION_DENIED", codes.PermissionDenied, "permission denied: it is not for spiffe://c/agent/edge-1", nil, nil, "canary abort demo/canary"},
 		{"JOIN_REFUSED", codes.PermissionDenied, "agent/edge-1 has joined already", nil, nil, "canary abort demo/canary"},
 		{"ISSUER_UNAVAILABLE", codes.Unavailable, "the issuer of tokens cannot be reached: https://issuer.example gives no keys", nil, nil, "canary abort demo/canary"},
+		{"ROTATION_OPEN", codes.FailedPrecondition, "another rotation of the root is under way; take it to its end, or abort it", map[string]string{"phase": "trust"}, nil, "ca abort"},
+		{"NO_ROTATION", codes.FailedPrecondition, "no rotation of the root is under way; begin one first", nil, nil, "ca switch"},
+		{"WOULD_CUT_OFF", codes.FailedPrecondition, "this would cut off user/ann (its certificate is by the old root: fife certificate renew)", map[string]string{"names": "user/ann", "count": "1"}, nil, "ca retire"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
 		// Calls without a request id.

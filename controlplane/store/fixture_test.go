@@ -119,6 +119,8 @@ use-join-token id=t1 secret=wrong class=agent name=edge-2 request=not-joined
 revoke name=agent/edge-9
 start-rotation root=new sealed=key
 start-key-rotation key=k1
+reseal key=k2 root=new next=new sealed=key
+move-rotation root=new from=trust to=switch
 create-binding subject=user:root role=admin api=* stage=*
 create-binding subject=group:team/web role=deployer api=demo stage=prod
 create-binding subject=user:gone role=viewer api=a* stage=*
