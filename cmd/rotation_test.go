@@ -152,7 +152,7 @@ func (l *load) drive(ctx context.Context, address string) {
 	}
 }
 
-// edit changes an API through a node until ctx ends. A client that has got another
+// edit changes a draft through a node until ctx ends. A client that has got another
 // certificate connects with it.
 func (l *load) edit(ctx context.Context, r *rotated, node int) {
 	shown, conn := r.holder.Current(), r.dial(node)
@@ -163,8 +163,11 @@ func (l *load) edit(ctx context.Context, r *rotated, node int) {
 			shown, conn = now, r.dial(node)
 		}
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		_, err := fifev1.NewApiServiceClient(conn).CreateApi(call, &fifev1.CreateApiRequest{ApiId: fmt.Sprintf("api-%d-%d", node, l.changes.Add(1))})
+		_, err := fifev1.NewApiServiceClient(conn).PutRoute(call, &fifev1.PutRouteRequest{
+			Parent: "apis/demo", Route: &fifev1.Route{Method: "GET", Path: fmt.Sprintf("/node-%d", node+1)},
+		})
 		cancel()
+		l.changes.Add(1)
 		if err != nil {
 			l.fail(fmt.Sprintf("change at node %d", node+1), err)
 		}
