@@ -28,18 +28,9 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_JOIN_REFUSED:       "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE: "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:         "see the store's testdata/access.txt",
-	fifev1.ErrorReason_ERROR_REASON_UNSPECIFIED:        "never sent",
-	fifev1.ErrorReason_ERROR_REASON_INTERNAL:           "a bug",
-	fifev1.ErrorReason_ERROR_REASON_DISK_FULL:          "there is no disk",
-	fifev1.ErrorReason_ERROR_REASON_NOT_SUPPORTED:      "all nodes run this build",
-	fifev1.ErrorReason_ERROR_REASON_UNAUTHENTICATED:    "it speaks plaintext",
-	fifev1.ErrorReason_ERROR_REASON_PERMISSION_DENIED:  "it speaks plaintext",
-	fifev1.ErrorReason_ERROR_REASON_IMPORT_SUPERSEDED:  "takes two imports whose entries meet: see testdata/import.txt of store",
-	fifev1.ErrorReason_ERROR_REASON_JOIN_REFUSED:       "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_ROTATION_OPEN:      "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_NO_ROTATION:        "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_WOULD_CUT_OFF:      "it speaks plaintext",
-	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:         "see the store's testdata/access.txt",
 }
 
 // TestEveryReason makes a cluster give every reason there is.
