@@ -28,6 +28,8 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_JOIN_REFUSED:       "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE: "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:         "see the store's testdata/access.txt",
+	fifev1.ErrorReason_ERROR_REASON_CANCELED:           "the caller's own library is faster",
+	fifev1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED:  "the caller's own library is faster",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error of
-// fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
+// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error that
+// a node gives for a call of fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
 // for example `STALE_ETAG`. Metadata keys are named at each value.
 type ErrorReason int32
 
@@ -105,6 +105,13 @@ const (
 	// UNAVAILABLE: the caller's token cannot be verified, as the node has not got the keys
 	// of its issuer; nothing was done.
 	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 75
+	// CANCELED: the caller has given the call up. Of a change that may have been made
+	// OUTCOME_UNKNOWN is said instead.
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 95
+	// DEADLINE_EXCEEDED: the caller's deadline has passed. Of a change that may have
+	// been made OUTCOME_UNKNOWN is said instead. Mostly the caller's own gRPC library
+	// is first to say it, without a reason.
+	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 96
 )
 
 // Enum value maps for ErrorReason.
@@ -144,6 +151,8 @@ var (
 		50: "ERROR_REASON_JOIN_REFUSED",
 		60: "ERROR_REASON_LAST_ADMIN",
 		75: "ERROR_REASON_ISSUER_UNAVAILABLE",
+		95: "ERROR_REASON_CANCELED",
+		96: "ERROR_REASON_DEADLINE_EXCEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -180,6 +189,8 @@ var (
 		"ERROR_REASON_JOIN_REFUSED":       50,
 		"ERROR_REASON_LAST_ADMIN":         60,
 		"ERROR_REASON_ISSUER_UNAVAILABLE": 75,
+		"ERROR_REASON_CANCELED":           95,
+		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
 	}
 )
 
@@ -214,7 +225,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xcb\b\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x8a\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -250,7 +261,9 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(\x12\x1d\n" +
 	"\x19ERROR_REASON_JOIN_REFUSED\x102\x12\x1b\n" +
 	"\x17ERROR_REASON_LAST_ADMIN\x10<\x12#\n" +
-	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10KB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
