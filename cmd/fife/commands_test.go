@@ -213,6 +213,7 @@ func TestTranscripts(t *testing.T) {
 			"stage update demo/canary --wave label:region/one --wave region=eu,tier=canary@1h --wave 10%@5m --stale-policy fail-closed --consistent-clients",
 			"stage update demo/canary --no-waves --stale-policy serve-stale",
 			"stage update demo/canary --no-waves --wave 10%",
+			"stage update demo/canary --no-waves=false",
 			"stage update demo/canary --wave 0%",
 			"stage update demo/canary --wave label:region",
 			"stage update demo/canary --wave 10%@25h",
