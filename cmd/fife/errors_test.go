@@ -96,6 +96,9 @@ func TestRefusals(t *testing.T) {
 		{"WOULD_CUT_OFF", codes.FailedPrecondition, "this would cut off user/ann (its certificate is by the old root: fife certificate renew)", map[string]string{"names": "user/ann", "count": "1"}, nil, "ca retire"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
+		{"CANCELED", codes.Canceled, "the call was cancelled", nil, nil, "api get demo"},
+		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "api get demo"},
+		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "canary abort demo/canary"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},

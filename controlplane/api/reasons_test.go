@@ -31,6 +31,8 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_ROTATION_OPEN:      "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_NO_ROTATION:        "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_WOULD_CUT_OFF:      "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_CANCELED:           "the caller's own library is faster",
+	fifev1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED:  "the caller's own library is faster",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error of
-// fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
+// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error that
+// a node gives for a call of fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
 // for example `STALE_ETAG`. Metadata keys are named at each value.
 type ErrorReason int32
 
@@ -113,6 +113,13 @@ const (
 	// FAILED_PRECONDITION: the step would cut somebody off who has not followed yet.
 	// `names`, some of them, separated by spaces; `count`.
 	ErrorReason_ERROR_REASON_WOULD_CUT_OFF ErrorReason = 87
+	// CANCELED: the caller has given the call up. Of a change that may have been made
+	// OUTCOME_UNKNOWN is said instead.
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 95
+	// DEADLINE_EXCEEDED: the caller's deadline has passed. Of a change that may have
+	// been made OUTCOME_UNKNOWN is said instead. Mostly the caller's own gRPC library
+	// is first to say it, without a reason.
+	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 96
 )
 
 // Enum value maps for ErrorReason.
@@ -155,6 +162,8 @@ var (
 		85: "ERROR_REASON_ROTATION_OPEN",
 		86: "ERROR_REASON_NO_ROTATION",
 		87: "ERROR_REASON_WOULD_CUT_OFF",
+		95: "ERROR_REASON_CANCELED",
+		96: "ERROR_REASON_DEADLINE_EXCEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -194,6 +203,8 @@ var (
 		"ERROR_REASON_ROTATION_OPEN":      85,
 		"ERROR_REASON_NO_ROTATION":        86,
 		"ERROR_REASON_WOULD_CUT_OFF":      87,
+		"ERROR_REASON_CANCELED":           95,
+		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
 	}
 )
 
@@ -228,7 +239,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xa9\t\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xe8\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -267,7 +278,9 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x1e\n" +
 	"\x1aERROR_REASON_ROTATION_OPEN\x10U\x12\x1c\n" +
 	"\x18ERROR_REASON_NO_ROTATION\x10V\x12\x1e\n" +
-	"\x1aERROR_REASON_WOULD_CUT_OFF\x10WB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
