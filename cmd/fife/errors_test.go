@@ -96,6 +96,8 @@ func TestRefusals(t *testing.T) {
 		{"WOULD_CUT_OFF", codes.FailedPrecondition, "this would cut off user/ann (its certificate is by the old root: fife certificate renew)", map[string]string{"names": "user/ann", "count": "1"}, nil, "ca retire"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
+		{"NO_CLUSTER_KEY", codes.FailedPrecondition, "access keys are for clusters that ask who calls: this node speaks plaintext, or does not have the cluster's key yet",
+			nil, nil, "access-key create ci"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -78,6 +79,10 @@ func TestEveryReason(t *testing.T) {
 			{
 				&fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{VariableOverrides: many}},
 				refusal{codes.ResourceExhausted, "LIMIT_REACHED", nil},
+			},
+			{
+				&fifev1.CreateAccessKeyRequest{User: "ci", Ttl: durationpb.New(time.Hour)},
+				refusal{codes.FailedPrecondition, "NO_CLUSTER_KEY", nil},
 			},
 			{&fifev1.GetStateHashRequest{Checkpoint: &fifev1.Version{Epoch: 1, Index: 1}}, refusal{codes.FailedPrecondition, "NO_CHECKPOINT", nil}},
 		}
