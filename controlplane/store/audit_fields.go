@@ -208,6 +208,9 @@ func routeSubject(api, method, path string) subject {
 		case release.Mock:
 			f["mock.status"] = fmt.Sprint(i.Status)
 			set(f, "mock.body", i.Body)
+			if i.Template {
+				f["mock.template"] = "true"
+			}
 			pairs(f, "mock.headers.", i.Headers)
 		}
 		return f

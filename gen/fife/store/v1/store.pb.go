@@ -5757,7 +5757,7 @@ func (x *LambdaIntegration) GetQualifier() string {
 	return ""
 }
 
-// MockIntegration answers with a fixed response.
+// MockIntegration answers with a response of its own.
 type MockIntegration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HTTP status.
@@ -5765,7 +5765,9 @@ type MockIntegration struct {
 	// Response headers.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Response body.
-	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Whether the body is a template.
+	Template      bool `protobuf:"varint,10,opt,name=template,proto3" json:"template,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5819,6 +5821,13 @@ func (x *MockIntegration) GetBody() string {
 		return x.Body
 	}
 	return ""
+}
+
+func (x *MockIntegration) GetTemplate() bool {
+	if x != nil {
+		return x.Template
+	}
+	return false
 }
 
 // Deployment is a frozen draft.
@@ -8345,11 +8354,13 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\"M\n" +
 	"\x11LambdaIntegration\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1c\n" +
-	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xc0\x01\n" +
+	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xdc\x01\n" +
 	"\x0fMockIntegration\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12E\n" +
 	"\aheaders\x18\x02 \x03(\v2+.fife.store.v1.MockIntegration.HeadersEntryR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\x12\x1a\n" +
+	"\btemplate\x18\n" +
+	" \x01(\bR\btemplate\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
