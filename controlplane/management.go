@@ -14,6 +14,7 @@ import (
 	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/apigateway"
 	"github.com/fifegateway/fife/controlplane/identity"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
 // signingService is the name of API Gateway in the scope of signatures.
@@ -94,13 +95,33 @@ type hostCertificate struct {
 const (
 	hostTTL    = 30 * 24 * time.Hour
 	hostMargin = 10 * 24 * time.Hour // before its end it is replaced
+
+	hostPatience = 4 * time.Second // less than a handshake may take
 )
 
+// trust returns whom the cluster trusts. A cluster that has just been founded, or a node
+// that has just joined, waits for it for a while.
+func (h *hostCertificate) trust(ctx context.Context) *storev1.Trust {
+	ctx, cancel := context.WithTimeout(ctx, hostPatience)
+	defer cancel()
+	for {
+		state := h.secrets.store.Load().State()
+		if state.Trust() != nil {
+			return state.Trust()
+		}
+		select {
+		case <-state.Changed():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // get returns the certificate, and makes it first if there is none that is good.
-func (h *hostCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (h *hostCertificate) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	trust := h.trust(hello.Context())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	trust := h.secrets.store.Load().State().Trust()
 	_, sealer, ok := h.secrets.clusterKey()
 	for _, i := range trust.GetIssuers() {
 		switch {

@@ -282,7 +282,8 @@ func TestMock(t *testing.T) {
 		c.equal("patched", c.do(200, patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: "two"})),
 			`{"statusCode": "200", "responseTemplates": {"application/json": "two"}}`)
 		answers(200, "two", nil)
-		c.refused(400, bad, "the request is invalid: edits[0].route.integration.mock.body",
+		c.refused(400, bad, `the request has bad fields: route.integration.mock.body: "#if(true)x#end": a template may have references to stage variables and to the context, `+
+			"such as $stageVariables.x and $context.stage, and nothing else of the template language",
 			patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: "#if(true)x#end"}))
 		const template = `{"version": "$stageVariables.version", "canary": "$context.isCanaryRequest"}`
 		c.do(200, patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: template}))
