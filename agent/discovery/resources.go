@@ -106,7 +106,11 @@ func integrationSpec(r *discoveryv1.Route) route.IntegrationSpec {
 	case *discoveryv1.Route_Lambda:
 		return route.LambdaSpec{Function: i.Lambda.GetFunction(), Qualifier: i.Lambda.GetQualifier()}
 	case *discoveryv1.Route_Mock:
-		return route.MockSpec{Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody()}
+		spec := route.MockSpec{Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody()}
+		for _, p := range i.Mock.GetParts() {
+			spec.Parts = append(spec.Parts, route.MockPart{Text: p.GetText(), Variable: p.GetVariable(), Context: p.GetContext()})
+		}
+		return spec
 	}
 	return nil
 }

@@ -99,6 +99,8 @@ func TestRefusals(t *testing.T) {
 		{"CANCELED", codes.Canceled, "the call was cancelled", nil, nil, "api get demo"},
 		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "api get demo"},
 		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "canary abort demo/canary"},
+		{"NO_CLUSTER_KEY", codes.FailedPrecondition, "access keys are for clusters that ask who calls: this node speaks plaintext, or does not have the cluster's key yet",
+			nil, nil, "access-key create ci"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},
@@ -144,7 +146,7 @@ func TestRefusals(t *testing.T) {
 func everything(a answer) map[string]answer {
 	answers := map[string]answer{}
 	files := []protoreflect.FileDescriptor{fifev1.File_fife_v1_api_proto, fifev1.File_fife_v1_deployment_proto,
-		fifev1.File_fife_v1_stage_proto, fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto}
+		fifev1.File_fife_v1_stage_proto, fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto, fifev1.File_fife_v1_accesskey_proto}
 	for _, file := range files {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)

@@ -75,6 +75,7 @@ Exit codes:
 		newCertificateCommand(c),
 		newCACommand(c),
 		newAccessCommand(c),
+		newAccessKeyCommand(c),
 		newWhoAmICommand(c),
 		newLoginCommand(c),
 		newLogoutCommand(c),

@@ -102,12 +102,16 @@ var methods = map[string]Method{
 	"/fife.v1.ClusterService/BackupCluster":      {Users: true, Permission: ClusterBackup},
 	"/fife.v1.ClusterService/RestoreCluster":     {Users: true, Permission: ClusterRestore},
 
-	"/fife.v1.AccessService/CreateBinding":   {Users: true, Permission: AccessManage, API: "binding.api", Stage: "binding.stage"},
-	"/fife.v1.AccessService/ListBindings":    {Users: true, Permission: AccessRead},
-	"/fife.v1.AccessService/DeleteBinding":   {Users: true, Permission: AccessManage, API: "binding.api", Stage: "binding.stage"},
-	"/fife.v1.AccessService/CreateUserToken": {Users: true, Permission: AccessManage},
-	"/fife.v1.AccessService/ListUserTokens":  {Users: true, Permission: AccessRead},
-	"/fife.v1.AccessService/DeleteUserToken": {Users: true, Permission: AccessManage},
+	"/fife.v1.AccessService/CreateBinding":      {Users: true, Permission: AccessManage, API: "binding.api", Stage: "binding.stage"},
+	"/fife.v1.AccessService/ListBindings":       {Users: true, Permission: AccessRead},
+	"/fife.v1.AccessService/DeleteBinding":      {Users: true, Permission: AccessManage, API: "binding.api", Stage: "binding.stage"},
+	"/fife.v1.AccessService/CreateUserToken":    {Users: true, Permission: AccessManage},
+	"/fife.v1.AccessService/ListUserTokens":     {Users: true, Permission: AccessRead},
+	"/fife.v1.AccessService/DeleteUserToken":    {Users: true, Permission: AccessManage},
+	"/fife.v1.AccessKeyService/CreateAccessKey": {Users: true, Permission: AccessManage},
+	"/fife.v1.AccessKeyService/ListAccessKeys":  {Users: true, Permission: AccessRead},
+	"/fife.v1.AccessKeyService/DeleteAccessKey": {Users: true, Permission: AccessManage},
+
 	"/fife.v1.AccessService/WhoAmI":          {Users: true},
 	"/fife.v1.AccessService/TestPermissions": {Users: true},
 

@@ -64,6 +64,7 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterAuthorityServiceServer(s, &authorityService{changer: changer, peers: c.Peers, key: c.Key, node: c.Trust})
 	fifev1.RegisterAccessServiceServer(s, &accessService{changer: changer, bearers: c.Bearers})
 	fifev1.RegisterSignInServiceServer(s, &signInService{bearers: c.Bearers})
+	fifev1.RegisterAccessKeyServiceServer(s, &accessKeyService{changer: changer, key: c.Key, bearers: c.Bearers})
 	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 

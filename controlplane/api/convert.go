@@ -81,7 +81,7 @@ func toIntegration(i release.Integration) *fifev1.Integration {
 		}}
 	case release.Mock:
 		return &fifev1.Integration{Kind: &fifev1.Integration_Mock{
-			Mock: &fifev1.MockIntegration{Status: int32(i.Status), Headers: i.Headers, Body: i.Body},
+			Mock: &fifev1.MockIntegration{Status: int32(i.Status), Headers: i.Headers, Body: i.Body, Template: i.Template},
 		}}
 	}
 	return nil

@@ -33,6 +33,7 @@ const (
 	reasonDiskFull       = "DISK_FULL"
 	reasonOtherCluster   = "OTHER_CLUSTER"
 	reasonNotSupported   = "NOT_SUPPORTED"
+	reasonNoClusterKey   = "NO_CLUSTER_KEY"
 	reasonUnknownCaller  = "UNAUTHENTICATED"
 	reasonDenied         = "PERMISSION_DENIED"
 	reasonIssuerAway     = "ISSUER_UNAVAILABLE"
@@ -84,6 +85,7 @@ var sentinels = []struct {
 	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
 	{ErrDenied, codes.PermissionDenied, reasonDenied},
 	{signin.ErrUnavailable, codes.Unavailable, reasonIssuerAway},
+	{ErrNoClusterKey, codes.FailedPrecondition, reasonNoClusterKey},
 	{ErrNotYet, codes.FailedPrecondition, reasonNotCaughtUp},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }

@@ -47,6 +47,7 @@ func TestToStatus(t *testing.T) {
 		{store.ErrNoMember, codes.NotFound, "RESOURCE_NOT_FOUND"},
 		{store.ErrDiskFull, codes.ResourceExhausted, "DISK_FULL"},
 		{store.ErrNotSupported, codes.FailedPrecondition, "NOT_SUPPORTED"},
+		{ErrNoClusterKey, codes.FailedPrecondition, "NO_CLUSTER_KEY"},
 		{ErrUnauthenticated, codes.Unauthenticated, "UNAUTHENTICATED"},
 		{ErrDenied, codes.PermissionDenied, "PERMISSION_DENIED"},
 		{signin.ErrUnavailable, codes.Unavailable, "ISSUER_UNAVAILABLE"},

@@ -3,7 +3,6 @@ package apigateway
 import (
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -20,18 +19,18 @@ type stageNotes struct {
 
 // stage is the service's shape of a stage.
 type stage struct {
-	DeploymentID        string            `json:"deploymentId"`
-	StageName           string            `json:"stageName"`
-	Description         string            `json:"description,omitempty"`
-	CacheClusterEnabled bool              `json:"cacheClusterEnabled"`
-	CacheClusterStatus  string            `json:"cacheClusterStatus"`
-	MethodSettings      map[string]string `json:"methodSettings"` // always empty
-	Variables           map[string]string `json:"variables,omitempty"`
-	CanarySettings      *canarySettings   `json:"canarySettings,omitempty"`
-	TracingEnabled      bool              `json:"tracingEnabled"`
-	Tags                map[string]string `json:"tags,omitempty"`
-	CreatedDate         int64             `json:"createdDate"`
-	LastUpdatedDate     int64             `json:"lastUpdatedDate"`
+	DeploymentID        string                   `json:"deploymentId"`
+	StageName           string                   `json:"stageName"`
+	Description         string                   `json:"description,omitempty"`
+	CacheClusterEnabled bool                     `json:"cacheClusterEnabled"`
+	CacheClusterStatus  string                   `json:"cacheClusterStatus"`
+	MethodSettings      map[string]methodSetting `json:"methodSettings"`
+	Variables           map[string]string        `json:"variables,omitempty"`
+	CanarySettings      *canarySettings          `json:"canarySettings,omitempty"`
+	TracingEnabled      bool                     `json:"tracingEnabled"`
+	Tags                map[string]string        `json:"tags,omitempty"`
+	CreatedDate         int64                    `json:"createdDate"`
+	LastUpdatedDate     int64                    `json:"lastUpdatedDate"`
 }
 
 // canarySettings is the service's shape of a canary.
@@ -49,7 +48,7 @@ func toStage(s *fifev1.Stage) *stage {
 	readNotes(s.GetAnnotations(), &notes)
 	shape := &stage{
 		DeploymentID: deploymentID(s.GetDeployment()), StageName: s.GetName()[strings.LastIndexByte(s.GetName(), '/')+1:],
-		Description: s.GetDescription(), CacheClusterStatus: "NOT_AVAILABLE", MethodSettings: map[string]string{},
+		Description: s.GetDescription(), CacheClusterStatus: "NOT_AVAILABLE", MethodSettings: methodSettings(s),
 		Variables: s.GetVariables(), Tags: notes.Tags,
 		CreatedDate: epoch(s.GetCreateTime()), LastUpdatedDate: epoch(s.GetUpdateTime()),
 	}
@@ -251,6 +250,7 @@ func (g *Gateway) changeStage(c *call, api, id string, edit func(*fifev1.Stage, 
 			{"description", s.GetDescription() != before.GetDescription()},
 			{"deployment", s.GetDeployment() != before.GetDeployment()},
 			{"variables", !maps.Equal(s.GetVariables(), before.GetVariables())},
+			{"throttle", !proto.Equal(s.GetThrottle(), before.GetThrottle())},
 			{"canary", !proto.Equal(s.GetCanary(), before.GetCanary())},
 			{"annotations", !maps.Equal(s.GetAnnotations(), before.GetAnnotations())},
 		} {
@@ -287,12 +287,6 @@ var stagePaths = strings.Join([]string{
 	"/*/*/caching/unauthorizedCacheControlHeaderStrategy", "/variables/{variable_name}", "/tracingEnabled]",
 }, ", ")
 
-// methodSetting matches the paths of a stage's method settings, of which Fife has none.
-func (p patch) isMethodSetting() bool {
-	n := len(p.tokens)
-	return n >= 4 && slices.Contains([]string{"metrics", "logging", "throttling", "caching"}, p.tokens[n-2])
-}
-
 // patchStage applies one patch to a stage.
 func patchStage(api string, s *fifev1.Stage, notes *stageNotes, p patch) error {
 	switch p.Op {
@@ -327,7 +321,7 @@ func replaceInStage(api string, s *fifev1.Stage, notes *stageNotes, p patch) err
 	case p.is("cacheClusterSize"), p.is("clientCertificateId"), p.is("documentationVersion"), p.under("accessLogSettings"):
 		return unsupported(p.tokens[0])
 	case p.isMethodSetting():
-		return unsupported("method settings")
+		return replaceMethodSetting(s, p)
 	default:
 		return badRequest("Invalid method setting path: %s. Must be one of: %s", p.Path, stagePaths)
 	}
@@ -375,6 +369,8 @@ func removeFromStage(s *fifev1.Stage, p patch) error {
 		patchMap(s.GetVariables(), p, "")
 	case p.is("description"):
 		s.Description = ""
+	case p.ofAllMethods() && len(p.tokens) == 2 && s.GetThrottle().GetRateLimit() != 0:
+		removeMethodSettings(s)
 	default:
 		return badRequest("Cannot remove method setting %s because there is no method setting for this method ", strings.TrimPrefix(p.Path, "/"))
 	}

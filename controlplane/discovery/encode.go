@@ -63,9 +63,31 @@ func encodeRoute(r *release.Route) *discoveryv1.Route {
 			Function: i.Function, Qualifier: i.Qualifier,
 		}}
 	case release.Mock:
-		p.Integration = &discoveryv1.Route_Mock{Mock: &discoveryv1.MockIntegration{
-			Status: int32(i.Status), Headers: i.Headers, Body: i.Body,
-		}}
+		p.Integration = &discoveryv1.Route_Mock{Mock: encodeMock(i)}
+	}
+	return p
+}
+
+// encodeMock sends a template taken apart, so that agents need not know its language.
+func encodeMock(m release.Mock) *discoveryv1.MockIntegration {
+	p := &discoveryv1.MockIntegration{Status: int32(m.Status), Headers: m.Headers, Body: m.Body}
+	if !m.Template {
+		return p
+	}
+	parts, err := release.ParseTemplate(m.Body)
+	if err != nil {
+		return p // no template that can be put is refused
+	}
+	p.Body = ""
+	for _, part := range parts {
+		switch {
+		case part.Variable != "":
+			p.Parts = append(p.Parts, &discoveryv1.MockPart{Part: &discoveryv1.MockPart_Variable{Variable: part.Variable}})
+		case part.Context != "":
+			p.Parts = append(p.Parts, &discoveryv1.MockPart{Part: &discoveryv1.MockPart_Context{Context: part.Context}})
+		default:
+			p.Parts = append(p.Parts, &discoveryv1.MockPart{Part: &discoveryv1.MockPart_Text{Text: part.Text}})
+		}
 	}
 	return p
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -164,6 +165,29 @@ func (a Authority) Check(trust Trust, class Class) error {
 		return fmt.Errorf("%w: %s is valid from %v to %v, not now", ErrInvalid, c.Subject, c.NotBefore, c.NotAfter)
 	}
 	return nil
+}
+
+// IssueHost makes a certificate for a server of HTTPS by the names and addresses of its
+// hosts, for clients that know a server by these. It names no identity: nobody here
+// takes it for that of anybody. The authority must be the intermediate of servers.
+func (a Authority) IssueHost(public crypto.PublicKey, hosts []string, ttl time.Duration) (*x509.Certificate, error) {
+	if len(hosts) == 0 {
+		return nil, fmt.Errorf("%w: a certificate of a host needs a name", ErrInvalid)
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "Fife management API"},
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	return a.certify(template, public, ttl)
 }
 
 // NewRequest returns a PKCS #10 request for a certificate for a key. It proves that

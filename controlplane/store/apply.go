@@ -172,6 +172,12 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.createUserToken(op.CreateUserToken)
 	case *storev1.Command_DeleteUserToken:
 		return t.deleteUserToken(op.DeleteUserToken)
+	case *storev1.Command_CreateAccessKey:
+		return t.createAccessKey(op.CreateAccessKey)
+	case *storev1.Command_DeleteAccessKey:
+		return t.deleteAccessKey(op.DeleteAccessKey)
+	case *storev1.Command_ResealAccessKeys:
+		return t.resealAccessKeys(op.ResealAccessKeys), nil
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }

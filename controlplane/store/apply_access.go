@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
@@ -59,8 +60,7 @@ func (s *State) authorize(cmd *storev1.Command) *release.Refusal {
 	}
 	caller := access.Caller{Subject: access.Subject(cmd.GetActor()), Groups: a.GetGroups(), Token: a.GetToken()}
 	if a.GetToken() != "" {
-		t, ok := s.UserToken(a.GetToken())
-		if !ok || t.Subject() != caller.Subject || t.Expired(decodeTime(cmd.GetTime())) {
+		if !s.stands(a.GetToken(), caller.Subject, decodeTime(cmd.GetTime())) {
 			return &release.Refusal{
 				Reason:   release.PermissionDenied,
 				Message:  fmt.Sprintf("token %s of %s was deleted or has expired; ask an admin for a new one", a.GetToken(), caller.Subject),
@@ -70,6 +70,16 @@ func (s *State) authorize(cmd *storev1.Command) *release.Refusal {
 	}
 	return Denial(access.Decide(s.BindingsOf(caller.Subjects()), caller,
 		access.Permission(a.GetPermission()), access.Resource{API: a.GetApi(), Stage: a.GetStage()}))
+}
+
+// stands reports whether a bearer token or an access key lets its bearer act as a
+// subject at a time.
+func (s *State) stands(id string, as access.Subject, at time.Time) bool {
+	if k, ok := s.AccessKey(id); ok {
+		return k.Subject() == as && !k.Expired(at)
+	}
+	t, ok := s.UserToken(id)
+	return ok && t.Subject() == as && !t.Expired(at)
 }
 
 // Denial returns the refusal that tells a caller of an *access.Denied; nil for nil.

@@ -54,6 +54,12 @@ func subjectOf(cmd *storev1.Command, outcome Outcome) subject {
 	case *storev1.Command_PutTrust, *storev1.Command_StartRotation, *storev1.Command_MoveRotation,
 		*storev1.Command_StartKeyRotation, *storev1.Command_ResealAuthorities:
 		return subject{"authority", authorityFields}
+	case *storev1.Command_CreateAccessKey:
+		return accessKeySubject(op.CreateAccessKey.GetKey().GetId())
+	case *storev1.Command_DeleteAccessKey:
+		return accessKeySubject(op.DeleteAccessKey.GetId())
+	case *storev1.Command_ResealAccessKeys:
+		return subject{"accessKeys", func(*State) map[string]string { return nil }}
 	}
 	if ref, ok := stageOf(cmd); ok {
 		return stageSubject(ref.GetApi(), ref.GetStage())
@@ -104,6 +110,16 @@ func tokenSubject(id string) subject {
 		set(f, "pattern", t.GetPattern())
 		set(f, "apis", strings.Join(t.GetApis(), " "))
 		return f
+	}}
+}
+
+func accessKeySubject(id string) subject {
+	return subject{AccessKeyName(id), func(s *State) map[string]string {
+		k, ok := s.AccessKey(id)
+		if !ok {
+			return nil
+		}
+		return map[string]string{"user": k.User, "expire_time": k.ExpireTime.UTC().Format(time.RFC3339)}
 	}}
 }
 
@@ -192,6 +208,9 @@ func routeSubject(api, method, path string) subject {
 		case release.Mock:
 			f["mock.status"] = fmt.Sprint(i.Status)
 			set(f, "mock.body", i.Body)
+			if i.Template {
+				f["mock.template"] = "true"
+			}
 			pairs(f, "mock.headers.", i.Headers)
 		}
 		return f

@@ -183,7 +183,9 @@ var builders = map[string]func(args, *storev1.Command){
 			route := &release.Route{Method: method, Path: path, Integration: release.Mock{Status: 200}, Annotations: a.pairs("notes")}
 			edit.Put = append(edit.Put, &storev1.PutRoute{Api: edit.Api, Route: EncodeRoute(route)})
 		}
-		edit.Values = EncodeAPI(&release.API{ID: edit.Api, Description: a.text("description"), Annotations: a.pairs("notes")})
+		edit.Values = EncodeAPI(&release.API{
+			ID: edit.Api, Description: a.text("description"), Hosts: a.list("hosts"), Annotations: a.pairs("notes"),
+		})
 		c.Op = &storev1.Command_EditRoutes{EditRoutes: edit}
 	},
 	"deploy": func(a args, c *storev1.Command) {
@@ -339,6 +341,20 @@ var builders = map[string]func(args, *storev1.Command){
 	},
 	"delete-token": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_DeleteUserToken{DeleteUserToken: &storev1.DeleteUserToken{Id: a.text("id")}}
+	},
+	"create-access-key": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_CreateAccessKey{CreateAccessKey: &storev1.CreateAccessKey{Key: EncodeAccessKey(access.Key{
+			ID: a.text("id"), User: a.text("user"), Sealed: []byte(a.text("sealed")),
+			CreateTime: clockStart, ExpireTime: clockStart.Add(a.duration("ttl")),
+		})}}
+	},
+	"delete-access-key": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteAccessKey{DeleteAccessKey: &storev1.DeleteAccessKey{Id: a.text("id")}}
+	},
+	"reseal-access-key": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_ResealAccessKeys{ResealAccessKeys: &storev1.ResealAccessKeys{
+			Keys: []*storev1.AccessKey{{Id: a.text("id"), Sealed: []byte(a.text("sealed"))}},
+		}}
 	},
 	"rollback": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{

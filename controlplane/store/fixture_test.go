@@ -128,6 +128,10 @@ delete-binding subject=user:gone role=viewer api=a* stage=*
 create-token id=ab12cd34 user=ci secret=s ttl=720h
 create-token id=gone user=ci secret=t ttl=720h
 delete-token id=gone
+create-access-key id=FIFEA user=ci sealed=abc ttl=720h
+create-access-key id=FIFEGONE user=ci sealed=def ttl=720h
+reseal-access-key id=FIFEA sealed=xyz
+delete-access-key id=FIFEGONE
 update-api name=demo description=granted fields=(description) as=user:ann groups=(team/web) need=(apis.edit, demo, "")
 update-api name=demo description=denied fields=(description) as=user:ann groups=(team/web) need=(apis.manage, demo, *)
 `

@@ -29,7 +29,8 @@ func commandSchema(cmd *storev1.Command) uint32 {
 		*storev1.Command_StartRotation, *storev1.Command_MoveRotation,
 		*storev1.Command_StartKeyRotation, *storev1.Command_ResealAuthorities,
 		*storev1.Command_CreateBinding, *storev1.Command_DeleteBinding,
-		*storev1.Command_CreateUserToken, *storev1.Command_DeleteUserToken:
+		*storev1.Command_CreateUserToken, *storev1.Command_DeleteUserToken,
+		*storev1.Command_CreateAccessKey, *storev1.Command_DeleteAccessKey, *storev1.Command_ResealAccessKeys:
 		newer = true
 	case *storev1.Command_InitCluster:
 		newer = op.InitCluster.GetAudit() != nil || len(op.InitCluster.GetBindings()) > 0

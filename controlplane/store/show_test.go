@@ -220,6 +220,9 @@ func showState(w io.Writer, s *State) {
 	for t := range s.UserTokens("") {
 		fmt.Fprintf(w, "token %s of %s hash %x from %s to %s\n", t.ID, t.User, t.Hash[:4], showTime(t.CreateTime), showTime(t.ExpireTime))
 	}
+	for k := range s.AccessKeys("") {
+		fmt.Fprintf(w, "access key %s of %s sealed %q from %s to %s\n", k.ID, k.User, k.Sealed, showTime(k.CreateTime), showTime(k.ExpireTime))
+	}
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
 	}

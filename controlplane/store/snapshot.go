@@ -111,6 +111,9 @@ func writeSnapshot(out io.Writer, s *State) error {
 	for t := range s.UserTokens("") {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_UserToken{UserToken: EncodeUserToken(t)}})
 	}
+	for k := range s.AccessKeys("") {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_AccessKey{AccessKey: EncodeAccessKey(k)}})
+	}
 	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Outcome{Outcome: encodeRemembered(r)}})
@@ -294,6 +297,9 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 	case *storev1.SnapshotRecord_UserToken:
 		t := decodeUserToken(p.UserToken)
 		s.tokens, _, _ = s.tokens.Insert([]byte(t.ID), t)
+	case *storev1.SnapshotRecord_AccessKey:
+		k := decodeAccessKey(p.AccessKey)
+		s.accessKeys, _, _ = s.accessKeys.Insert([]byte(k.ID), k)
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)

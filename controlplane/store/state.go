@@ -75,6 +75,7 @@ type State struct {
 	enrolments  *iradix.Tree[*storev1.Enrolment]  // by CLASS/NAME
 	bindings    *iradix.Tree[access.Binding]      // by subject, role, patterns
 	tokens      *iradix.Tree[access.Token]        // bearer tokens, by id
+	accessKeys  *iradix.Tree[access.Key]          // by id
 	changes     changeLog
 	outcomes    outcomeLog
 	auditLimits AuditLimits
@@ -102,6 +103,7 @@ func newState() *State {
 		enrolments:  iradix.New[*storev1.Enrolment](),
 		bindings:    iradix.New[access.Binding](),
 		tokens:      iradix.New[access.Token](),
+		accessKeys:  iradix.New[access.Key](),
 		changes:     changeLog{},
 		outcomes:    newOutcomeLog(),
 		superseded:  make(chan struct{}),

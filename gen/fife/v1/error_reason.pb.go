@@ -120,6 +120,9 @@ const (
 	// been made OUTCOME_UNKNOWN is said instead. Mostly the caller's own gRPC library
 	// is first to say it, without a reason.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 96
+	// FAILED_PRECONDITION: the node speaks plaintext, or does not have the key yet that
+	// seals the secrets of access keys.
+	ErrorReason_ERROR_REASON_NO_CLUSTER_KEY ErrorReason = 90
 )
 
 // Enum value maps for ErrorReason.
@@ -164,6 +167,7 @@ var (
 		87: "ERROR_REASON_WOULD_CUT_OFF",
 		95: "ERROR_REASON_CANCELED",
 		96: "ERROR_REASON_DEADLINE_EXCEEDED",
+		90: "ERROR_REASON_NO_CLUSTER_KEY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -205,6 +209,7 @@ var (
 		"ERROR_REASON_WOULD_CUT_OFF":      87,
 		"ERROR_REASON_CANCELED":           95,
 		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
+		"ERROR_REASON_NO_CLUSTER_KEY":     90,
 	}
 )
 
@@ -239,7 +244,8 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xe8\t\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x89\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -280,7 +286,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_NO_ROTATION\x10V\x12\x1e\n" +
 	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x19\n" +
 	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
-	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`\x12\x1f\n" +
+	"\x1bERROR_REASON_NO_CLUSTER_KEY\x10ZB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -1523,15 +1523,17 @@ func (x *LambdaIntegration) GetQualifier() string {
 	return ""
 }
 
-// MockIntegration answers with a fixed response.
+// MockIntegration answers with a response of its own.
 type MockIntegration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HTTP status.
 	Status int32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
 	// Response headers.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Response body.
-	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Response body; empty if it has parts.
+	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Pieces of the body, if some depend on the request.
+	Parts         []*MockPart `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1587,6 +1589,120 @@ func (x *MockIntegration) GetBody() string {
 	return ""
 }
 
+func (x *MockIntegration) GetParts() []*MockPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// MockPart is a piece of a mock's body.
+type MockPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*MockPart_Text
+	//	*MockPart_Variable
+	//	*MockPart_Context
+	Part          isMockPart_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MockPart) Reset() {
+	*x = MockPart{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MockPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MockPart) ProtoMessage() {}
+
+func (x *MockPart) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MockPart.ProtoReflect.Descriptor instead.
+func (*MockPart) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MockPart) GetPart() isMockPart_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *MockPart) GetText() string {
+	if x != nil {
+		if x, ok := x.Part.(*MockPart_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *MockPart) GetVariable() string {
+	if x != nil {
+		if x, ok := x.Part.(*MockPart_Variable); ok {
+			return x.Variable
+		}
+	}
+	return ""
+}
+
+func (x *MockPart) GetContext() string {
+	if x != nil {
+		if x, ok := x.Part.(*MockPart_Context); ok {
+			return x.Context
+		}
+	}
+	return ""
+}
+
+type isMockPart_Part interface {
+	isMockPart_Part()
+}
+
+type MockPart_Text struct {
+	// As it is.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3,oneof"`
+}
+
+type MockPart_Variable struct {
+	// Name of the stage variable that stands there; nothing if it is not set.
+	Variable string `protobuf:"bytes,2,opt,name=variable,proto3,oneof"`
+}
+
+type MockPart_Context struct {
+	// Name of what stands there of the request, as API Gateway's `$context` has it:
+	// `apiId`, `deploymentId`, `extendedRequestId`, `httpMethod`, `isCanaryRequest`
+	// (nothing on a stage without a canary), `path`, `requestId`, `resourcePath` or
+	// `stage`.
+	Context string `protobuf:"bytes,3,opt,name=context,proto3,oneof"`
+}
+
+func (*MockPart_Text) isMockPart_Part() {}
+
+func (*MockPart_Variable) isMockPart_Part() {}
+
+func (*MockPart_Context) isMockPart_Part() {}
+
 // Stage is what a stage serves.
 type Stage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1629,7 +1745,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1757,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1770,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Stage) GetDeployment() uint64 {
@@ -1787,7 +1903,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1915,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1928,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -1851,7 +1967,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1979,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1992,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -1916,7 +2032,7 @@ type AgentSelector struct {
 
 func (x *AgentSelector) Reset() {
 	*x = AgentSelector{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2044,7 @@ func (x *AgentSelector) String() string {
 func (*AgentSelector) ProtoMessage() {}
 
 func (x *AgentSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2057,7 @@ func (x *AgentSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSelector.ProtoReflect.Descriptor instead.
 func (*AgentSelector) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AgentSelector) GetAgents() []string {
@@ -1982,7 +2098,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2110,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2123,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -2056,7 +2172,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2184,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2197,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{24}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -2170,7 +2286,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2298,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2311,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{25}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Redirect) GetAddresses() []string {
@@ -2304,14 +2420,21 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\"M\n" +
 	"\x11LambdaIntegration\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1c\n" +
-	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xc4\x01\n" +
+	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xf7\x01\n" +
 	"\x0fMockIntegration\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12I\n" +
 	"\aheaders\x18\x02 \x03(\v2/.fife.discovery.v1.MockIntegration.HeadersEntryR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\x121\n" +
+	"\x05parts\x18\n" +
+	" \x03(\v2\x1b.fife.discovery.v1.MockPartR\x05parts\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
+	"\bMockPart\x12\x14\n" +
+	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x1c\n" +
+	"\bvariable\x18\x02 \x01(\tH\x00R\bvariable\x12\x1a\n" +
+	"\acontext\x18\x03 \x01(\tH\x00R\acontextB\x06\n" +
+	"\x04part\"\xab\x06\n" +
 	"\x05Stage\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -2390,7 +2513,7 @@ func file_fife_discovery_v1_discovery_proto_rawDescGZIP() []byte {
 	return file_fife_discovery_v1_discovery_proto_rawDescData
 }
 
-var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_fife_discovery_v1_discovery_proto_goTypes = []any{
 	(*StreamRequest)(nil),         // 0: fife.discovery.v1.StreamRequest
 	(*StreamResponse)(nil),        // 1: fife.discovery.v1.StreamResponse
@@ -2411,21 +2534,22 @@ var file_fife_discovery_v1_discovery_proto_goTypes = []any{
 	(*HttpIntegration)(nil),       // 16: fife.discovery.v1.HttpIntegration
 	(*LambdaIntegration)(nil),     // 17: fife.discovery.v1.LambdaIntegration
 	(*MockIntegration)(nil),       // 18: fife.discovery.v1.MockIntegration
-	(*Stage)(nil),                 // 19: fife.discovery.v1.Stage
-	(*Throttle)(nil),              // 20: fife.discovery.v1.Throttle
-	(*StageConfig)(nil),           // 21: fife.discovery.v1.StageConfig
-	(*AgentSelector)(nil),         // 22: fife.discovery.v1.AgentSelector
-	(*Canary)(nil),                // 23: fife.discovery.v1.Canary
-	(*StickyKey)(nil),             // 24: fife.discovery.v1.StickyKey
-	(*Redirect)(nil),              // 25: fife.discovery.v1.Redirect
-	nil,                           // 26: fife.discovery.v1.Hello.LabelsEntry
-	nil,                           // 27: fife.discovery.v1.MockIntegration.HeadersEntry
-	nil,                           // 28: fife.discovery.v1.Stage.VariablesEntry
-	nil,                           // 29: fife.discovery.v1.StageConfig.VariablesEntry
-	nil,                           // 30: fife.discovery.v1.AgentSelector.LabelsEntry
-	nil,                           // 31: fife.discovery.v1.Canary.VariableOverridesEntry
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*MockPart)(nil),              // 19: fife.discovery.v1.MockPart
+	(*Stage)(nil),                 // 20: fife.discovery.v1.Stage
+	(*Throttle)(nil),              // 21: fife.discovery.v1.Throttle
+	(*StageConfig)(nil),           // 22: fife.discovery.v1.StageConfig
+	(*AgentSelector)(nil),         // 23: fife.discovery.v1.AgentSelector
+	(*Canary)(nil),                // 24: fife.discovery.v1.Canary
+	(*StickyKey)(nil),             // 25: fife.discovery.v1.StickyKey
+	(*Redirect)(nil),              // 26: fife.discovery.v1.Redirect
+	nil,                           // 27: fife.discovery.v1.Hello.LabelsEntry
+	nil,                           // 28: fife.discovery.v1.MockIntegration.HeadersEntry
+	nil,                           // 29: fife.discovery.v1.Stage.VariablesEntry
+	nil,                           // 30: fife.discovery.v1.StageConfig.VariablesEntry
+	nil,                           // 31: fife.discovery.v1.AgentSelector.LabelsEntry
+	nil,                           // 32: fife.discovery.v1.Canary.VariableOverridesEntry
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	3,  // 0: fife.discovery.v1.StreamRequest.hello:type_name -> fife.discovery.v1.Hello
@@ -2437,49 +2561,50 @@ var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	11, // 6: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
 	9,  // 7: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
 	4,  // 8: fife.discovery.v1.StreamResponse.trust:type_name -> fife.discovery.v1.Trust
-	26, // 9: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
+	27, // 9: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
 	2,  // 10: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
 	2,  // 11: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
-	32, // 12: fife.discovery.v1.Trust.renew_within:type_name -> google.protobuf.Duration
+	33, // 12: fife.discovery.v1.Trust.renew_within:type_name -> google.protobuf.Duration
 	2,  // 13: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
 	2,  // 14: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
-	32, // 15: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
-	32, // 16: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	33, // 17: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
-	32, // 18: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
-	32, // 19: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
+	33, // 15: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
+	33, // 16: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	34, // 17: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
+	33, // 18: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
+	33, // 19: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
 	2,  // 20: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
 	2,  // 21: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
 	12, // 22: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
 	13, // 23: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
 	14, // 24: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
-	19, // 25: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
+	20, // 25: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
 	15, // 26: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
-	32, // 27: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	32, // 28: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
+	33, // 27: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	33, // 28: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
 	16, // 29: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
 	17, // 30: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
 	18, // 31: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
-	27, // 32: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
-	28, // 33: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
-	23, // 34: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
-	24, // 35: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
-	21, // 36: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
-	22, // 37: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
-	21, // 38: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
-	33, // 39: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
-	20, // 40: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
-	29, // 41: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
-	23, // 42: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
-	30, // 43: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
-	31, // 44: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
-	0,  // 45: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
-	1,  // 46: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
-	46, // [46:47] is the sub-list for method output_type
-	45, // [45:46] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	28, // 32: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
+	19, // 33: fife.discovery.v1.MockIntegration.parts:type_name -> fife.discovery.v1.MockPart
+	29, // 34: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
+	24, // 35: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
+	25, // 36: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
+	22, // 37: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
+	23, // 38: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
+	22, // 39: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
+	34, // 40: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
+	21, // 41: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
+	30, // 42: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
+	24, // 43: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
+	31, // 44: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
+	32, // 45: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
+	0,  // 46: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
+	1,  // 47: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
+	47, // [47:48] is the sub-list for method output_type
+	46, // [46:47] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_fife_discovery_v1_discovery_proto_init() }
@@ -2510,7 +2635,12 @@ func file_fife_discovery_v1_discovery_proto_init() {
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[24].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[19].OneofWrappers = []any{
+		(*MockPart_Text)(nil),
+		(*MockPart_Variable)(nil),
+		(*MockPart_Context)(nil),
+	}
+	file_fife_discovery_v1_discovery_proto_msgTypes[25].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -2522,7 +2652,7 @@ func file_fife_discovery_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_discovery_v1_discovery_proto_rawDesc), len(file_fife_discovery_v1_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

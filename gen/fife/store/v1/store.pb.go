@@ -266,6 +266,9 @@ type Command struct {
 	//	*Command_MoveRotation
 	//	*Command_StartKeyRotation
 	//	*Command_ResealAuthorities
+	//	*Command_CreateAccessKey
+	//	*Command_DeleteAccessKey
+	//	*Command_ResealAccessKeys
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -733,6 +736,33 @@ func (x *Command) GetResealAuthorities() *ResealAuthorities {
 	return nil
 }
 
+func (x *Command) GetCreateAccessKey() *CreateAccessKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateAccessKey); ok {
+			return x.CreateAccessKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteAccessKey() *DeleteAccessKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteAccessKey); ok {
+			return x.DeleteAccessKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResealAccessKeys() *ResealAccessKeys {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ResealAccessKeys); ok {
+			return x.ResealAccessKeys
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -942,6 +972,21 @@ type Command_ResealAuthorities struct {
 	ResealAuthorities *ResealAuthorities `protobuf:"bytes,98,opt,name=reseal_authorities,json=resealAuthorities,proto3,oneof"`
 }
 
+type Command_CreateAccessKey struct {
+	// Put an access key on the record.
+	CreateAccessKey *CreateAccessKey `protobuf:"bytes,130,opt,name=create_access_key,json=createAccessKey,proto3,oneof"`
+}
+
+type Command_DeleteAccessKey struct {
+	// Take an access key off the record.
+	DeleteAccessKey *DeleteAccessKey `protobuf:"bytes,131,opt,name=delete_access_key,json=deleteAccessKey,proto3,oneof"`
+}
+
+type Command_ResealAccessKeys struct {
+	// Put secrets of access keys in place as the cluster's new key seals them.
+	ResealAccessKeys *ResealAccessKeys `protobuf:"bytes,132,opt,name=reseal_access_keys,json=resealAccessKeys,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -1023,6 +1068,12 @@ func (*Command_MoveRotation) isCommand_Op() {}
 func (*Command_StartKeyRotation) isCommand_Op() {}
 
 func (*Command_ResealAuthorities) isCommand_Op() {}
+
+func (*Command_CreateAccessKey) isCommand_Op() {}
+
+func (*Command_DeleteAccessKey) isCommand_Op() {}
+
+func (*Command_ResealAccessKeys) isCommand_Op() {}
 
 // Authorization is what a command's actor must be allowed to do. The actor is the
 // subject.
@@ -1446,6 +1497,227 @@ func (x *DeleteUserToken) GetId() string {
 	return ""
 }
 
+// AccessKey is a key that requests are signed with.
+type AccessKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name of the user that it acts as.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// Its secret, sealed for servers.
+	Sealed []byte `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// When it was made.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessKey) Reset() {
+	*x = AccessKey{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessKey) ProtoMessage() {}
+
+func (x *AccessKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessKey.ProtoReflect.Descriptor instead.
+func (*AccessKey) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AccessKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AccessKey) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *AccessKey) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *AccessKey) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *AccessKey) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// CreateAccessKey puts an access key on the record.
+type CreateAccessKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key           *AccessKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateAccessKey) Reset() {
+	*x = CreateAccessKey{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateAccessKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateAccessKey) ProtoMessage() {}
+
+func (x *CreateAccessKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateAccessKey.ProtoReflect.Descriptor instead.
+func (*CreateAccessKey) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CreateAccessKey) GetKey() *AccessKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// DeleteAccessKey takes an access key off the record.
+type DeleteAccessKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAccessKey) Reset() {
+	*x = DeleteAccessKey{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAccessKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAccessKey) ProtoMessage() {}
+
+func (x *DeleteAccessKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAccessKey.ProtoReflect.Descriptor instead.
+func (*DeleteAccessKey) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteAccessKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ResealAccessKeys puts secrets in place that were sealed anew. It leaves keys alone
+// that are gone.
+type ResealAccessKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of each key its id and its secret.
+	Keys          []*AccessKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealAccessKeys) Reset() {
+	*x = ResealAccessKeys{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealAccessKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealAccessKeys) ProtoMessage() {}
+
+func (x *ResealAccessKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealAccessKeys.ProtoReflect.Descriptor instead.
+func (*ResealAccessKeys) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ResealAccessKeys) GetKeys() []*AccessKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // PutTrust records whom the cluster trusts, in place of what was recorded.
 type PutTrust struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1457,7 +1729,7 @@ type PutTrust struct {
 
 func (x *PutTrust) Reset() {
 	*x = PutTrust{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1469,7 +1741,7 @@ func (x *PutTrust) String() string {
 func (*PutTrust) ProtoMessage() {}
 
 func (x *PutTrust) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1482,7 +1754,7 @@ func (x *PutTrust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTrust.ProtoReflect.Descriptor instead.
 func (*PutTrust) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PutTrust) GetTrust() *Trust {
@@ -1513,7 +1785,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1797,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1810,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Trust) GetCluster() string {
@@ -1602,7 +1874,7 @@ type Rotation struct {
 
 func (x *Rotation) Reset() {
 	*x = Rotation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1886,7 @@ func (x *Rotation) String() string {
 func (*Rotation) ProtoMessage() {}
 
 func (x *Rotation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1899,7 @@ func (x *Rotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
 func (*Rotation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rotation) GetPhase() RotationPhase {
@@ -1681,7 +1953,7 @@ type StartRotation struct {
 
 func (x *StartRotation) Reset() {
 	*x = StartRotation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1965,7 @@ func (x *StartRotation) String() string {
 func (*StartRotation) ProtoMessage() {}
 
 func (x *StartRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1978,7 @@ func (x *StartRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRotation.ProtoReflect.Descriptor instead.
 func (*StartRotation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StartRotation) GetRoot() []byte {
@@ -1746,7 +2018,7 @@ type MoveRotation struct {
 
 func (x *MoveRotation) Reset() {
 	*x = MoveRotation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +2030,7 @@ func (x *MoveRotation) String() string {
 func (*MoveRotation) ProtoMessage() {}
 
 func (x *MoveRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +2043,7 @@ func (x *MoveRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRotation.ProtoReflect.Descriptor instead.
 func (*MoveRotation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MoveRotation) GetRoot() []byte {
@@ -1806,7 +2078,7 @@ type StartKeyRotation struct {
 
 func (x *StartKeyRotation) Reset() {
 	*x = StartKeyRotation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2090,7 @@ func (x *StartKeyRotation) String() string {
 func (*StartKeyRotation) ProtoMessage() {}
 
 func (x *StartKeyRotation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2103,7 @@ func (x *StartKeyRotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartKeyRotation.ProtoReflect.Descriptor instead.
 func (*StartKeyRotation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartKeyRotation) GetKey() string {
@@ -1857,7 +2129,7 @@ type ResealAuthorities struct {
 
 func (x *ResealAuthorities) Reset() {
 	*x = ResealAuthorities{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2141,7 @@ func (x *ResealAuthorities) String() string {
 func (*ResealAuthorities) ProtoMessage() {}
 
 func (x *ResealAuthorities) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2154,7 @@ func (x *ResealAuthorities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResealAuthorities.ProtoReflect.Descriptor instead.
 func (*ResealAuthorities) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResealAuthorities) GetKey() string {
@@ -1921,7 +2193,7 @@ type Issuer struct {
 
 func (x *Issuer) Reset() {
 	*x = Issuer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2205,7 @@ func (x *Issuer) String() string {
 func (*Issuer) ProtoMessage() {}
 
 func (x *Issuer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2218,7 @@ func (x *Issuer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
 func (*Issuer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Issuer) GetClass() string {
@@ -1993,7 +2265,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2277,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2290,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinToken) GetId() string {
@@ -2081,7 +2353,7 @@ type PutJoinToken struct {
 
 func (x *PutJoinToken) Reset() {
 	*x = PutJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2365,7 @@ func (x *PutJoinToken) String() string {
 func (*PutJoinToken) ProtoMessage() {}
 
 func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2378,7 @@ func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
 func (*PutJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutJoinToken) GetToken() *JoinToken {
@@ -2127,7 +2399,7 @@ type DeleteJoinToken struct {
 
 func (x *DeleteJoinToken) Reset() {
 	*x = DeleteJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2411,7 @@ func (x *DeleteJoinToken) String() string {
 func (*DeleteJoinToken) ProtoMessage() {}
 
 func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2424,7 @@ func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinToken.ProtoReflect.Descriptor instead.
 func (*DeleteJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteJoinToken) GetId() string {
@@ -2179,7 +2451,7 @@ type UseJoinToken struct {
 
 func (x *UseJoinToken) Reset() {
 	*x = UseJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2463,7 @@ func (x *UseJoinToken) String() string {
 func (*UseJoinToken) ProtoMessage() {}
 
 func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2476,7 @@ func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
 func (*UseJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UseJoinToken) GetId() string {
@@ -2247,7 +2519,7 @@ type RevokeIdentity struct {
 
 func (x *RevokeIdentity) Reset() {
 	*x = RevokeIdentity{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2531,7 @@ func (x *RevokeIdentity) String() string {
 func (*RevokeIdentity) ProtoMessage() {}
 
 func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2544,7 @@ func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeIdentity.ProtoReflect.Descriptor instead.
 func (*RevokeIdentity) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeIdentity) GetName() string {
@@ -2299,7 +2571,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2583,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2596,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Enrolment) GetName() string {
@@ -2372,7 +2644,7 @@ type InitCluster struct {
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2656,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2669,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -2441,7 +2713,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2725,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2738,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -2494,7 +2766,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2778,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2791,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -2541,7 +2813,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2825,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2838,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -2613,7 +2885,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2897,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2910,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -2754,7 +3026,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +3038,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +3051,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -2820,7 +3092,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +3104,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +3117,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -2887,7 +3159,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +3171,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3184,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -2934,7 +3206,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3218,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3231,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -2979,7 +3251,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3263,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3276,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 // CreateApi makes an API.
@@ -3018,7 +3290,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3302,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3315,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -3068,7 +3340,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3352,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3365,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -3132,7 +3404,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3416,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3429,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -3203,7 +3475,7 @@ type EditRoutes struct {
 
 func (x *EditRoutes) Reset() {
 	*x = EditRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3215,7 +3487,7 @@ func (x *EditRoutes) String() string {
 func (*EditRoutes) ProtoMessage() {}
 
 func (x *EditRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3228,7 +3500,7 @@ func (x *EditRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
 func (*EditRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EditRoutes) GetApi() string {
@@ -3288,7 +3560,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3572,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3585,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -3354,7 +3626,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3638,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3651,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -3429,7 +3701,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3441,7 +3713,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3454,7 +3726,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -3512,7 +3784,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3524,7 +3796,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3537,7 +3809,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -3626,7 +3898,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3638,7 +3910,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3651,7 +3923,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -3718,7 +3990,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +4002,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +4015,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -3782,7 +4054,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +4066,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +4079,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -3850,7 +4122,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +4134,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +4147,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -3946,7 +4218,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4230,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4243,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -4073,7 +4345,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4085,7 +4357,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4098,7 +4370,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -4137,7 +4409,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4149,7 +4421,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4162,7 +4434,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -4205,7 +4477,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4217,7 +4489,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4230,7 +4502,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -4287,7 +4559,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4299,7 +4571,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4312,7 +4584,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -4365,7 +4637,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4377,7 +4649,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4390,7 +4662,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -4433,7 +4705,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4445,7 +4717,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4458,7 +4730,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -4519,7 +4791,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4531,7 +4803,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4544,7 +4816,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -4622,7 +4894,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4634,7 +4906,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4647,7 +4919,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -4729,7 +5001,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4741,7 +5013,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4754,7 +5026,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -4817,7 +5089,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4829,7 +5101,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4842,7 +5114,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -4863,7 +5135,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4875,7 +5147,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4888,7 +5160,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -4911,7 +5183,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4923,7 +5195,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4936,7 +5208,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Agent) GetId() string {
@@ -4970,7 +5242,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4982,7 +5254,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4995,7 +5267,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -5041,7 +5313,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5053,7 +5325,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5066,7 +5338,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Node) GetId() string {
@@ -5121,7 +5393,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5133,7 +5405,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5146,7 +5418,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Api) GetId() string {
@@ -5253,7 +5525,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5265,7 +5537,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5278,7 +5550,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Route) GetMethod() string {
@@ -5388,7 +5660,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5400,7 +5672,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5413,7 +5685,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -5443,7 +5715,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5455,7 +5727,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5468,7 +5740,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -5485,7 +5757,7 @@ func (x *LambdaIntegration) GetQualifier() string {
 	return ""
 }
 
-// MockIntegration answers with a fixed response.
+// MockIntegration answers with a response of its own.
 type MockIntegration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HTTP status.
@@ -5493,14 +5765,16 @@ type MockIntegration struct {
 	// Response headers.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Response body.
-	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Whether the body is a template.
+	Template      bool `protobuf:"varint,10,opt,name=template,proto3" json:"template,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5512,7 +5786,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5525,7 +5799,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -5547,6 +5821,13 @@ func (x *MockIntegration) GetBody() string {
 		return x.Body
 	}
 	return ""
+}
+
+func (x *MockIntegration) GetTemplate() bool {
+	if x != nil {
+		return x.Template
+	}
+	return false
 }
 
 // Deployment is a frozen draft.
@@ -5576,7 +5857,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5588,7 +5869,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5601,7 +5882,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Deployment) GetApi() string {
@@ -5686,7 +5967,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5698,7 +5979,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5711,7 +5992,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -5766,7 +6047,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5778,7 +6059,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5791,7 +6072,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -5837,7 +6118,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5849,7 +6130,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5862,7 +6143,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -5907,7 +6188,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5919,7 +6200,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5932,7 +6213,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -5994,7 +6275,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6006,7 +6287,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6019,7 +6300,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -6091,7 +6372,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6103,7 +6384,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6116,7 +6397,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -6250,7 +6531,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6262,7 +6543,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6275,7 +6556,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -6358,7 +6639,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6370,7 +6651,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6383,7 +6664,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Stage) GetApi() string {
@@ -6545,7 +6826,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6557,7 +6838,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6570,7 +6851,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -6680,7 +6961,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6692,7 +6973,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6705,7 +6986,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -6774,7 +7055,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6786,7 +7067,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6799,7 +7080,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Refusal) GetKind() string {
@@ -6843,7 +7124,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6855,7 +7136,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6868,7 +7149,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -6898,7 +7179,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6910,7 +7191,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6923,7 +7204,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -6971,7 +7252,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[78]
+	mi := &file_fife_store_v1_store_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6983,7 +7264,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[78]
+	mi := &file_fife_store_v1_store_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6996,7 +7277,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{78}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -7101,6 +7382,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Enrolment
 	//	*SnapshotRecord_Binding
 	//	*SnapshotRecord_UserToken
+	//	*SnapshotRecord_AccessKey
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -7108,7 +7390,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[79]
+	mi := &file_fife_store_v1_store_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7120,7 +7402,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[79]
+	mi := &file_fife_store_v1_store_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7133,7 +7415,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{79}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -7305,6 +7587,15 @@ func (x *SnapshotRecord) GetUserToken() *UserToken {
 	return nil
 }
 
+func (x *SnapshotRecord) GetAccessKey() *AccessKey {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_AccessKey); ok {
+			return x.AccessKey
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -7399,6 +7690,11 @@ type SnapshotRecord_UserToken struct {
 	UserToken *UserToken `protobuf:"bytes,41,opt,name=user_token,json=userToken,proto3,oneof"`
 }
 
+type SnapshotRecord_AccessKey struct {
+	// An access key.
+	AccessKey *AccessKey `protobuf:"bytes,42,opt,name=access_key,json=accessKey,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -7435,6 +7731,8 @@ func (*SnapshotRecord_Binding) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_UserToken) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_AccessKey) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -7446,7 +7744,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[80]
+	mi := &file_fife_store_v1_store_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7458,7 +7756,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[80]
+	mi := &file_fife_store_v1_store_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7471,7 +7769,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{80}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -7498,7 +7796,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[81]
+	mi := &file_fife_store_v1_store_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7510,7 +7808,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[81]
+	mi := &file_fife_store_v1_store_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7523,7 +7821,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{81}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -7567,7 +7865,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[82]
+	mi := &file_fife_store_v1_store_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7579,7 +7877,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[82]
+	mi := &file_fife_store_v1_store_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7592,7 +7890,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{82}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -7613,7 +7911,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x18\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x1a\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -7672,7 +7970,10 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0estart_rotation\x18_ \x01(\v2\x1c.fife.store.v1.StartRotationH\x00R\rstartRotation\x12B\n" +
 	"\rmove_rotation\x18` \x01(\v2\x1b.fife.store.v1.MoveRotationH\x00R\fmoveRotation\x12O\n" +
 	"\x12start_key_rotation\x18a \x01(\v2\x1f.fife.store.v1.StartKeyRotationH\x00R\x10startKeyRotation\x12Q\n" +
-	"\x12reseal_authorities\x18b \x01(\v2 .fife.store.v1.ResealAuthoritiesH\x00R\x11resealAuthoritiesB\x04\n" +
+	"\x12reseal_authorities\x18b \x01(\v2 .fife.store.v1.ResealAuthoritiesH\x00R\x11resealAuthorities\x12M\n" +
+	"\x11create_access_key\x18\x82\x01 \x01(\v2\x1e.fife.store.v1.CreateAccessKeyH\x00R\x0fcreateAccessKey\x12M\n" +
+	"\x11delete_access_key\x18\x83\x01 \x01(\v2\x1e.fife.store.v1.DeleteAccessKeyH\x00R\x0fdeleteAccessKey\x12P\n" +
+	"\x12reseal_access_keys\x18\x84\x01 \x01(\v2\x1f.fife.store.v1.ResealAccessKeysH\x00R\x10resealAccessKeysB\x04\n" +
 	"\x02op\"\x85\x01\n" +
 	"\rAuthorization\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x14\n" +
@@ -7702,7 +8003,21 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0fCreateUserToken\x12.\n" +
 	"\x05token\x18\x01 \x01(\v2\x18.fife.store.v1.UserTokenR\x05token\"!\n" +
 	"\x0fDeleteUserToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"6\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xc1\x01\n" +
+	"\tAccessKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"=\n" +
+	"\x0fCreateAccessKey\x12*\n" +
+	"\x03key\x18\x01 \x01(\v2\x18.fife.store.v1.AccessKeyR\x03key\"!\n" +
+	"\x0fDeleteAccessKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"@\n" +
+	"\x10ResealAccessKeys\x12,\n" +
+	"\x04keys\x18\x01 \x03(\v2\x18.fife.store.v1.AccessKeyR\x04keys\"6\n" +
 	"\bPutTrust\x12*\n" +
 	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"\xca\x01\n" +
 	"\x05Trust\x12\x18\n" +
@@ -8039,11 +8354,13 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\"M\n" +
 	"\x11LambdaIntegration\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1c\n" +
-	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xc0\x01\n" +
+	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xdc\x01\n" +
 	"\x0fMockIntegration\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12E\n" +
 	"\aheaders\x18\x02 \x03(\v2+.fife.store.v1.MockIntegration.HeadersEntryR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\x12\x1a\n" +
+	"\btemplate\x18\n" +
+	" \x01(\bR\btemplate\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
@@ -8211,7 +8528,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xe8\a\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xa3\b\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -8235,7 +8552,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\tenrolment\x18  \x01(\v2\x18.fife.store.v1.EnrolmentH\x00R\tenrolment\x122\n" +
 	"\abinding\x18( \x01(\v2\x16.fife.store.v1.BindingH\x00R\abinding\x129\n" +
 	"\n" +
-	"user_token\x18) \x01(\v2\x18.fife.store.v1.UserTokenH\x00R\tuserTokenB\b\n" +
+	"user_token\x18) \x01(\v2\x18.fife.store.v1.UserTokenH\x00R\tuserToken\x129\n" +
+	"\n" +
+	"access_key\x18* \x01(\v2\x18.fife.store.v1.AccessKeyH\x00R\taccessKeyB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
@@ -8276,7 +8595,7 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 97)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 101)
 var file_fife_store_v1_store_proto_goTypes = []any{
 	(RotationPhase)(0),            // 0: fife.store.v1.RotationPhase
 	(Target)(0),                   // 1: fife.store.v1.Target
@@ -8289,276 +8608,288 @@ var file_fife_store_v1_store_proto_goTypes = []any{
 	(*UserToken)(nil),             // 8: fife.store.v1.UserToken
 	(*CreateUserToken)(nil),       // 9: fife.store.v1.CreateUserToken
 	(*DeleteUserToken)(nil),       // 10: fife.store.v1.DeleteUserToken
-	(*PutTrust)(nil),              // 11: fife.store.v1.PutTrust
-	(*Trust)(nil),                 // 12: fife.store.v1.Trust
-	(*Rotation)(nil),              // 13: fife.store.v1.Rotation
-	(*StartRotation)(nil),         // 14: fife.store.v1.StartRotation
-	(*MoveRotation)(nil),          // 15: fife.store.v1.MoveRotation
-	(*StartKeyRotation)(nil),      // 16: fife.store.v1.StartKeyRotation
-	(*ResealAuthorities)(nil),     // 17: fife.store.v1.ResealAuthorities
-	(*Issuer)(nil),                // 18: fife.store.v1.Issuer
-	(*JoinToken)(nil),             // 19: fife.store.v1.JoinToken
-	(*PutJoinToken)(nil),          // 20: fife.store.v1.PutJoinToken
-	(*DeleteJoinToken)(nil),       // 21: fife.store.v1.DeleteJoinToken
-	(*UseJoinToken)(nil),          // 22: fife.store.v1.UseJoinToken
-	(*RevokeIdentity)(nil),        // 23: fife.store.v1.RevokeIdentity
-	(*Enrolment)(nil),             // 24: fife.store.v1.Enrolment
-	(*InitCluster)(nil),           // 25: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 26: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 27: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 28: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 29: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 30: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 31: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 32: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 33: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 34: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 35: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 36: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 37: fife.store.v1.DeleteApi
-	(*EditRoutes)(nil),            // 38: fife.store.v1.EditRoutes
-	(*PutRoute)(nil),              // 39: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 40: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 41: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 42: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 43: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 44: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 45: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 46: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 47: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 48: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 49: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 50: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 51: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 52: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 53: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 54: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 55: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 56: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 57: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 58: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 59: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 60: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 61: fife.store.v1.Node
-	(*Api)(nil),                   // 62: fife.store.v1.Api
-	(*Route)(nil),                 // 63: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 64: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 65: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 66: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 67: fife.store.v1.Deployment
-	(*Canary)(nil),                // 68: fife.store.v1.Canary
-	(*Split)(nil),                 // 69: fife.store.v1.Split
-	(*StageConfig)(nil),           // 70: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 71: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 72: fife.store.v1.Wave
-	(*Promotion)(nil),             // 73: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 74: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 75: fife.store.v1.Stage
-	(*Outcome)(nil),               // 76: fife.store.v1.Outcome
-	(*Imported)(nil),              // 77: fife.store.v1.Imported
-	(*Refusal)(nil),               // 78: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 79: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 80: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 81: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 82: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 83: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 84: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 85: fife.store.v1.SnapshotTrailer
-	nil,                           // 86: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 87: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 88: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 89: fife.store.v1.StageFields.AnnotationsEntry
-	nil,                           // 90: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 91: fife.store.v1.Api.AnnotationsEntry
-	nil,                           // 92: fife.store.v1.Route.AnnotationsEntry
-	nil,                           // 93: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 94: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 95: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 96: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 97: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 98: fife.store.v1.Stage.AnnotationsEntry
-	nil,                           // 99: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 100: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 101: google.protobuf.Duration
+	(*AccessKey)(nil),             // 11: fife.store.v1.AccessKey
+	(*CreateAccessKey)(nil),       // 12: fife.store.v1.CreateAccessKey
+	(*DeleteAccessKey)(nil),       // 13: fife.store.v1.DeleteAccessKey
+	(*ResealAccessKeys)(nil),      // 14: fife.store.v1.ResealAccessKeys
+	(*PutTrust)(nil),              // 15: fife.store.v1.PutTrust
+	(*Trust)(nil),                 // 16: fife.store.v1.Trust
+	(*Rotation)(nil),              // 17: fife.store.v1.Rotation
+	(*StartRotation)(nil),         // 18: fife.store.v1.StartRotation
+	(*MoveRotation)(nil),          // 19: fife.store.v1.MoveRotation
+	(*StartKeyRotation)(nil),      // 20: fife.store.v1.StartKeyRotation
+	(*ResealAuthorities)(nil),     // 21: fife.store.v1.ResealAuthorities
+	(*Issuer)(nil),                // 22: fife.store.v1.Issuer
+	(*JoinToken)(nil),             // 23: fife.store.v1.JoinToken
+	(*PutJoinToken)(nil),          // 24: fife.store.v1.PutJoinToken
+	(*DeleteJoinToken)(nil),       // 25: fife.store.v1.DeleteJoinToken
+	(*UseJoinToken)(nil),          // 26: fife.store.v1.UseJoinToken
+	(*RevokeIdentity)(nil),        // 27: fife.store.v1.RevokeIdentity
+	(*Enrolment)(nil),             // 28: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 29: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 30: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 31: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 32: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 33: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 34: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 35: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 36: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 37: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 38: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 39: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 40: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 41: fife.store.v1.DeleteApi
+	(*EditRoutes)(nil),            // 42: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 43: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 44: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 45: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 46: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 47: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 48: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 49: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 50: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 51: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 52: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 53: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 54: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 55: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 56: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 57: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 58: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 59: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 60: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 61: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 62: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 63: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 64: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 65: fife.store.v1.Node
+	(*Api)(nil),                   // 66: fife.store.v1.Api
+	(*Route)(nil),                 // 67: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 68: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 69: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 70: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 71: fife.store.v1.Deployment
+	(*Canary)(nil),                // 72: fife.store.v1.Canary
+	(*Split)(nil),                 // 73: fife.store.v1.Split
+	(*StageConfig)(nil),           // 74: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 75: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 76: fife.store.v1.Wave
+	(*Promotion)(nil),             // 77: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 78: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 79: fife.store.v1.Stage
+	(*Outcome)(nil),               // 80: fife.store.v1.Outcome
+	(*Imported)(nil),              // 81: fife.store.v1.Imported
+	(*Refusal)(nil),               // 82: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 83: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 84: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 85: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 86: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 87: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 88: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 89: fife.store.v1.SnapshotTrailer
+	nil,                           // 90: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 91: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 92: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 93: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 94: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 95: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 96: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 97: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 98: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 99: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 100: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 101: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 102: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 103: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 104: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 105: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	100, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	104, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
 	4,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
-	25,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	32,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	33,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	34,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	35,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	36,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	37,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	39,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	40,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	41,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	42,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	38,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
-	43,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	44,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	45,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	46,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	49,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	50,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	51,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	52,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	53,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	60,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	54,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	55,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	57,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	58,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	27,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	28,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	29,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	36,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	37,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	38,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	39,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	40,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	41,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	43,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	44,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	45,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	46,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	42,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	47,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	48,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	49,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	50,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	53,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	54,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	55,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	56,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	57,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	64,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	58,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	59,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	61,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	62,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	31,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	32,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
 	6,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
 	7,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
 	9,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
 	10,  // 33: fife.store.v1.Command.delete_user_token:type_name -> fife.store.v1.DeleteUserToken
-	11,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
-	20,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
-	21,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
-	22,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
-	23,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
-	14,  // 39: fife.store.v1.Command.start_rotation:type_name -> fife.store.v1.StartRotation
-	15,  // 40: fife.store.v1.Command.move_rotation:type_name -> fife.store.v1.MoveRotation
-	16,  // 41: fife.store.v1.Command.start_key_rotation:type_name -> fife.store.v1.StartKeyRotation
-	17,  // 42: fife.store.v1.Command.reseal_authorities:type_name -> fife.store.v1.ResealAuthorities
-	5,   // 43: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
-	5,   // 44: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
-	100, // 45: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
-	100, // 46: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
-	8,   // 47: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
-	12,  // 48: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
-	18,  // 49: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
-	13,  // 50: fife.store.v1.Trust.rotation:type_name -> fife.store.v1.Rotation
-	0,   // 51: fife.store.v1.Rotation.phase:type_name -> fife.store.v1.RotationPhase
-	18,  // 52: fife.store.v1.Rotation.issuers:type_name -> fife.store.v1.Issuer
-	100, // 53: fife.store.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
-	100, // 54: fife.store.v1.Rotation.move_time:type_name -> google.protobuf.Timestamp
-	18,  // 55: fife.store.v1.StartRotation.issuers:type_name -> fife.store.v1.Issuer
-	0,   // 56: fife.store.v1.MoveRotation.from:type_name -> fife.store.v1.RotationPhase
-	0,   // 57: fife.store.v1.MoveRotation.to:type_name -> fife.store.v1.RotationPhase
-	18,  // 58: fife.store.v1.ResealAuthorities.issuers:type_name -> fife.store.v1.Issuer
-	18,  // 59: fife.store.v1.ResealAuthorities.next_issuers:type_name -> fife.store.v1.Issuer
-	100, // 60: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	19,  // 61: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
-	100, // 62: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
-	100, // 63: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
-	26,  // 64: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	5,   // 65: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
-	101, // 66: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	26,  // 67: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	29,  // 68: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	100, // 69: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	86,  // 70: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	87,  // 71: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	61,  // 72: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	62,  // 73: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	62,  // 74: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	40,  // 75: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
-	39,  // 76: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
-	62,  // 77: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
-	63,  // 78: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	63,  // 79: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	63,  // 80: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	1,   // 81: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	47,  // 82: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
-	47,  // 83: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	47,  // 84: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	88,  // 85: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	69,  // 86: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	72,  // 87: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	68,  // 88: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
-	89,  // 89: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
-	48,  // 90: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	68,  // 91: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	68,  // 92: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	101, // 93: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	100, // 94: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	56,  // 95: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	101, // 96: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	101, // 97: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	59,  // 98: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	90,  // 99: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	101, // 100: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	100, // 101: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	100, // 102: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	91,  // 103: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
-	101, // 104: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	64,  // 105: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	65,  // 106: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	66,  // 107: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	92,  // 108: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
-	93,  // 109: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	100, // 110: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	101, // 111: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	94,  // 112: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	100, // 113: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	2,   // 114: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	95,  // 115: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	68,  // 116: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	100, // 117: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	70,  // 118: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	96,  // 119: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	101, // 120: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	100, // 121: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	100, // 122: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	70,  // 123: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	100, // 124: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	100, // 125: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	56,  // 126: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	74,  // 127: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	70,  // 128: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	97,  // 129: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	101, // 130: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	70,  // 131: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	69,  // 132: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	100, // 133: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	71,  // 134: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	100, // 135: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	72,  // 136: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	73,  // 137: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	48,  // 138: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	98,  // 139: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
-	100, // 140: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	78,  // 141: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	62,  // 142: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	63,  // 143: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	67,  // 144: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	75,  // 145: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	77,  // 146: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	99,  // 147: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	79,  // 148: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	26,  // 149: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	31,  // 150: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	81,  // 151: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	61,  // 152: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	62,  // 153: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	63,  // 154: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	67,  // 155: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	83,  // 156: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	75,  // 157: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	76,  // 158: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	80,  // 159: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	85,  // 160: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	59,  // 161: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	30,  // 162: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	84,  // 163: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	12,  // 164: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
-	19,  // 165: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
-	24,  // 166: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
-	5,   // 167: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
-	8,   // 168: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
-	63,  // 169: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	100, // 170: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	63,  // 171: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	172, // [172:172] is the sub-list for method output_type
-	172, // [172:172] is the sub-list for method input_type
-	172, // [172:172] is the sub-list for extension type_name
-	172, // [172:172] is the sub-list for extension extendee
-	0,   // [0:172] is the sub-list for field type_name
+	15,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
+	24,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
+	25,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
+	26,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
+	27,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
+	18,  // 39: fife.store.v1.Command.start_rotation:type_name -> fife.store.v1.StartRotation
+	19,  // 40: fife.store.v1.Command.move_rotation:type_name -> fife.store.v1.MoveRotation
+	20,  // 41: fife.store.v1.Command.start_key_rotation:type_name -> fife.store.v1.StartKeyRotation
+	21,  // 42: fife.store.v1.Command.reseal_authorities:type_name -> fife.store.v1.ResealAuthorities
+	12,  // 43: fife.store.v1.Command.create_access_key:type_name -> fife.store.v1.CreateAccessKey
+	13,  // 44: fife.store.v1.Command.delete_access_key:type_name -> fife.store.v1.DeleteAccessKey
+	14,  // 45: fife.store.v1.Command.reseal_access_keys:type_name -> fife.store.v1.ResealAccessKeys
+	5,   // 46: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
+	5,   // 47: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
+	104, // 48: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
+	104, // 49: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
+	8,   // 50: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
+	104, // 51: fife.store.v1.AccessKey.create_time:type_name -> google.protobuf.Timestamp
+	104, // 52: fife.store.v1.AccessKey.expire_time:type_name -> google.protobuf.Timestamp
+	11,  // 53: fife.store.v1.CreateAccessKey.key:type_name -> fife.store.v1.AccessKey
+	11,  // 54: fife.store.v1.ResealAccessKeys.keys:type_name -> fife.store.v1.AccessKey
+	16,  // 55: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	22,  // 56: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	17,  // 57: fife.store.v1.Trust.rotation:type_name -> fife.store.v1.Rotation
+	0,   // 58: fife.store.v1.Rotation.phase:type_name -> fife.store.v1.RotationPhase
+	22,  // 59: fife.store.v1.Rotation.issuers:type_name -> fife.store.v1.Issuer
+	104, // 60: fife.store.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	104, // 61: fife.store.v1.Rotation.move_time:type_name -> google.protobuf.Timestamp
+	22,  // 62: fife.store.v1.StartRotation.issuers:type_name -> fife.store.v1.Issuer
+	0,   // 63: fife.store.v1.MoveRotation.from:type_name -> fife.store.v1.RotationPhase
+	0,   // 64: fife.store.v1.MoveRotation.to:type_name -> fife.store.v1.RotationPhase
+	22,  // 65: fife.store.v1.ResealAuthorities.issuers:type_name -> fife.store.v1.Issuer
+	22,  // 66: fife.store.v1.ResealAuthorities.next_issuers:type_name -> fife.store.v1.Issuer
+	104, // 67: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	23,  // 68: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	104, // 69: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	104, // 70: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	30,  // 71: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	5,   // 72: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
+	105, // 73: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	30,  // 74: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	33,  // 75: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	104, // 76: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	90,  // 77: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	91,  // 78: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	65,  // 79: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	66,  // 80: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	66,  // 81: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	44,  // 82: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	43,  // 83: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	66,  // 84: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	67,  // 85: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	67,  // 86: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	67,  // 87: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	1,   // 88: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	51,  // 89: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	51,  // 90: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	51,  // 91: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	92,  // 92: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	73,  // 93: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	76,  // 94: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	72,  // 95: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	93,  // 96: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	52,  // 97: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	72,  // 98: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	72,  // 99: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	105, // 100: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	104, // 101: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	60,  // 102: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	105, // 103: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	105, // 104: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	63,  // 105: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	94,  // 106: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	105, // 107: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	104, // 108: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	104, // 109: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	95,  // 110: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	105, // 111: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	68,  // 112: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	69,  // 113: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	70,  // 114: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	96,  // 115: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	97,  // 116: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	104, // 117: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	105, // 118: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	98,  // 119: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	104, // 120: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	2,   // 121: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	99,  // 122: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	72,  // 123: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	104, // 124: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	74,  // 125: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	100, // 126: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	105, // 127: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	104, // 128: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	104, // 129: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	74,  // 130: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	104, // 131: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	104, // 132: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	60,  // 133: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	78,  // 134: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	74,  // 135: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	101, // 136: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	105, // 137: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	74,  // 138: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	73,  // 139: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	104, // 140: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	75,  // 141: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	104, // 142: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	76,  // 143: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	77,  // 144: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	52,  // 145: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	102, // 146: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	104, // 147: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	82,  // 148: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	66,  // 149: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	67,  // 150: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	71,  // 151: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	79,  // 152: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	81,  // 153: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	103, // 154: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	83,  // 155: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	30,  // 156: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	35,  // 157: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	85,  // 158: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	65,  // 159: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	66,  // 160: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	67,  // 161: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	71,  // 162: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	87,  // 163: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	79,  // 164: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	80,  // 165: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	84,  // 166: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	89,  // 167: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	63,  // 168: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	34,  // 169: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	88,  // 170: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	16,  // 171: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	23,  // 172: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	28,  // 173: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	5,   // 174: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
+	8,   // 175: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
+	11,  // 176: fife.store.v1.SnapshotRecord.access_key:type_name -> fife.store.v1.AccessKey
+	67,  // 177: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	104, // 178: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	67,  // 179: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	180, // [180:180] is the sub-list for method output_type
+	180, // [180:180] is the sub-list for method input_type
+	180, // [180:180] is the sub-list for extension type_name
+	180, // [180:180] is the sub-list for extension extendee
+	0,   // [0:180] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -8608,13 +8939,16 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_MoveRotation)(nil),
 		(*Command_StartKeyRotation)(nil),
 		(*Command_ResealAuthorities)(nil),
+		(*Command_CreateAccessKey)(nil),
+		(*Command_DeleteAccessKey)(nil),
+		(*Command_ResealAccessKeys)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[60].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[64].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[79].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[83].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -8633,6 +8967,7 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Enrolment)(nil),
 		(*SnapshotRecord_Binding)(nil),
 		(*SnapshotRecord_UserToken)(nil),
+		(*SnapshotRecord_AccessKey)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8640,7 +8975,7 @@ func file_fife_store_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   97,
+			NumMessages:   101,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
