@@ -59,6 +59,17 @@ func (s *secrets) clusterKey() (key []byte, sealer *identity.Sealer, ok bool) {
 	return k.key, k.sealer, true
 }
 
+// sealer returns what seals and opens the secrets of stages; nil on a plaintext node.
+func (s *secrets) sealer() (*identity.Sealer, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if k := s.key.Load(); k != nil {
+		return k.sealer, nil
+	}
+	return nil, fmt.Errorf("%w: this node has not got the cluster's key yet", api.ErrNoKey)
+}
+
 // saveKey keeps the key that the leader has given.
 func saveKey(dir string, key []byte) error {
 	return identity.WriteSecret(filepath.Join(dir, keyFile), key)

@@ -79,6 +79,7 @@ var sentinels = []struct {
 	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
 	{ErrDenied, codes.PermissionDenied, reasonDenied},
 	{signin.ErrUnavailable, codes.Unavailable, reasonIssuerAway},
+	{ErrNoKey, codes.Unavailable, reasonNotCaughtUp},
 	{ErrNotYet, codes.FailedPrecondition, reasonNotCaughtUp},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }
