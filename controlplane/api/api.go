@@ -63,7 +63,7 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	fifev1.RegisterJoinServiceServer(s, &joinService{store: c.Store, key: c.Key})
 	fifev1.RegisterAccessServiceServer(s, &accessService{changer: changer, bearers: c.Bearers})
 	fifev1.RegisterSignInServiceServer(s, &signInService{bearers: c.Bearers})
-	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
+	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, sealer: c.Sealer, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 
 // changer is what the services share: reading what is agreed on, and changing it.

@@ -28,6 +28,7 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_JOIN_REFUSED:       "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE: "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_LAST_ADMIN:         "see the store's testdata/access.txt",
+	fifev1.ErrorReason_ERROR_REASON_OTHER_KEY:          "all its nodes have one key: see TestRestoreWithAnotherKey",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/release"
+	"github.com/fifegateway/fife/controlplane/store"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
@@ -19,11 +21,15 @@ type Sealer func() (*identity.Sealer, error)
 // ErrNoKey says that a node cannot seal or open secrets yet. Trying again helps.
 var ErrNoKey = errors.New("secrets can be neither sealed nor opened")
 
-func (c changer) currentSealer() (*identity.Sealer, error) {
-	if c.sealer == nil {
+// ErrOtherKey says that a backup holds secrets which the cluster has no key for.
+var ErrOtherKey = errors.New("the backup's secrets are sealed with a key that this cluster does not have")
+
+// current returns what seals now.
+func (s Sealer) current() (*identity.Sealer, error) {
+	if s == nil {
 		return nil, nil
 	}
-	return c.sealer()
+	return s()
 }
 
 // sealStage seals the secrets that a request sets on a stage: from here on nobody but
@@ -33,7 +39,7 @@ func (c changer) currentSealer() (*identity.Sealer, error) {
 func (c changer) sealStage(
 	v *release.Violations, api, id string, values *release.StageValues, p *fifev1.Stage, isNew bool,
 ) error {
-	sealer, err := c.currentSealer()
+	sealer, err := c.sealer.current()
 	if err != nil {
 		return err
 	}
@@ -61,7 +67,7 @@ func (c changer) sealStage(
 func (c changer) sealCanary(
 	v *release.Violations, field, api, id string, canary *release.Canary, p *fifev1.Canary, isNew bool,
 ) error {
-	sealer, err := c.currentSealer()
+	sealer, err := c.sealer.current()
 	if err != nil {
 		return err
 	}
@@ -156,4 +162,25 @@ func blank(secrets map[string]string) {
 	for name := range secrets {
 		secrets[name] = ""
 	}
+}
+
+// checkSecrets refuses a state with secrets that this node cannot open, of which no
+// agent would get the stages.
+func (s *clusterService) checkSecrets(backup *store.State) error {
+	sealer, err := s.sealer.current()
+	if err != nil {
+		return err
+	}
+	for stage := range backup.AllStages("", "") {
+		for text, context := range stage.Sealed() {
+			if sealer == nil {
+				return fmt.Errorf("%w, as it has none: it speaks plaintext; %s has secrets", ErrOtherKey, stage.Name())
+			}
+			sealed, _ := release.SealedBytes(text) // what cannot be decoded cannot be opened either
+			if _, err := sealer.Open(sealed, context); err != nil {
+				return fmt.Errorf("%w: %w; found the cluster with the cluster.key of the old one", ErrOtherKey, err)
+			}
+		}
+	}
+	return nil
 }

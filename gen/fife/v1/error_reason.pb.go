@@ -105,6 +105,9 @@ const (
 	// UNAVAILABLE: the caller's token cannot be verified, as the node has not got the keys
 	// of its issuer; nothing was done.
 	ErrorReason_ERROR_REASON_ISSUER_UNAVAILABLE ErrorReason = 75
+	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
+	// does not have.
+	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
 )
 
 // Enum value maps for ErrorReason.
@@ -144,6 +147,7 @@ var (
 		50: "ERROR_REASON_JOIN_REFUSED",
 		60: "ERROR_REASON_LAST_ADMIN",
 		75: "ERROR_REASON_ISSUER_UNAVAILABLE",
+		70: "ERROR_REASON_OTHER_KEY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -180,6 +184,7 @@ var (
 		"ERROR_REASON_JOIN_REFUSED":       50,
 		"ERROR_REASON_LAST_ADMIN":         60,
 		"ERROR_REASON_ISSUER_UNAVAILABLE": 75,
+		"ERROR_REASON_OTHER_KEY":          70,
 	}
 )
 
@@ -214,7 +219,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xcb\b\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xe7\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -250,7 +255,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_IMPORT_SUPERSEDED\x10(\x12\x1d\n" +
 	"\x19ERROR_REASON_JOIN_REFUSED\x102\x12\x1b\n" +
 	"\x17ERROR_REASON_LAST_ADMIN\x10<\x12#\n" +
-	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10KB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x1a\n" +
+	"\x16ERROR_REASON_OTHER_KEY\x10FB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
