@@ -91,6 +91,8 @@ func TestRefusals(t *testing.T) {
 		{"PERMISSION_DENIED", codes.PermissionDenied, "permission denied: it is not for spiffe://c/agent/edge-1", nil, nil, "canary abort demo/canary"},
 		{"JOIN_REFUSED", codes.PermissionDenied, "agent/edge-1 has joined already", nil, nil, "canary abort demo/canary"},
 		{"ISSUER_UNAVAILABLE", codes.Unavailable, "the issuer of tokens cannot be reached: https://issuer.example gives no keys", nil, nil, "canary abort demo/canary"},
+		{"OTHER_KEY", codes.FailedPrecondition, "the backup's secrets are sealed with a key that this cluster does not have",
+			nil, nil, "cluster restore -f testdata/errors.golden"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
 		// Calls without a request id.
