@@ -281,6 +281,9 @@ func writeStage(w io.Writer, s *fifev1.Stage) {
 	if canary := s.GetCanary(); canary != nil {
 		row(w, "canary", canaryText(canary)+" since "+timeText(canary.GetStartTime()))
 		row(w, "canary overrides", pairsText(canary.GetVariableOverrides()))
+		if names := slices.Sorted(maps.Keys(canary.GetSecretOverrides())); len(names) > 0 {
+			row(w, "canary secrets", strings.Join(names, ", "))
+		}
 	} else {
 		row(w, "canary", "")
 	}

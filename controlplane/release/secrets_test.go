@@ -67,7 +67,7 @@ func TestEditSecrets(t *testing.T) {
 				t.Errorf("it became %v, %v, want %q", got, err, tt.want)
 			}
 			if tt.want == nil && name != "too many" {
-				wantRefusal(t, err, release.InvalidField)
+				_ = wantRefusal(t, err, release.InvalidField)
 			}
 
 			// The same rules hold for the overrides of a canary.
@@ -105,15 +105,15 @@ func TestSecretsOfCanaries(t *testing.T) {
 	s := release.NewStage(change(1), "demo", "prod", release.StageValues{Deployment: 1, Variables: vars("s", sealed("old"))})
 	open, hidden := release.Canary{Deployment: 2, Overrides: vars("s", "1")}, release.Canary{Deployment: 2, Overrides: vars("s", sealed("new"))}
 	_, err := s.StartCanary(change(2), open, false)
-	wantRefusal(t, err, release.InvalidField)
+	_ = wantRefusal(t, err, release.InvalidField)
 	_, err = s.Update(change(2), release.StageValues{Canary: &open}, []string{release.FieldCanary})
-	wantRefusal(t, err, release.InvalidField)
+	_ = wantRefusal(t, err, release.InvalidField)
 	with := made(t)(s.StartCanary(change(2), hidden, false))
 	_, err = with.UpdateCanary(change(3), open, []string{release.FieldSecretOverrides, release.FieldVariableOverrides})
-	wantRefusal(t, err, release.InvalidField)
+	_ = wantRefusal(t, err, release.InvalidField)
 	plain := made(t)(release.NewStage(change(1), "demo", "prod", release.StageValues{Deployment: 1}).StartCanary(change(2), open, false))
 	_, err = plain.Update(change(3), release.StageValues{Variables: vars("s", sealed("x"))}, []string{release.FieldSecretVariables})
-	wantRefusal(t, err, release.InvalidField)
+	_ = wantRefusal(t, err, release.InvalidField)
 
 	// Who replaces the whole canary and knows not what is secret in it leaves that.
 	kept := made(t)(with.Update(change(3), release.StageValues{Canary: &release.Canary{
@@ -123,7 +123,7 @@ func TestSecretsOfCanaries(t *testing.T) {
 		t.Errorf("overrides are %q", kept.Config.Canary.Overrides)
 	}
 	_, err = s.Update(change(3), release.StageValues{Canary: &release.Canary{Overrides: vars("s", sealed(""))}}, []string{release.FieldCanary})
-	wantRefusal(t, err, release.InvalidField)
+	_ = wantRefusal(t, err, release.InvalidField)
 
 	promoted := made(t)(with.PromoteCanary(change(3), false, false))
 	if !maps.Equal(promoted.Config.Variables, vars("s", sealed("new"))) {
