@@ -15,12 +15,13 @@ import (
 // holds a secret, upstreams get it, and clients and logs do not.
 func TestSecretsAreNotLogged(t *testing.T) {
 	var asked []string
+	var secret string
 	upstream := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		asked = append(asked, r.RequestURI+string(body))
 		if strings.HasPrefix(r.URL.Path, "/2015-03-31/") {
 			w.Header().Set("X-Amz-Function-Error", "Unhandled")
-			_, _ = w.Write(append(bytes.Repeat([]byte("x"), 196), "Hush.Hush-1"...)) // cut within the secret
+			_, _ = w.Write(append(bytes.Repeat([]byte("x"), 196), secret...)) // cut within the secret
 		}
 	}))
 	gone := serve(t, http.NotFoundHandler())
@@ -50,7 +51,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		"what is not there": {"Hush.Hush-1", route.HTTPSpec{URI: "http://127.0.0.1:1/?${stageVariables.p}"}, 500, "127.0.0.1:1", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			asked = nil
+			asked, secret = nil, c.secret
 			var logs bytes.Buffer
 			table := compile(t, stageWith(stage(c.secret)), c.integration)
 			p := newProxy(t, table, func(config *Config) {
