@@ -123,6 +123,9 @@ const (
 	// FAILED_PRECONDITION: the node speaks plaintext, or does not have the key yet that
 	// seals the secrets of access keys.
 	ErrorReason_ERROR_REASON_NO_CLUSTER_KEY ErrorReason = 90
+	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
+	// does not have.
+	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
 )
 
 // Enum value maps for ErrorReason.
@@ -168,6 +171,7 @@ var (
 		95: "ERROR_REASON_CANCELED",
 		96: "ERROR_REASON_DEADLINE_EXCEEDED",
 		90: "ERROR_REASON_NO_CLUSTER_KEY",
+		70: "ERROR_REASON_OTHER_KEY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -210,6 +214,7 @@ var (
 		"ERROR_REASON_CANCELED":           95,
 		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
 		"ERROR_REASON_NO_CLUSTER_KEY":     90,
+		"ERROR_REASON_OTHER_KEY":          70,
 	}
 )
 
@@ -244,7 +249,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x89\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xa5\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -287,7 +292,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x19\n" +
 	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`\x12\x1f\n" +
-	"\x1bERROR_REASON_NO_CLUSTER_KEY\x10ZB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1bERROR_REASON_NO_CLUSTER_KEY\x10Z\x12\x1a\n" +
+	"\x16ERROR_REASON_OTHER_KEY\x10FB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
