@@ -107,7 +107,7 @@ func (s *secrets) keep(ctx context.Context, m *membership, trust nodeTrust) {
 			root = now
 			m.peers.Renew()
 		}
-		err = errors.Join(err, s.conclude(ctx, m, trust.Report))
+		err = errors.Join(err, s.conclude(ctx, m, trust.Report), s.resealAccessKeys(ctx))
 		if err != nil && ctx.Err() == nil && time.Since(said) > time.Minute {
 			said = time.Now()
 			s.config.Logger.Warn("the node's part in the cluster's trust is not complete", "error", err)

@@ -146,6 +146,11 @@ func (s *secrets) putKeys(keys []byte) error {
 // usesKey reports whether something in a state is sealed with a key of the servers, by
 // its id.
 func usesKey(s *store.State, id string) bool {
+	for k := range s.AccessKeys("") {
+		if identity.SealedBy(k.Sealed) == id {
+			return true
+		}
+	}
 	sealed := func(i *storev1.Issuer) bool { return identity.SealedBy(i.GetSealedKey()) == id }
 	return slices.ContainsFunc(s.Trust().GetIssuers(), sealed) || slices.ContainsFunc(s.Trust().GetRotation().GetIssuers(), sealed)
 }

@@ -16,9 +16,6 @@ func (s *State) AccessKeys(from string) iter.Seq[access.Key] {
 	return walkFrom(s.accessKeys, nil, []byte(from))
 }
 
-// SameAccessKeys reports whether both states have the same access keys.
-func (s *State) SameAccessKeys(o *State) bool { return s.accessKeys == o.accessKeys }
-
 func (t *tx) createAccessKey(op *storev1.CreateAccessKey) (Outcome, error) {
 	k := decodeAccessKey(op.GetKey())
 	if _, ok := t.next.AccessKey(k.ID); ok {
