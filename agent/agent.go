@@ -42,7 +42,8 @@ type Config struct {
 	Labels       map[string]string // for operators
 	ControlPlane []string          // gRPC addresses of control-plane nodes
 	APIs         []string          // ids of the APIs to serve; empty means all
-	StateDir     string            // where the last good table is kept
+	StateDir     string            // where the last good table is kept, sealed
+	StateKey     string            // file of the key that seals it, made if there is none; empty for one in StateDir
 
 	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2
 	TLSCert     string // PEM file of the certificate chain for HTTPListen, or a directory; empty for no TLS
@@ -98,7 +99,7 @@ func New(c Config) (*Agent, error) {
 		c.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
 	client, err := discovery.New(discovery.Config{
-		AgentID: c.ID, Labels: c.Labels, Addresses: c.ControlPlane, APIs: c.APIs, Dir: c.StateDir, Build: c.Build,
+		AgentID: c.ID, Labels: c.Labels, Addresses: c.ControlPlane, APIs: c.APIs, Dir: c.StateDir, KeyFile: c.StateKey, Build: c.Build,
 		DialOptions: c.DialOptions, Trust: c.Trust, Logger: c.Logger, Registerer: c.Registry,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/identity/enroll"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
@@ -56,6 +57,24 @@ func (s *secrets) clusterKey() (key []byte, sealer *identity.Sealer, ok bool) {
 		return nil, nil, false
 	}
 	return k.key, k.sealer, true
+}
+
+// sealer returns what seals and opens the secrets of stages; nil on a plaintext node.
+func (s *secrets) sealer() (*identity.Sealer, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if k := s.key.Load(); k != nil {
+		key := s.store.Load().State().Trust().GetKey()
+		if key == "" || k.sealer.Keys()[0] == key {
+			return k.sealer, nil
+		}
+		if err := s.arrangeKeys(); err != nil { // what is sealed from now on must not need a key that others forget
+			return nil, err
+		}
+		return s.key.Load().sealer, nil
+	}
+	return nil, fmt.Errorf("%w: this node has not got the cluster's key yet", api.ErrNoKey)
 }
 
 // saveKey keeps the key that the leader has given.

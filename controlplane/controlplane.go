@@ -31,6 +31,7 @@ import (
 	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/apigateway"
 	"github.com/fifegateway/fife/controlplane/discovery"
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/rollout"
 	"github.com/fifegateway/fife/controlplane/signin"
@@ -66,6 +67,10 @@ type Config struct {
 	// ForgetAgentsAfter is how long an agent that holds no stream stays on the
 	// record; 0 means an hour.
 	ForgetAgentsAfter time.Duration
+
+	// Sealer seals and opens the secrets of stages on a node without Security; nil means
+	// that such a node refuses them. With Security the cluster's key does.
+	Sealer *identity.Sealer
 
 	NoReflection bool // whether the API is not described to those who ask, such as grpcurl
 
@@ -287,8 +292,12 @@ func (n *Node) serve(
 	listener net.Listener,
 ) error {
 	c := n.config
+	sealer := secrets.sealer
+	if secrets == nil && c.Sealer != nil {
+		sealer = func() (*identity.Sealer, error) { return c.Sealer, nil }
+	}
 	streams := discovery.New(discovery.Config{
-		Store: s, Leader: leaderCalls{membership}, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
+		Store: s, Leader: leaderCalls{membership}, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry, Sealer: sealer,
 	})
 	promotions := rollout.New(rollout.Config{
 		Store: s, Agents: streams, Conn: membership.peers.Conn, Logger: c.Logger, ForgetAfter: c.ForgetAgentsAfter,
@@ -317,7 +326,7 @@ func (n *Node) serve(
 	trust := nodeTrust{secrets, callers, streams.Fleet()}
 	services := api.Config{
 		Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger,
-		Bearers: bearers,
+		Bearers: bearers, Sealer: sealer,
 	}
 	if secrets != nil {
 		services.Trust = trust

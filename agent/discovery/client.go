@@ -110,7 +110,7 @@ func New(config Config) (*Client, error) {
 		clockMoved: make(chan struct{}, 1),
 	}
 	var err error
-	if c.disk, err = openLastGood(config.Dir, c.log); err != nil {
+	if c.disk, err = openLastGood(config.Dir, config.KeyFile, c.log); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
 	if c.metrics, err = newMetrics(config.Registerer, c.Status); err != nil {

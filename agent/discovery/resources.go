@@ -145,7 +145,7 @@ func (a *agent) stageSpec(name string, s *discoveryv1.Stage) route.StageSpec {
 	case s.GetNext() != nil:
 		next = configSpec(s.GetNext())
 	}
-	spec.Deployment, spec.Variables, spec.Canary, spec.Next = own.Deployment, own.Variables, own.Canary, next
+	spec.Deployment, spec.Variables, spec.Secrets, spec.Canary, spec.Next = own.Deployment, own.Variables, own.Secrets, own.Canary, next
 	switch k := s.GetStickyKey().GetSource().(type) {
 	case *discoveryv1.StickyKey_Header:
 		spec.Sticky, spec.StickyName = route.KeyHeader, k.Header
@@ -163,16 +163,18 @@ func (a *agent) stageSpec(name string, s *discoveryv1.Stage) route.StageSpec {
 type config interface {
 	GetDeployment() uint64
 	GetVariables() map[string]string
+	GetSecretVariables() []string
 	GetCanary() *discoveryv1.Canary
 }
 
 func configSpec(c config) *route.ConfigSpec {
-	spec := &route.ConfigSpec{Deployment: c.GetDeployment(), Variables: c.GetVariables()}
+	spec := &route.ConfigSpec{Deployment: c.GetDeployment(), Variables: c.GetVariables(), Secrets: c.GetSecretVariables()}
 	if c := c.GetCanary(); c != nil {
 		spec.Canary = &route.CanarySpec{
 			Deployment:      c.GetDeployment(),
 			PartsPerMillion: c.GetPartsPerMillion(),
 			Overrides:       c.GetVariableOverrides(),
+			Secrets:         c.GetSecretOverrides(),
 			Salt:            c.GetSalt(),
 		}
 	}

@@ -334,7 +334,10 @@ func (p *Proxy) log(x *exchange, err error) {
 	if x.status >= 500 {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.String("request_id", x.id), slog.Int("status", x.status), slog.Any("error", err)}
+	if !p.logger.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("request_id", x.id), slog.Int("status", x.status), slog.String("error", x.shown(err))}
 	if x.stage != nil {
 		attrs = append(attrs, slog.String("api", x.stage.API), slog.String("stage", x.stage.Name), slog.String("variant", x.variant.Name))
 	}

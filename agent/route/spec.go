@@ -80,6 +80,8 @@ type StageSpec struct {
 	Deployment uint64
 	// Variables are the stage variables.
 	Variables map[string]string
+	// Secrets are the names of those that must be shown nowhere.
+	Secrets []string
 	// Canary is the open canary, or nil.
 	Canary *CanarySpec
 	// Sticky says where a request carries its key, and StickyName the name of
@@ -125,6 +127,7 @@ type ThrottleSpec struct {
 type ConfigSpec struct {
 	Deployment uint64
 	Variables  map[string]string
+	Secrets    []string
 	Canary     *CanarySpec
 }
 
@@ -136,6 +139,8 @@ type CanarySpec struct {
 	PartsPerMillion uint32
 	// Overrides are its variables: they win over the stage's and may add names.
 	Overrides map[string]string
+	// Secrets are the names of those that must be shown nowhere.
+	Secrets []string
 	// Salt seeds the sticky split: constant for one canary, new for each.
 	Salt uint64
 }

@@ -88,6 +88,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file of the key of --tls-cert")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:8081", "address for /metrics, /healthz and /readyz; empty for none")
 	f.StringVar(&c.StateDir, "state-dir", "", "directory of the last good table")
+	f.StringVar(&c.StateKey, "state-key", "", "file of the 32 bytes that seal the table, made if there is none; by default state.key in --state-dir")
 	credential.add(f)
 	f.StringVar(&c.DefaultAPI, "default-api", "", "API of requests whose Host names none; by default the only one there is")
 	f.BoolVar(&c.ExposeHeaders, "expose-headers", false, "say on every response what routed it, whatever its stage says")

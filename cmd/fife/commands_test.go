@@ -30,10 +30,10 @@ func demoAPI() *fifev1.Api {
 func demoStage() *fifev1.Stage {
 	return &fifev1.Stage{
 		Name: "apis/demo/stages/canary", Description: "first", Deployment: "apis/demo/deployments/1",
-		Variables: map[string]string{"size": "2", "color": "blue"},
+		Variables: map[string]string{"size": "2", "color": "blue"}, SecretVariables: map[string]string{"token": ""},
 		Canary: &fifev1.Canary{
 			Deployment: "apis/demo/deployments/2", Percent: 12.5,
-			VariableOverrides: map[string]string{"color": "green"}, Salt: 7, StartTime: at(5),
+			VariableOverrides: map[string]string{"color": "green"}, SecretOverrides: map[string]string{"token": ""}, Salt: 7, StartTime: at(5),
 		},
 		Split: &fifev1.SplitPolicy{
 			StickyKey:     &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "X-User"}},
@@ -244,6 +244,13 @@ func TestTranscripts(t *testing.T) {
 			"stage update demo/canary --burst-limit 5",
 			"stage update demo/canary --no-throttle",
 			"stage update demo/canary --no-throttle --rate-limit 1",
+			"stage create demo/plain --deployment 1 --secret token=token.key",
+			"stage create demo/plain --deployment 1 --secret token=missing.key",
+			"stage create demo/plain --deployment 1 --secret token=empty.key",
+			"stage create demo/plain --deployment 1 --secret token",
+			"stage create demo/plain --deployment 1 --secret a=- --secret b=-",
+			"stage update demo/canary --secret other=token.key",
+			"stage update demo/canary --unset-secret token",
 			"stage delete demo/canary",
 			"stage history demo/canary",
 			"stage rollback demo/canary",
@@ -262,6 +269,9 @@ func TestTranscripts(t *testing.T) {
 			"canary set demo/canary --percent 100",
 			"canary set demo/canary --deployment 3 --etag s4",
 			"canary set demo/canary --override size=3 --unset-override color",
+			"canary start demo/canary --percent 50 --secret-override token=token.key",
+			"canary set demo/canary --secret-override token=token.key",
+			"canary set demo/canary --unset-secret-override token",
 			"canary set demo/canary",
 			"canary promote demo/canary --keep-canary",
 			"canary promote demo/canary --dry-run",
@@ -333,6 +343,8 @@ func TestTranscripts(t *testing.T) {
 			files := t.TempDir()
 			writeFile(t, files, "override.key", "0123456789abcdef\n")
 			writeFile(t, files, "pets.yaml", "openapi: 3.1.0\n")
+			writeFile(t, files, "token.key", "s3cret\r\n")
+			writeFile(t, files, "empty.key", "\n")
 			writeFile(t, files, "short.key", "0123456789abcde\n")
 			golden(t, name, transcript(t, demo(t), files, lines))
 		})
@@ -351,7 +363,10 @@ func transcript(t *testing.T, f *fake, files string, lines []string) string {
 		}
 		for i := range args {
 			if strings.HasSuffix(args[i], ".key") || strings.HasSuffix(args[i], ".yaml") || strings.HasSuffix(args[i], ".backup") {
-				args[i] = filepath.Join(files, args[i])
+				flag, file, named := strings.Cut(args[i], "=")
+				if args[i] = filepath.Join(files, args[i]); named {
+					args[i] = flag + "=" + filepath.Join(files, file)
+				}
 			}
 		}
 		r := fife(t, f.address, args...)

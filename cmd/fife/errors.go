@@ -178,6 +178,8 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return "nothing was done; the file is damaged, cut short or no backup of this build: restore another one"
 	case fifev1.ErrorReason_ERROR_REASON_NOT_EMPTY:
 		return "nothing was done; found another cluster, on empty data directories, with: fife-controlplane --bootstrap"
+	case fifev1.ErrorReason_ERROR_REASON_OTHER_KEY:
+		return "nothing was done; put the old cluster's cluster.key into the empty data directory before the first start of: fife-controlplane --bootstrap"
 	case fifev1.ErrorReason_ERROR_REASON_DISK_FULL:
 		return "nothing was done; make room there, or give a node that has room the lead: fife cluster transfer-leader"
 	case fifev1.ErrorReason_ERROR_REASON_OTHER_CLUSTER:

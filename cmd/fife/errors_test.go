@@ -94,6 +94,8 @@ func TestRefusals(t *testing.T) {
 		{"ROTATION_OPEN", codes.FailedPrecondition, "another rotation of the root is under way; take it to its end, or abort it", map[string]string{"phase": "trust"}, nil, "ca abort"},
 		{"NO_ROTATION", codes.FailedPrecondition, "no rotation of the root is under way; begin one first", nil, nil, "ca switch"},
 		{"WOULD_CUT_OFF", codes.FailedPrecondition, "this would cut off user/ann (its certificate is by the old root: fife certificate renew)", map[string]string{"names": "user/ann", "count": "1"}, nil, "ca retire"},
+		{"OTHER_KEY", codes.FailedPrecondition, "the backup's secrets are sealed with a key that this cluster does not have",
+			nil, nil, "cluster restore -f testdata/errors.golden"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
 		// Calls without a request id.

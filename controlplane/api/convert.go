@@ -105,7 +105,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		Name:          s.Name(),
 		Description:   s.Description,
 		Deployment:    release.DeploymentName(s.API, s.Config.Deployment),
-		Variables:     s.Config.Variables,
+		Variables:     release.PlainVariables(s.Config.Variables),
 		Canary:        toCanary(s.API, s.Config.Canary),
 		Split:         toSplit(s.Split),
 		ExposeHeaders: s.ExposeHeaders,
@@ -120,6 +120,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 
 		ConsistentClients: s.Consistent,
 		Annotations:       s.Annotations,
+		SecretVariables:   hidden(s.Config.Variables),
 	}
 }
 
@@ -137,7 +138,8 @@ func toCanary(api string, c *release.Canary) *fifev1.Canary {
 	return &fifev1.Canary{
 		Deployment:        release.DeploymentName(api, c.Deployment),
 		Percent:           release.Percent(c.PartsPerMillion),
-		VariableOverrides: c.Overrides,
+		VariableOverrides: release.PlainVariables(c.Overrides),
+		SecretOverrides:   hidden(c.Overrides),
 		Salt:              c.Salt,
 		StartTime:         toTime(c.StartTime),
 	}
@@ -173,8 +175,9 @@ func toThrottle(t release.Throttle) *fifev1.Throttle {
 
 func toConfig(api string, c release.Config) *fifev1.StageConfig {
 	return &fifev1.StageConfig{
-		Deployment: release.DeploymentName(api, c.Deployment),
-		Variables:  c.Variables,
-		Canary:     toCanary(api, c.Canary),
+		Deployment:      release.DeploymentName(api, c.Deployment),
+		Variables:       release.PlainVariables(c.Variables),
+		SecretVariables: release.Secrets(c.Variables),
+		Canary:          toCanary(api, c.Canary),
 	}
 }

@@ -23,6 +23,7 @@ const errorDomain = "fife"
 const (
 	reasonTooLarge       = "PROPOSAL_TOO_LARGE"
 	reasonNotCaughtUp    = "NOT_CAUGHT_UP"
+	reasonOtherKey       = "OTHER_KEY"
 	reasonNoLeader       = "NO_LEADER"
 	reasonOutcomeUnknown = "OUTCOME_UNKNOWN"
 	reasonInternal       = "INTERNAL"
@@ -82,6 +83,8 @@ var sentinels = []struct {
 	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
 	{ErrDenied, codes.PermissionDenied, reasonDenied},
 	{signin.ErrUnavailable, codes.Unavailable, reasonIssuerAway},
+	{ErrOtherKey, codes.FailedPrecondition, reasonOtherKey},
+	{ErrNoKey, codes.Unavailable, reasonNotCaughtUp},
 	{ErrNotYet, codes.FailedPrecondition, reasonNotCaughtUp},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }

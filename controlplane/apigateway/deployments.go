@@ -125,7 +125,10 @@ func (g *Gateway) deploymentRequest(c *call, req *createDeploymentRequest) (*fif
 		if err := checkPercent(canary.PercentTraffic); err != nil {
 			return nil, err
 		}
-		set.Canary = &fifev1.Canary{Percent: canary.PercentTraffic, VariableOverrides: canary.StageVariableOverrides}
+		set.Canary = &fifev1.Canary{
+			Percent: canary.PercentTraffic, VariableOverrides: canary.StageVariableOverrides,
+			SecretOverrides: present.GetCanary().GetSecretOverrides(), // which the service knows nothing of: they stay
+		}
 		set.Annotations = withCache(present, canary.UseStageCache)
 		mask.Paths = append(mask.Paths, "canary", "annotations")
 	case present.GetCanary() != nil:

@@ -317,6 +317,9 @@ func replaceInStage(api string, s *fifev1.Stage, notes *stageNotes, p patch) err
 	case p.is("description"):
 		s.Description = p.Value
 	case p.is("variables", "*"):
+		if err := checkPlain(p, s.GetSecretVariables()); err != nil {
+			return err
+		}
 		s.Variables = patchMap(s.GetVariables(), p, p.Value)
 	case p.is("canarySettings", "*"), p.is("canarySettings", "stageVariableOverrides", "*"):
 		return replaceInCanary(api, s, notes, p)
@@ -357,6 +360,9 @@ func replaceInCanary(api string, s *fifev1.Stage, notes *stageNotes, p patch) er
 	case p.is("canarySettings", "useStageCache"):
 		notes.UseStageCache = p.Value == "true"
 	case p.is("canarySettings", "stageVariableOverrides", "*"):
+		if err := checkPlain(p, s.GetSecretVariables(), canary.GetSecretOverrides()); err != nil {
+			return err
+		}
 		canary.VariableOverrides = patchMap(canary.GetVariableOverrides(), p, p.Value)
 	default:
 		return badRequest("Invalid method setting path: %s. Must be one of: %s", p.Path, stagePaths)
@@ -370,13 +376,31 @@ func removeFromStage(s *fifev1.Stage, p patch) error {
 	case p.is("canarySettings"):
 		s.Canary = nil
 	case p.is("canarySettings", "stageVariableOverrides", "*"):
+		if err := checkPlain(p, s.GetCanary().GetSecretOverrides()); err != nil {
+			return err
+		}
 		patchMap(s.GetCanary().GetVariableOverrides(), p, "")
 	case p.is("variables", "*"):
+		if err := checkPlain(p, s.GetSecretVariables()); err != nil {
+			return err
+		}
 		patchMap(s.GetVariables(), p, "")
 	case p.is("description"):
 		s.Description = ""
 	default:
 		return badRequest("Cannot remove method setting %s because there is no method setting for this method ", strings.TrimPrefix(p.Path, "/"))
+	}
+	return nil
+}
+
+// checkPlain refuses a patch of a variable that is secret. The service has no such
+// variables: they are not shown, and only Fife's own API changes them.
+func checkPlain(p patch, secrets ...map[string]string) error {
+	name := p.tokens[len(p.tokens)-1]
+	for _, names := range secrets {
+		if _, secret := names[name]; secret {
+			return badRequest("Stage variable %s is secret: change it by Fife's own API", name)
+		}
 	}
 	return nil
 }
@@ -396,6 +420,9 @@ func promoteByCopy(s *fifev1.Stage, p patch) error {
 	if p.From == deployment {
 		s.Deployment = canary.GetDeployment()
 		return nil
+	}
+	if len(canary.GetSecretOverrides()) > 0 {
+		return badRequest("The canary overrides secrets, which cannot be copied: promote it by Fife's own API")
 	}
 	for name, value := range canary.GetVariableOverrides() {
 		if s.Variables == nil {

@@ -28,7 +28,7 @@ func resourceDigest(r store.Resource) uint64 {
 	return xxhash.Sum64String(fmt.Sprintf("%s@%d", r.Name(), r.Revision()))
 }
 
-func encodeResource(r store.Resource) *discoveryv1.Resource {
+func encodeResource(r store.Resource, open opener) (*discoveryv1.Resource, error) {
 	p := &discoveryv1.Resource{Name: r.Name(), Revision: r.Revision()}
 	switch {
 	case r.API != nil:
@@ -36,9 +36,13 @@ func encodeResource(r store.Resource) *discoveryv1.Resource {
 	case r.Deployment != nil:
 		p.Body = &discoveryv1.Resource_Deployment{Deployment: encodeDeployment(r.Deployment)}
 	case r.Stage != nil:
-		p.Body = &discoveryv1.Resource_Stage{Stage: encodeStage(r.Stage)}
+		stage := encodeStage(r.Stage)
+		if err := open.stage(r.Stage, stage); err != nil {
+			return nil, err
+		}
+		p.Body = &discoveryv1.Resource_Stage{Stage: stage}
 	}
-	return p
+	return p, nil
 }
 
 func encodeDeployment(d *release.Deployment) *discoveryv1.Deployment {

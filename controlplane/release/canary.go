@@ -2,6 +2,7 @@ package release
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -21,7 +22,8 @@ const (
 	FieldVariableOverrides = "variable_overrides"
 )
 
-// CanaryFields are all fields that UpdateCanary can change.
+// CanaryFields are the fields that UpdateCanary changes if none are named. Secrets are
+// not among them, as with StageFields.
 func CanaryFields() []string {
 	return []string{FieldPercent, FieldVariableOverrides, FieldDeployment}
 }
@@ -37,6 +39,9 @@ func (s *Stage) StartCanary(c Change, canary Canary, replace bool) (*Stage, erro
 			"%s has a canary already; change, promote or abort it, or start the new one with replace", s.Name())
 	}
 	if err := checkMerged(s, s.Config.Variables, canary.Overrides); err != nil {
+		return nil, err
+	}
+	if err := checkOverrides(s.Config.Variables, canary.Overrides); err != nil {
 		return nil, err
 	}
 	if canary.Deployment == 0 {
@@ -58,17 +63,24 @@ func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, 
 		return nil, s.noCanary("changed")
 	}
 	canary, config := *s.Config.Canary, s.Config
+	var err error
+	canary.Overrides, err = editVariables("canary.secret_overrides", canary.Overrides, values.Overrides,
+		slices.Contains(fields, FieldVariableOverrides), slices.Contains(fields, FieldSecretOverrides))
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range fields {
 		switch f {
 		case FieldPercent:
 			canary.PartsPerMillion = values.PartsPerMillion
-		case FieldVariableOverrides:
-			canary.Overrides = values.Overrides
 		case FieldDeployment:
 			canary.Deployment = values.Deployment
 		}
 	}
 	if err := checkMerged(s, config.Variables, canary.Overrides); err != nil {
+		return nil, err
+	}
+	if err := checkOverrides(config.Variables, canary.Overrides); err != nil {
 		return nil, err
 	}
 	config.Canary = &canary

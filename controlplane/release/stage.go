@@ -92,8 +92,9 @@ const (
 	FieldCanary        = "canary"
 )
 
-// StageFields are the fields that Update changes if none are named. The canary and
-// annotations are not among them: who does not know them must not lose them.
+// StageFields are the fields that Update changes if none are named. The canary,
+// annotations and secrets are not among them: who does not know them must not lose
+// them.
 func StageFields() []string {
 	return []string{
 		FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders,
@@ -159,14 +160,18 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 		return nil, err
 	}
 	edited, config := *s, s.Config
+	var err error
+	config.Variables, err = editVariables("stage.secret_variables", config.Variables, values.Variables,
+		slices.Contains(fields, FieldVariables), slices.Contains(fields, FieldSecretVariables))
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range fields {
 		switch f {
 		case FieldDescription:
 			edited.Description = values.Description
 		case FieldDeployment:
 			config.Deployment = values.Deployment
-		case FieldVariables:
-			config.Variables = values.Variables
 		case FieldSplit:
 			edited.Split = values.Split
 			if values.KeepOverrideKey {
@@ -187,12 +192,17 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 		}
 	}
 	if slices.Contains(fields, FieldCanary) { // last: it may stand for the new base's deployment
-		config = config.withCanary(c, values.Canary)
-	}
-	if config.Canary != nil {
-		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
+		canary, err := s.replaceCanary(values.Canary)
+		if err != nil {
 			return nil, err
 		}
+		config = config.withCanary(c, canary)
+	}
+	if err := checkMerged(s, config.Variables, config.overrides()); err != nil {
+		return nil, err
+	}
+	if err := checkOverrides(config.Variables, config.overrides()); err != nil {
+		return nil, err
 	}
 	if s.Throttle != edited.Throttle {
 		c.Note = fmt.Sprintf("throttle %v -> %v", s.Throttle, edited.Throttle)

@@ -276,7 +276,7 @@ func splitFields(f map[string]string, p release.Split) {
 		f["split.allow_override"] = "true"
 	}
 	if p.OverrideKey != "" {
-		f["split.override_key"] = "(secret)"
+		f["split.override_key"] = secretTag(p.OverrideKey)
 	}
 }
 
@@ -306,6 +306,9 @@ func set(f map[string]string, name, value string) {
 
 func pairs(f map[string]string, prefix string, m map[string]string) {
 	for k, v := range m {
+		if _, ok := release.SealedBytes(v); ok {
+			v = secretTag(v)
+		}
 		f[prefix+k] = v
 	}
 }
@@ -352,4 +355,16 @@ func differences(was, is map[string]string) (before, after map[string]string) {
 		after["..."] = fmt.Sprintf("%d more fields have changed", left)
 	}
 	return before, after
+}
+
+// secretTag stands for a secret in the audit. What is sealed is another text each time,
+// and so the tag shows that a value was set, and says nothing of it. One that is not
+// sealed has no tag, as values could be tried against that.
+func secretTag(text string) string {
+	sealed, ok := release.SealedBytes(text)
+	if !ok {
+		return "(secret)"
+	}
+	sum := sha256.Sum256(sealed)
+	return fmt.Sprintf("(secret %x)", sum[:4])
 }

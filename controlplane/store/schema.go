@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
@@ -17,8 +19,8 @@ const Schema = 2
 var ErrNotSupported = errors.New("not all nodes can read this change yet")
 
 // commandSchema returns the oldest schema that has all of a command. Schema 2 has
-// throttles, the audit, imports, edits of many routes, who joins, and permissions; a command without
-// them is as it was before.
+// throttles, the audit, imports, edits of many routes, who joins, permissions and
+// secrets; a command without them is as it was before.
 func commandSchema(cmd *storev1.Command) uint32 {
 	newer := false
 	switch op := cmd.GetOp().(type) {
@@ -34,14 +36,29 @@ func commandSchema(cmd *storev1.Command) uint32 {
 	case *storev1.Command_InitCluster:
 		newer = op.InitCluster.GetAudit() != nil || len(op.InitCluster.GetBindings()) > 0
 	case *storev1.Command_CreateStage:
-		newer = op.CreateStage.GetValues().GetThrottle() != nil
+		newer = op.CreateStage.GetValues().GetThrottle() != nil || hasSecrets(op.CreateStage.GetValues())
 	case *storev1.Command_UpdateStage:
-		newer = op.UpdateStage.GetValues().GetThrottle() != nil
+		newer = op.UpdateStage.GetValues().GetThrottle() != nil || hasSecrets(op.UpdateStage.GetValues()) ||
+			slices.Contains(op.UpdateStage.GetFields(), release.FieldSecretVariables)
+	case *storev1.Command_CreateDeployment:
+		newer = hasSecrets(op.CreateDeployment.GetValues())
+	case *storev1.Command_StartCanary:
+		newer = len(release.Secrets(op.StartCanary.GetCanary().GetOverrides())) > 0
+	case *storev1.Command_UpdateCanary:
+		newer = len(release.Secrets(op.UpdateCanary.GetCanary().GetOverrides())) > 0 ||
+			slices.Contains(op.UpdateCanary.GetFields(), release.FieldSecretOverrides)
 	}
 	if newer || cmd.GetAuthorization() != nil {
 		return 2
 	}
 	return 1
+}
+
+// hasSecrets reports whether something is sealed in the fields of a stage, which a build
+// of schema 1 would take for what it stands for.
+func hasSecrets(f *storev1.StageFields) bool {
+	_, key := release.SealedBytes(f.GetSplit().GetOverrideKey())
+	return key || len(release.Secrets(f.GetVariables())) > 0 || len(release.Secrets(f.GetCanary().GetOverrides())) > 0
 }
 
 // checkSchema refuses a command that a node of the cluster could not read.

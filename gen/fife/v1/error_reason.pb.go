@@ -113,6 +113,9 @@ const (
 	// FAILED_PRECONDITION: the step would cut somebody off who has not followed yet.
 	// `names`, some of them, separated by spaces; `count`.
 	ErrorReason_ERROR_REASON_WOULD_CUT_OFF ErrorReason = 87
+	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
+	// does not have.
+	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
 )
 
 // Enum value maps for ErrorReason.
@@ -155,6 +158,7 @@ var (
 		85: "ERROR_REASON_ROTATION_OPEN",
 		86: "ERROR_REASON_NO_ROTATION",
 		87: "ERROR_REASON_WOULD_CUT_OFF",
+		70: "ERROR_REASON_OTHER_KEY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -194,6 +198,7 @@ var (
 		"ERROR_REASON_ROTATION_OPEN":      85,
 		"ERROR_REASON_NO_ROTATION":        86,
 		"ERROR_REASON_WOULD_CUT_OFF":      87,
+		"ERROR_REASON_OTHER_KEY":          70,
 	}
 )
 
@@ -228,7 +233,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xa9\t\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xc5\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -267,7 +272,8 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x1e\n" +
 	"\x1aERROR_REASON_ROTATION_OPEN\x10U\x12\x1c\n" +
 	"\x18ERROR_REASON_NO_ROTATION\x10V\x12\x1e\n" +
-	"\x1aERROR_REASON_WOULD_CUT_OFF\x10WB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x1a\n" +
+	"\x16ERROR_REASON_OTHER_KEY\x10FB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -1609,9 +1609,12 @@ type Stage struct {
 	// answered its client by it, is routed by it here too if it is held ready.
 	ConsistentClients bool `protobuf:"varint,15,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
 	// How much of the stage's traffic the agent lets through; unset means all.
-	Throttle      *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Throttle *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// Names of the variables whose values are secret. An agent shows these nowhere, and
+	// keeps them sealed.
+	SecretVariables []string `protobuf:"bytes,60,rep,name=secret_variables,json=secretVariables,proto3" json:"secret_variables,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
@@ -1756,6 +1759,13 @@ func (x *Stage) GetThrottle() *Throttle {
 	return nil
 }
 
+func (x *Stage) GetSecretVariables() []string {
+	if x != nil {
+		return x.SecretVariables
+	}
+	return nil
+}
+
 // Throttle limits the requests of a stage on one agent, in whatever configuration they
 // are routed by. Those above a limit are answered 429.
 type Throttle struct {
@@ -1831,9 +1841,11 @@ type StageConfig struct {
 	// Stage variables.
 	Variables map[string]string `protobuf:"bytes,2,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The open canary, if any.
-	Canary        *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Canary *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
+	// As those of Stage.
+	SecretVariables []string `protobuf:"bytes,60,rep,name=secret_variables,json=secretVariables,proto3" json:"secret_variables,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StageConfig) Reset() {
@@ -1883,6 +1895,13 @@ func (x *StageConfig) GetVariables() map[string]string {
 func (x *StageConfig) GetCanary() *Canary {
 	if x != nil {
 		return x.Canary
+	}
+	return nil
+}
+
+func (x *StageConfig) GetSecretVariables() []string {
+	if x != nil {
+		return x.SecretVariables
 	}
 	return nil
 }
@@ -1962,9 +1981,11 @@ type Canary struct {
 	// Variables for canary requests: they win over the stage's.
 	VariableOverrides map[string]string `protobuf:"bytes,3,rep,name=variable_overrides,json=variableOverrides,proto3" json:"variable_overrides,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Seed of the sticky split.
-	Salt          uint64 `protobuf:"fixed64,4,opt,name=salt,proto3" json:"salt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Salt uint64 `protobuf:"fixed64,4,opt,name=salt,proto3" json:"salt,omitempty"`
+	// Names of the overrides whose values are secret, as those of Stage.
+	SecretOverrides []string `protobuf:"bytes,60,rep,name=secret_overrides,json=secretOverrides,proto3" json:"secret_overrides,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Canary) Reset() {
@@ -2023,6 +2044,13 @@ func (x *Canary) GetSalt() uint64 {
 		return x.Salt
 	}
 	return 0
+}
+
+func (x *Canary) GetSecretOverrides() []string {
+	if x != nil {
+		return x.SecretOverrides
+	}
+	return nil
 }
 
 // StickyKey says where a request carries its key.
@@ -2297,7 +2325,7 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd6\x06\n" +
 	"\x05Stage\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -2319,20 +2347,22 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\tflip_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x12\x1a\n" +
 	"\bpromoted\x18\x0e \x01(\x04R\bpromoted\x12-\n" +
 	"\x12consistent_clients\x18\x0f \x01(\bR\x11consistentClients\x127\n" +
-	"\bthrottle\x18\x10 \x01(\v2\x1b.fife.discovery.v1.ThrottleR\bthrottle\x1a<\n" +
+	"\bthrottle\x18\x10 \x01(\v2\x1b.fife.discovery.v1.ThrottleR\bthrottle\x12)\n" +
+	"\x10secret_variables\x18< \x03(\tR\x0fsecretVariables\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
 	"\bThrottle\x128\n" +
 	"\x18millirequests_per_second\x18\x01 \x01(\rR\x16millirequestsPerSecond\x12\x14\n" +
 	"\x05burst\x18\x02 \x01(\rR\x05burst\x12 \n" +
-	"\vconcurrency\x18\x03 \x01(\rR\vconcurrency\"\xeb\x01\n" +
+	"\vconcurrency\x18\x03 \x01(\rR\vconcurrency\"\x96\x02\n" +
 	"\vStageConfig\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
 	"deployment\x12K\n" +
 	"\tvariables\x18\x02 \x03(\v2-.fife.discovery.v1.StageConfig.VariablesEntryR\tvariables\x121\n" +
-	"\x06canary\x18\x03 \x01(\v2\x19.fife.discovery.v1.CanaryR\x06canary\x1a<\n" +
+	"\x06canary\x18\x03 \x01(\v2\x19.fife.discovery.v1.CanaryR\x06canary\x12)\n" +
+	"\x10secret_variables\x18< \x03(\tR\x0fsecretVariables\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x01\n" +
@@ -2342,14 +2372,15 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x11parts_per_million\x18\x03 \x01(\rR\x0fpartsPerMillion\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x02\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
 	"deployment\x12*\n" +
 	"\x11parts_per_million\x18\x02 \x01(\rR\x0fpartsPerMillion\x12_\n" +
 	"\x12variable_overrides\x18\x03 \x03(\v20.fife.discovery.v1.Canary.VariableOverridesEntryR\x11variableOverrides\x12\x12\n" +
-	"\x04salt\x18\x04 \x01(\x06R\x04salt\x1aD\n" +
+	"\x04salt\x18\x04 \x01(\x06R\x04salt\x12)\n" +
+	"\x10secret_overrides\x18< \x03(\tR\x0fsecretOverrides\x1aD\n" +
 	"\x16VariableOverridesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x01\n" +
