@@ -57,7 +57,7 @@ type Config struct {
 	TrustedProxies  []netip.Prefix    // peers whose forwarding headers are believed
 	AllowUpstream   []netip.Prefix    // link-local or own addresses that upstreams may have
 	MaxBody         int64             // bytes of a request's body; 0 means the default
-	MaxPerAddress   int               // connections of one address; 0 means any number
+	MaxPerAddress   int               // connections of one IPv4 address or IPv6 /64; 0 means any number
 	Drain           time.Duration     // for requests under way when the agent stops; 0 means the default
 	AccessLog       io.Writer         // gets JSON lines; nil for none
 	AccessLogShare  float64           // of the requests that get a line, 0 to 1

@@ -351,11 +351,11 @@ func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
 	began := time.Now()
 	held := c.current.Load().soFar()
 	next, err := held.apply(f, c.leaderNow())
-	if err == nil {
-		err = c.disk.save(next, f, c.apis)
-	}
 	if err != nil {
-		return c.refuse(f, err)
+		return c.refuse(f, err, false)
+	}
+	if err := c.disk.save(next, f, c.apis); err != nil {
+		return c.refuse(f, err, true) // the disk may have room again before there is a newer version
 	}
 	c.resume, c.held = true, c.apis
 	if held.cluster != "" && next.cluster != held.cluster {
@@ -372,14 +372,15 @@ func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
 	}}
 }
 
-func (c *Client) refuse(f *discoveryv1.Frame, cause error) *discoveryv1.StreamRequest {
+// refuse returns the answer to a frame that was not taken. Retry asks to be sent it again.
+func (c *Client) refuse(f *discoveryv1.Frame, cause error, retry bool) *discoveryv1.StreamRequest {
 	reason := cause.Error()
 	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	c.metrics.refused.Inc()
 	c.setFrame(reason)
 	c.log.Error("refused a frame", "version", fromProto(f.GetTo()), "held", c.current.Load().version, "reason", reason)
 	return &discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Nack{
-		Nack: &discoveryv1.Nack{Version: f.GetTo(), Reason: reason, Resync: errors.Is(cause, errOutOfStep)},
+		Nack: &discoveryv1.Nack{Version: f.GetTo(), Reason: reason, Resync: errors.Is(cause, errOutOfStep), Retry: retry},
 	}}
 }
 

@@ -93,7 +93,8 @@ type Config struct {
 	// MaxBody is how many bytes a request's body may have, 0 meaning
 	// DefaultMaxBody. gRPC and WebSocket streams have no such limit.
 	MaxBody int64
-	// MaxPerAddress is how many connections one address may have; 0 means any number.
+	// MaxPerAddress is how many connections one IPv4 address, or one IPv6 network of 64
+	// bits, may have; 0 means any number.
 	MaxPerAddress int
 	// Drain is how long the requests under way get when Serve has to end, 0 meaning
 	// DefaultDrain.

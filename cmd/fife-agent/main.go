@@ -99,7 +99,7 @@ func newCommand() *cobra.Command {
 	f.StringSliceVar(&allowed, "allow-upstream", nil,
 		"networks, in CIDR form, that upstreams may be in although they are link-local or the agent's own")
 	f.Int64Var(&c.MaxBody, "max-body", 0, "most bytes of a request's body; 0 means 10 MiB")
-	f.IntVar(&c.MaxPerAddress, "max-connections-per-address", 0, "most connections of one client address; 0 means any number")
+	f.IntVar(&c.MaxPerAddress, "max-connections-per-address", 0, "most connections of one IPv4 address, or of one IPv6 /64; 0 means any number")
 	f.DurationVar(&c.Drain, "drain", proxy.DefaultDrain, "time for requests under way when the agent stops")
 	f.StringVar(&accessLog, "access-log", "-", "file that gets a line of JSON for requests; - for standard output, empty for none")
 	f.Float64Var(&c.AccessLogShare, "access-log-share", 0.01, "share of the requests that get a line, 0 to 1; answers of 500 and above always do")

@@ -98,6 +98,9 @@ func TestRefusals(t *testing.T) {
 			nil, nil, "cluster restore -f testdata/errors.golden"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
+		{"CANCELED", codes.Canceled, "the call was cancelled", nil, nil, "api get demo"},
+		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "api get demo"},
+		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "canary abort demo/canary"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},

@@ -38,6 +38,8 @@ const (
 	reasonDenied         = "PERMISSION_DENIED"
 	reasonIssuerAway     = "ISSUER_UNAVAILABLE"
 	reasonWouldCutOff    = "WOULD_CUT_OFF"
+	reasonCanceled       = "CANCELED"
+	reasonDeadline       = "DEADLINE_EXCEEDED"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -122,9 +124,9 @@ func toStatus(err error) error {
 			"the change may or may not have been carried out; repeat it with the same request_id to find out",
 			reasonOutcomeUnknown, nil)
 	case errors.Is(err, context.Canceled):
-		return status.FromContextError(context.Canceled).Err()
+		return withInfo(codes.Canceled, "the call was cancelled", reasonCanceled, nil)
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.FromContextError(context.DeadlineExceeded).Err()
+		return withInfo(codes.DeadlineExceeded, "the call's deadline has passed", reasonDeadline, nil)
 	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {

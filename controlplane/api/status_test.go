@@ -53,8 +53,8 @@ func TestToStatus(t *testing.T) {
 		{store.ErrQuorumAtRisk, codes.FailedPrecondition, "QUORUM_AT_RISK"},
 		{store.ErrNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
 		{remote, codes.Aborted, "STALE_ETAG"},
-		{context.Canceled, codes.Canceled, ""},
-		{context.DeadlineExceeded, codes.DeadlineExceeded, ""},
+		{context.Canceled, codes.Canceled, "CANCELED"},
+		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED"},
 		{status.Error(codes.Unimplemented, "no"), codes.Unimplemented, ""},
 		{io.ErrUnexpectedEOF, codes.Internal, "INTERNAL"},
 	}

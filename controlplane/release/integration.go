@@ -81,7 +81,10 @@ func (h HTTP) check(v *Violations, field string, r *Route) {
 		v.Addf(field, "%q may not hold a fragment", h.URI)
 	case strings.ContainsAny(u.Host+u.RawQuery, "{}"):
 		v.Addf(field, "%q may hold path variables in its path only", h.URI)
+	default:
+		checkAuthority(v, field, h.URI)
 	}
+	checkDots(v, field, h.URI, u.EscapedPath())
 	for segment := range strings.SplitSeq(u.Path, "/") {
 		if !strings.ContainsAny(segment, "{}") {
 			continue

@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error of
-// fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
+// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error that
+// a node gives for a call of fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
 // for example `STALE_ETAG`. Metadata keys are named at each value.
 type ErrorReason int32
 
@@ -116,6 +116,13 @@ const (
 	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
 	// does not have.
 	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
+	// CANCELED: the caller has given the call up. Of a change that may have been made
+	// OUTCOME_UNKNOWN is said instead.
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 95
+	// DEADLINE_EXCEEDED: the caller's deadline has passed. Of a change that may have
+	// been made OUTCOME_UNKNOWN is said instead. Mostly the caller's own gRPC library
+	// is first to say it, without a reason.
+	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 96
 )
 
 // Enum value maps for ErrorReason.
@@ -159,6 +166,8 @@ var (
 		86: "ERROR_REASON_NO_ROTATION",
 		87: "ERROR_REASON_WOULD_CUT_OFF",
 		70: "ERROR_REASON_OTHER_KEY",
+		95: "ERROR_REASON_CANCELED",
+		96: "ERROR_REASON_DEADLINE_EXCEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -199,6 +208,8 @@ var (
 		"ERROR_REASON_NO_ROTATION":        86,
 		"ERROR_REASON_WOULD_CUT_OFF":      87,
 		"ERROR_REASON_OTHER_KEY":          70,
+		"ERROR_REASON_CANCELED":           95,
+		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
 	}
 )
 
@@ -233,7 +244,8 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xc5\t\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\x84\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -273,7 +285,9 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1aERROR_REASON_ROTATION_OPEN\x10U\x12\x1c\n" +
 	"\x18ERROR_REASON_NO_ROTATION\x10V\x12\x1e\n" +
 	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x1a\n" +
-	"\x16ERROR_REASON_OTHER_KEY\x10FB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x16ERROR_REASON_OTHER_KEY\x10F\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`B0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

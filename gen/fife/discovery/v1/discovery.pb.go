@@ -37,8 +37,10 @@
 // Flow. At most one frame is unanswered at any time. An Ack says that the agent
 // has the state on disk and routes by it. A Nack says that the agent keeps what
 // it had, and why; the node then sends nothing until there is a newer version,
-// with one exception: a Nack with `resync` set asks for a full snapshot of the
-// same state, once.
+// with two exceptions: a Nack with `resync` set asks for a full snapshot of the
+// same state, once, and one with `retry` set for the same step again, later. The
+// node sends that with its answer to the first Renew after 5 seconds, and for each
+// further such Nack of the same version after twice as long, 1 minute at most.
 //
 // Digest. Both sides sum, modulo 2^64, XXH64 with seed 0 of `NAME@REVISION` over
 // every resource held (for example `apis/demo/stages/prod@42`). After a frame
@@ -94,7 +96,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// StreamRequest is what an agent says.
+// StreamRequest is what an agent says, in at most 256 KiB; a larger one ends the
+// stream with INTERNAL.
 type StreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Exactly one.
@@ -685,7 +688,10 @@ type Nack struct {
 	// Why, for operators, at most 4 KiB.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Whether the agent asks for a full snapshot of the same state.
-	Resync        bool `protobuf:"varint,3,opt,name=resync,proto3" json:"resync,omitempty"`
+	Resync bool `protobuf:"varint,3,opt,name=resync,proto3" json:"resync,omitempty"`
+	// Whether the reason is the agent's own and may pass, such as a full disk: the
+	// agent asks to be sent the same step again, later.
+	Retry         bool `protobuf:"varint,80,opt,name=retry,proto3" json:"retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -737,6 +743,13 @@ func (x *Nack) GetReason() string {
 func (x *Nack) GetResync() bool {
 	if x != nil {
 		return x.Resync
+	}
+	return false
+}
+
+func (x *Nack) GetRetry() bool {
+	if x != nil {
+		return x.Retry
 	}
 	return false
 }
@@ -2261,11 +2274,12 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\bTrusting\x12\x14\n" +
 	"\x05roots\x18\x01 \x03(\fR\x05roots\";\n" +
 	"\x03Ack\x124\n" +
-	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\"l\n" +
+	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\"\x82\x01\n" +
 	"\x04Nack\x124\n" +
 	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06resync\x18\x03 \x01(\bR\x06resync\"_\n" +
+	"\x06resync\x18\x03 \x01(\bR\x06resync\x12\x14\n" +
+	"\x05retry\x18P \x01(\bR\x05retry\"_\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12:\n" +
 	"\vclock_error\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +

@@ -37,8 +37,10 @@
 // Flow. At most one frame is unanswered at any time. An Ack says that the agent
 // has the state on disk and routes by it. A Nack says that the agent keeps what
 // it had, and why; the node then sends nothing until there is a newer version,
-// with one exception: a Nack with `resync` set asks for a full snapshot of the
-// same state, once.
+// with two exceptions: a Nack with `resync` set asks for a full snapshot of the
+// same state, once, and one with `retry` set for the same step again, later. The
+// node sends that with its answer to the first Renew after 5 seconds, and for each
+// further such Nack of the same version after twice as long, 1 minute at most.
 //
 // Digest. Both sides sum, modulo 2^64, XXH64 with seed 0 of `NAME@REVISION` over
 // every resource held (for example `apis/demo/stages/prod@42`). After a frame
