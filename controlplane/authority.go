@@ -65,7 +65,14 @@ func (s *secrets) sealer() (*identity.Sealer, error) {
 		return nil, nil
 	}
 	if k := s.key.Load(); k != nil {
-		return k.sealer, nil
+		key := s.store.Load().State().Trust().GetKey()
+		if key == "" || k.sealer.Keys()[0] == key {
+			return k.sealer, nil
+		}
+		if err := s.arrangeKeys(); err != nil { // what is sealed from now on must not need a key that others forget
+			return nil, err
+		}
+		return s.key.Load().sealer, nil
 	}
 	return nil, fmt.Errorf("%w: this node has not got the cluster's key yet", api.ErrNoKey)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/identity"
+	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -152,7 +153,17 @@ func usesKey(s *store.State, id string) bool {
 		}
 	}
 	sealed := func(i *storev1.Issuer) bool { return identity.SealedBy(i.GetSealedKey()) == id }
-	return slices.ContainsFunc(s.Trust().GetIssuers(), sealed) || slices.ContainsFunc(s.Trust().GetRotation().GetIssuers(), sealed)
+	if slices.ContainsFunc(s.Trust().GetIssuers(), sealed) || slices.ContainsFunc(s.Trust().GetRotation().GetIssuers(), sealed) {
+		return true
+	}
+	for stage := range s.AllStages("", "") {
+		for text := range stage.Sealed() {
+			if secret, _ := release.SealedBytes(text); identity.SealedBy(secret) == id {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // arrangeKeys has the node seal with the key that the cluster seals with, and forget

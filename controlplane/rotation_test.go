@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -558,5 +559,77 @@ func TestKeyRotation(t *testing.T) {
 		if _, err := rotate(ctx, admin); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestKeyRotationKeepsSecrets: a key that a stage's secret is sealed with stays to open
+// it, until nothing is sealed with it any more; what is set from then on is sealed with
+// the new one.
+func TestKeyRotationKeepsSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		c := startSecured(t)
+		c.grow(c.admin())
+		h, err := identity.OpenHolder(filepath.Join(c.dirs["n1"], "admin.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin := c.dial("n2", identity.ClientConfig(h))
+		stages := fifev1.NewStageServiceClient(admin)
+		keys := func(name string) (ids []string) {
+			data, err := os.ReadFile(filepath.Join(c.dirs[name], "cluster.key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key := range slices.Chunk(data, identity.KeySize) {
+				ids = append(ids, identity.KeyID(key))
+			}
+			return ids
+		}
+		old := keys("n1")[0]
+		if _, err := fifev1.NewApiServiceClient(admin).CreateApi(ctx, &fifev1.CreateApiRequest{ApiId: "demo"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fifev1.NewApiServiceClient(admin).PutRoute(ctx, &fifev1.PutRouteRequest{Parent: "apis/demo", Route: &fifev1.Route{
+			Method: "GET", Path: "/", Integration: &fifev1.Integration{Kind: &fifev1.Integration_Mock{Mock: &fifev1.MockIntegration{}}},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fifev1.NewDeploymentServiceClient(admin).CreateDeployment(ctx, &fifev1.CreateDeploymentRequest{Parent: "apis/demo"}); err != nil {
+			t.Fatal(err)
+		}
+		create := func(id string) {
+			t.Helper()
+			if _, err := stages.CreateStage(ctx, &fifev1.CreateStageRequest{Parent: "apis/demo", StageId: id, Stage: &fifev1.Stage{
+				Deployment: "apis/demo/deployments/1", SecretVariables: map[string]string{"token": "hush"},
+			}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		create("before")
+		begun, err := fifev1.NewAuthorityServiceClient(admin).RotateClusterKey(ctx, &fifev1.RotateClusterKeyRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := func(what string, want ...string) {
+			t.Helper()
+			c.until(what, func() error {
+				for _, name := range c.names() {
+					if ids := keys(name); !slices.Equal(ids, want) {
+						return fmt.Errorf("%s has %v, want %v", name, ids, want)
+					}
+				}
+				return nil
+			})
+		}
+		have("the new key seals and the old one opens", begun.GetKey(), old)
+		<-time.After(time.Minute)
+		have("the old one stays", begun.GetKey(), old)
+		create("after")
+		if _, err := stages.DeleteStage(ctx, &fifev1.DeleteStageRequest{Name: "apis/demo/stages/before"}); err != nil {
+			t.Fatal(err)
+		}
+		have("nothing is sealed with the old one", begun.GetKey())
 	})
 }

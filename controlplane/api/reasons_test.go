@@ -32,9 +32,9 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_ROTATION_OPEN:      "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_NO_ROTATION:        "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_WOULD_CUT_OFF:      "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_OTHER_KEY:          "all its nodes have one key: see TestRestoreWithAnotherKey",
 	fifev1.ErrorReason_ERROR_REASON_CANCELED:           "the caller's own library is faster",
 	fifev1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED:  "the caller's own library is faster",
-	fifev1.ErrorReason_ERROR_REASON_OTHER_KEY:          "all its nodes have one key: see TestRestoreWithAnotherKey",
 }
 
 // TestEveryReason makes a cluster give every reason there is.

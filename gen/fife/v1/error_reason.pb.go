@@ -113,6 +113,9 @@ const (
 	// FAILED_PRECONDITION: the step would cut somebody off who has not followed yet.
 	// `names`, some of them, separated by spaces; `count`.
 	ErrorReason_ERROR_REASON_WOULD_CUT_OFF ErrorReason = 87
+	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
+	// does not have.
+	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
 	// CANCELED: the caller has given the call up. Of a change that may have been made
 	// OUTCOME_UNKNOWN is said instead.
 	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 95
@@ -123,9 +126,6 @@ const (
 	// FAILED_PRECONDITION: the node speaks plaintext, or does not have the key yet that
 	// seals the secrets of access keys.
 	ErrorReason_ERROR_REASON_NO_CLUSTER_KEY ErrorReason = 90
-	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
-	// does not have.
-	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
 )
 
 // Enum value maps for ErrorReason.
@@ -168,10 +168,10 @@ var (
 		85: "ERROR_REASON_ROTATION_OPEN",
 		86: "ERROR_REASON_NO_ROTATION",
 		87: "ERROR_REASON_WOULD_CUT_OFF",
+		70: "ERROR_REASON_OTHER_KEY",
 		95: "ERROR_REASON_CANCELED",
 		96: "ERROR_REASON_DEADLINE_EXCEEDED",
 		90: "ERROR_REASON_NO_CLUSTER_KEY",
-		70: "ERROR_REASON_OTHER_KEY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -211,10 +211,10 @@ var (
 		"ERROR_REASON_ROTATION_OPEN":      85,
 		"ERROR_REASON_NO_ROTATION":        86,
 		"ERROR_REASON_WOULD_CUT_OFF":      87,
+		"ERROR_REASON_OTHER_KEY":          70,
 		"ERROR_REASON_CANCELED":           95,
 		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
 		"ERROR_REASON_NO_CLUSTER_KEY":     90,
-		"ERROR_REASON_OTHER_KEY":          70,
 	}
 )
 
@@ -289,11 +289,11 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_ISSUER_UNAVAILABLE\x10K\x12\x1e\n" +
 	"\x1aERROR_REASON_ROTATION_OPEN\x10U\x12\x1c\n" +
 	"\x18ERROR_REASON_NO_ROTATION\x10V\x12\x1e\n" +
-	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x19\n" +
+	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x1a\n" +
+	"\x16ERROR_REASON_OTHER_KEY\x10F\x12\x19\n" +
 	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
 	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`\x12\x1f\n" +
-	"\x1bERROR_REASON_NO_CLUSTER_KEY\x10Z\x12\x1a\n" +
-	"\x16ERROR_REASON_OTHER_KEY\x10FB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1bERROR_REASON_NO_CLUSTER_KEY\x10ZB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once
