@@ -201,7 +201,7 @@ func newCAExportCommand(c *cli) *cobra.Command {
 		Short: "Print the roots that the cluster trusts, in PEM",
 		Long: `Print the certificates of the roots that the cluster trusts, in PEM: the file for --ca of
 those who call with a bearer token.`,
-		Example: "  fife ca export >ca.pem",
+		Example: "  fife ca export",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return read(c, cmd, getAuthority, func(w io.Writer, r *fifev1.GetAuthorityResponse) {
 				for _, root := range r.GetAuthority().GetRoots() {

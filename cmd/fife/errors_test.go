@@ -148,7 +148,8 @@ func TestRefusals(t *testing.T) {
 func everything(a answer) map[string]answer {
 	answers := map[string]answer{}
 	files := []protoreflect.FileDescriptor{fifev1.File_fife_v1_api_proto, fifev1.File_fife_v1_deployment_proto,
-		fifev1.File_fife_v1_stage_proto, fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto, fifev1.File_fife_v1_accesskey_proto}
+		fifev1.File_fife_v1_stage_proto, fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto, fifev1.File_fife_v1_accesskey_proto,
+		fifev1.File_fife_v1_authority_proto}
 	for _, file := range files {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
