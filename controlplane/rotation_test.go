@@ -321,7 +321,7 @@ func TestRotation(t *testing.T) {
 			t.Errorf("an agent that was away: %v", err)
 		}
 		// It joins anew, with a token that names the new root.
-		if _, _, err := c.joiner(left, "agent/late").Join(withTimeout(t, ctx, time.Minute)); err == nil {
+		if _, _, err := c.joiner(left, "agent/late").Join(withTimeout(ctx, t, time.Minute)); err == nil {
 			t.Error("joined with a token that names the old root")
 		}
 		if a := c.join(ctx, renewed, "late"); !a.holder.Current().Root().Equal(root.Certificate) {
@@ -330,7 +330,7 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-func withTimeout(t *testing.T, ctx context.Context, d time.Duration) context.Context {
+func withTimeout(ctx context.Context, t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	t.Cleanup(cancel)
 	return ctx
@@ -377,7 +377,6 @@ func TestRotationWithLeadersThatDie(t *testing.T) {
 			t.Fatal(err)
 		}
 		admin = c.dial("n2", identity.ClientConfig(h))
-		client = fifev1.NewAuthorityServiceClient(admin)
 		c.pending(admin)
 		// A server goes down as the servers begin to renew: the old root stays until it
 		// is back, whoever leads.

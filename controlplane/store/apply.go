@@ -177,7 +177,8 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 	case *storev1.Command_DeleteAccessKey:
 		return t.deleteAccessKey(op.DeleteAccessKey)
 	case *storev1.Command_ResealAccessKeys:
-		return t.resealAccessKeys(op.ResealAccessKeys), nil
+		t.resealAccessKeys(op.ResealAccessKeys)
+		return Outcome{}, nil
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }

@@ -44,14 +44,13 @@ func (t *tx) deleteAccessKey(op *storev1.DeleteAccessKey) (Outcome, error) {
 }
 
 // resealAccessKeys leaves keys alone that were deleted meanwhile.
-func (t *tx) resealAccessKeys(op *storev1.ResealAccessKeys) Outcome {
+func (t *tx) resealAccessKeys(op *storev1.ResealAccessKeys) {
 	for _, p := range op.GetKeys() {
 		if k, ok := t.next.AccessKey(p.GetId()); ok {
 			k.Sealed = p.GetSealed()
 			t.next.accessKeys, _, _ = t.next.accessKeys.Insert([]byte(k.ID), k)
 		}
 	}
-	return Outcome{}
 }
 
 // AccessKeyName returns the resource name of an access key.
