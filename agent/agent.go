@@ -42,7 +42,8 @@ type Config struct {
 	Labels       map[string]string // for operators
 	ControlPlane []string          // gRPC addresses of control-plane nodes
 	APIs         []string          // ids of the APIs to serve; empty means all
-	StateDir     string            // where the last good table is kept
+	StateDir     string            // where the last good table is kept, sealed
+	StateKey     string            // file of the key that seals it, made if there is none; empty for one in StateDir
 
 	HTTPListen  string // host:port for requests, HTTP/1.1 and HTTP/2
 	TLSCert     string // PEM file of the certificate chain for HTTPListen, or a directory; empty for no TLS
@@ -56,7 +57,7 @@ type Config struct {
 	TrustedProxies  []netip.Prefix    // peers whose forwarding headers are believed
 	AllowUpstream   []netip.Prefix    // link-local or own addresses that upstreams may have
 	MaxBody         int64             // bytes of a request's body; 0 means the default
-	MaxPerAddress   int               // connections of one address; 0 means any number
+	MaxPerAddress   int               // connections of one IPv4 address or IPv6 /64; 0 means any number
 	Drain           time.Duration     // for requests under way when the agent stops; 0 means the default
 	AccessLog       io.Writer         // gets JSON lines; nil for none
 	AccessLogShare  float64           // of the requests that get a line, 0 to 1
@@ -68,6 +69,8 @@ type Config struct {
 	// DialOptions are those of the connections to the control plane; they must
 	// say how these are secured.
 	DialOptions []grpc.DialOption
+	// Trust keeps whom to believe on these connections; nil without TLS.
+	Trust discovery.Trust
 	// Listen opens listeners; nil means TCP.
 	Listen func(address string) (net.Listener, error)
 }
@@ -96,8 +99,8 @@ func New(c Config) (*Agent, error) {
 		c.Listen = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
 	client, err := discovery.New(discovery.Config{
-		AgentID: c.ID, Labels: c.Labels, Addresses: c.ControlPlane, APIs: c.APIs, Dir: c.StateDir, Build: c.Build,
-		DialOptions: c.DialOptions, Logger: c.Logger, Registerer: c.Registry,
+		AgentID: c.ID, Labels: c.Labels, Addresses: c.ControlPlane, APIs: c.APIs, Dir: c.StateDir, KeyFile: c.StateKey, Build: c.Build,
+		DialOptions: c.DialOptions, Trust: c.Trust, Logger: c.Logger, Registerer: c.Registry,
 	})
 	if err != nil {
 		return nil, err
@@ -124,6 +127,9 @@ func (a *Agent) listening() []netip.AddrPort {
 	}
 	return nil
 }
+
+// Reconnect opens the stream from the control plane anew, with the certificate of now.
+func (a *Agent) Reconnect() { a.client.Reconnect() }
 
 // Run serves until ctx ends, lets the requests under way finish for a while, and
 // returns nil after an orderly end.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -64,6 +63,14 @@ func serial(t *testing.T, c *certificates, name string) int64 {
 	return got.Leaf.SerialNumber.Int64()
 }
 
+// logLines yields what is logged, line by line.
+type logLines chan string
+
+func (l logLines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
 // TestCertificates: each client gets the certificate for the name that it asks for, and
 // one that was replaced is served soon, unless it is of no use.
 func TestCertificates(t *testing.T) {
@@ -75,33 +82,35 @@ func TestCertificates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
+		lines := make(logLines, 10)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- c.watch(ctx, slog.New(slog.NewTextHandler(&log, nil))) }()
-		expect := func(when string, a, b int64) {
+		go func() { done <- c.watch(ctx, slog.New(slog.NewTextHandler(lines, nil))) }()
+		expect := func(when, said string, a, b int64) {
 			t.Helper()
-			time.Sleep(reloadInterval)
-			synctest.Wait()
+			select {
+			case line := <-lines:
+				if said == "" || !strings.Contains(line, said) {
+					t.Fatalf("%s: logged %q, want %q", when, line, said)
+				}
+			case <-time.After(3 * reloadInterval):
+				if said != "" {
+					t.Fatalf("%s: nothing is logged, want %q", when, said)
+				}
+			}
 			for name, want := range map[string]int64{"a.test": a, "b.test": b, "": a, "c.test": a} {
 				if got := serial(t, c, name); got != want {
 					t.Errorf("%s: %q gets certificate %d, want %d", when, name, got, want)
 				}
 			}
 		}
-		expect("at first", 1, 2)
-		if log.Len() != 0 {
-			t.Errorf("logged without a change: %s", log.String())
-		}
+		expect("at first", "", 1, 2)
 		writePair(t, dir, "b.test", 3)
-		expect("one renewed", 1, 3)
+		expect("one renewed", "certificates loaded", 1, 3)
 		writePEM(t, filepath.Join(dir, "a.test.crt"), "CERTIFICATE", []byte("nonsense"), 4)
-		expect("one damaged", 1, 3)
-		if !strings.Contains(log.String(), "the old ones stay") {
-			t.Errorf("the log says nothing of a damaged one: %s", log.String())
-		}
+		expect("one damaged", "the old ones stay", 1, 3)
 		writePair(t, dir, "a.test", 5)
-		expect("mended", 5, 3)
+		expect("mended", "certificates loaded", 5, 3)
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)

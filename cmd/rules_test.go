@@ -1,7 +1,9 @@
 package cmd_test
 
 import (
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/fifegateway/fife/agent/proxy"
 	"github.com/fifegateway/fife/agent/route"
 	"github.com/fifegateway/fife/controlplane/release"
 )
@@ -19,7 +22,7 @@ func TestRulesAgree(t *testing.T) { rapid.Check(t, rulesAgree) }
 
 // TestRulesAgreeOnBytes tries every byte at every place where a text has rules.
 func TestRulesAgreeOnBytes(t *testing.T) {
-	const variable = "${stageVariables.v}"
+	const hole = "${stageVariables.v}"
 	taken := 0
 	for b := range 256 {
 		for _, c := range []string{string([]byte{byte(b)}), string([]byte{byte(b), byte(b)}), "%" + string([]byte{byte(b)}) + "1", string(rune(b + 0x80))} {
@@ -40,8 +43,9 @@ func TestRulesAgreeOnBytes(t *testing.T) {
 				http("http://" + c), http("http://a" + c + "a"), http("http://a" + c + "a:80/"), http("http://a:" + c), http("http://a:8" + c + "/x"), http("http://[" + c + "::1]/"),
 				http("http://a/" + c), http("http://a/x" + c + "x"), http("http://a/{id}" + c), http("http://a/" + c + "{id}"), http("http://a/{id}/{rest+}" + c), http("http://a/{" + c + "id}"), http("http://a/{id" + c + "}"),
 				http("http://a?" + c), http("http://a/?x" + c + "x=1"), http("http://a/{id}?" + c), http("http://a" + c + "{id}"), http(c + "http://a/"), http("http" + c + "://a/"),
-				http("http://" + variable + c), http("http://a/" + variable + c + "/x"), http("http://a/?" + variable + c), http("http://a/${" + c + "stageVariables.v}"), http("http://a/${stageVariables.v" + c + "}"), http("http://a/$" + c),
-				lambda(c, ""), lambda("a"+c+"a", ""), lambda("a", c), lambda("a", "a"+c+"a"), lambda("a", "$LATEST"+c), lambda(variable+c, variable+c), lambda("${stageVariables.v"+c+"}", ""),
+				http("http://a" + c), http("http://a:1" + c), http("http://a/" + c + c + "/x"), http("http://a/%2e" + c), http("http://a/%2f" + c + "%2f"), http("http://a/." + c + "/x"), http("http://[" + c + "]"), http("http://[::1" + c + "]"), http("http://[::1]" + c),
+				http("http://" + hole + c), http("http://a/" + hole + c + "/x"), http("http://a/?" + hole + c), http("http://a/${" + c + "stageVariables.v}"), http("http://a/${stageVariables.v" + c + "}"), http("http://a/$" + c),
+				lambda(c, ""), lambda("a"+c+"a", ""), lambda("a", c), lambda("a", "a"+c+"a"), lambda("a", "$LATEST"+c), lambda(hole+c, hole+c), lambda("${stageVariables.v"+c+"}", ""),
 				lambda("arn:aws:lambda:eu-west-1:123456789012:function:a"+c, ""), lambda("arn:aws:lambda:eu-west-1:123456789012:function:a:"+c, ""), lambda("arn:aws"+c+":lambda:eu"+c+":123456789012:function:a", ""),
 				header(c, ""), header("a"+c+"a", ""), header("a", c), header("a", "a"+c+"a"),
 			} {
@@ -80,13 +84,36 @@ func rulesAgree(t *rapid.T) {
 	}
 }
 
-// compile compiles routes as an agent does.
+// compile compiles routes as an agent does, and looks at their URIs as it does with every
+// request.
 func compile(routes ...*release.Route) error {
 	spec := route.DeploymentSpec{API: "demo", Number: 1, DefaultTimeout: release.DefaultTimeout}
 	for _, r := range routes {
+		if i, ok := r.Integration.(release.HTTP); ok {
+			if err := sendable(i.URI); err != nil {
+				return fmt.Errorf("%s to %q: %w", r, i.URI, err)
+			}
+		}
 		spec.Routes = append(spec.Routes, route.RouteSpec{Method: r.Method, Path: r.Path, Timeout: r.Timeout, Integration: integrationSpec(r.Integration)})
 	}
 	_, err := route.CompileDeployment(spec)
+	return err
+}
+
+var (
+	variable     = regexp.MustCompile(`\$\{stageVariables\.[A-Za-z0-9_]+\}`)
+	pathVariable = regexp.MustCompile(`\{[^{}]*\}`)
+)
+
+// sendable reports whether an agent would send a request to a URI under some values of the
+// stage variables: pieces of names, or what ends the authority.
+func sendable(uri string) (err error) {
+	for _, value := range []string{"1", "/1", "1/1"} {
+		filled := pathVariable.ReplaceAllString(variable.ReplaceAllString(uri, value), "1")
+		if err = proxy.CheckURI(filled); err == nil {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -120,8 +147,8 @@ func routes() *rapid.Generator[*release.Route] {
 	path := pieces("/", 4, "/", "/a", "/{id}", "/{id+}", "/{a.b-c_d}", "/{proxy+}", "/.", "/..", "/...", "/%41", "/~!$&'()*+,;=:@", "/[", "/é", "/{}", "/{+}", "/{i d}", "/{x}y", "/ ", "/\x7f", "//")
 	uri := rapid.Custom(func(t *rapid.T) string {
 		scheme := rapid.SampledFrom([]string{"http://", "http://", "http://", "https://", "HTTP://", "http:/", "", "${stageVariables.a}://"}).Draw(t, "scheme")
-		host := pieces("h", 2, "h", "a.b", ":", ":80", ":99999", ":x", "[::1]", "[", "]", "u@", "u:p@", "%41", "_", "-", "!", "${stageVariables.a}", "${stageVariables.}", "${stageVariables.a b}", "$", "{id}", ",", ";", "é", "\\").Draw(t, "host")
-		rest := pieces("", 4, "/", "/a", "/{id}", "/{id+}", "/{a.b-c_d}", "/{proxy+}", "/{proxy}", "{id}", "?", "?a=b", "&", "#", "/..", "/.", "%2f", "%2e", "%", "%zz", "%00", "%7Bid%7D", "${stageVariables.a}", "/${stageVariables.a}{id}",
+		host := pieces("h", 2, "h", "a.b", ":", ":80", ":99999", ":080", ":000080", "~", "[fe80::1%25e]", ":x", "[::1]", "[", "]", "u@", "u:p@", "%41", "_", "-", "!", "${stageVariables.a}", "${stageVariables.}", "${stageVariables.a b}", "$", "{id}", ",", ";", "é", "\\").Draw(t, "host")
+		rest := pieces("", 4, "/", "/a", "/{id}", "/{id+}", "/{a.b-c_d}", "/{proxy+}", "/{proxy}", "{id}", "?", "?a=b", "&", "#", "/..", "/.", "..", ".", "%2f", "%2e", "%", "%zz", "%00", "%7Bid%7D", "${stageVariables.a}", "/${stageVariables.a}{id}",
 			"${a}", "{", "}", "}{", "$", " ", "\\", "\"", "<", "^", "`", "|", "é", "[", "]", ":", "@", "//", "\x00", "'", "(", "*").Draw(t, "rest")
 		return scheme + host + rest
 	})

@@ -59,6 +59,24 @@ func (s *secrets) clusterKey() (key []byte, sealer *identity.Sealer, ok bool) {
 	return k.key, k.sealer, true
 }
 
+// sealer returns what seals and opens the secrets of stages; nil on a plaintext node.
+func (s *secrets) sealer() (*identity.Sealer, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if k := s.key.Load(); k != nil {
+		key := s.store.Load().State().Trust().GetKey()
+		if key == "" || k.sealer.Keys()[0] == key {
+			return k.sealer, nil
+		}
+		if err := s.arrangeKeys(); err != nil { // what is sealed from now on must not need a key that others forget
+			return nil, err
+		}
+		return s.key.Load().sealer, nil
+	}
+	return nil, fmt.Errorf("%w: this node has not got the cluster's key yet", api.ErrNoKey)
+}
+
 // saveKey keeps the key that the leader has given.
 func saveKey(dir string, key []byte) error {
 	return identity.WriteSecret(filepath.Join(dir, keyFile), key)
@@ -87,10 +105,16 @@ const trustPause = time.Second
 // keep sees to it until ctx ends that the cluster has its authorities, that this node
 // has the cluster's key and a certificate that is valid, and that whoever is no longer
 // admitted to the raft port is cut off there.
-func (s *secrets) keep(ctx context.Context, m *membership) {
+func (s *secrets) keep(ctx context.Context, m *membership, trust nodeTrust) {
 	said := time.Time{}
-	for {
-		err := errors.Join(s.establish(ctx), s.renew(ctx, m))
+	root := s.holder.Current().Root()
+	for before := s.store.Load().State(); ; {
+		err := errors.Join(s.establish(ctx), s.believe(m), s.renew(ctx, m), s.followKey(ctx, m), s.arrangeKeys())
+		if now := s.holder.Current().Root(); now != nil && !now.Equal(root) {
+			root = now
+			m.peers.Renew()
+		}
+		err = errors.Join(err, s.conclude(ctx, m, trust.Report), s.resealAccessKeys(ctx))
 		if err != nil && ctx.Err() == nil && time.Since(said) > time.Minute {
 			said = time.Now()
 			s.config.Logger.Warn("the node's part in the cluster's trust is not complete", "error", err)
@@ -99,10 +123,23 @@ func (s *secrets) keep(ctx context.Context, m *membership) {
 			said = time.Now()
 			s.config.Logger.Error("credential cannot be read: the old one stays", "error", err)
 		}
-		select {
-		case <-time.After(trustPause):
-		case <-ctx.Done():
-			return
+		pause := time.After(trustPause)
+		for waiting := true; waiting; {
+			now := s.store.Load().State()
+			if now.Trust() != before.Trust() {
+				if err := s.believe(m); err != nil {
+					s.config.Logger.Error("the cluster's roots cannot be taken", "error", err)
+				}
+				trust.callers.Recheck()
+			}
+			before = now
+			select {
+			case <-now.Changed():
+			case <-pause:
+				waiting = false
+			case <-ctx.Done():
+				return
+			}
 		}
 		s.raft.recheck(s.admitsToRaft)
 	}
@@ -161,7 +198,7 @@ func (s *secrets) establish(ctx context.Context) error {
 // from the leader.
 func (s *secrets) renew(ctx context.Context, m *membership) error {
 	_, _, has := s.clusterKey()
-	if (has && !s.holder.Current().Due()) || s.store.Load().State().Trust() == nil {
+	if (has && !s.holder.Due() && !s.moves()) || s.store.Load().State().Trust() == nil {
 		return nil
 	}
 	leader, ok := s.store.Load().Leader()
@@ -176,8 +213,5 @@ func (s *secrets) renew(ctx context.Context, m *membership) error {
 	if err != nil || has {
 		return err
 	}
-	if err := saveKey(s.config.DataDir, key); err != nil {
-		return err
-	}
-	return s.setKey(key)
+	return s.addKeys(key)
 }

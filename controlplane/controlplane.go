@@ -10,6 +10,7 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,8 +30,8 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/fifegateway/fife/controlplane/api"
-	"github.com/fifegateway/fife/controlplane/apigateway"
 	"github.com/fifegateway/fife/controlplane/discovery"
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/rollout"
 	"github.com/fifegateway/fife/controlplane/signin"
@@ -48,7 +49,11 @@ type Config struct {
 	RaftListen    string // host:port for replication
 	RaftAdvertise string // where others reach RaftListen; empty if they are the same
 	AdminListen   string // host:port for metrics and health; empty for none
-	HTTPListen    string // host:port for the management API of Amazon API Gateway, without Security only; empty for none
+	HTTPListen    string // host:port for the management API of Amazon API Gateway; empty for none
+
+	// HTTPNames are names and addresses by which clients know HTTPListen, besides those
+	// of HTTPListen and GRPCAdvertise, for the certificate that it shows.
+	HTTPNames []string
 
 	Bootstrap bool     // found a cluster of this one node; DataDir must be empty
 	Epoch     uint64   // of a cluster that is founded; agents of a lost one follow a higher epoch only; 0 means 1
@@ -70,6 +75,10 @@ type Config struct {
 	// ForgetAgentsAfter is how long an agent that holds no stream stays on the
 	// record; 0 means an hour.
 	ForgetAgentsAfter time.Duration
+
+	// Sealer seals and opens the secrets of stages on a node without Security; nil means
+	// that such a node refuses them. With Security the cluster's key does.
+	Sealer *identity.Sealer
 
 	NoReflection bool // whether the API is not described to those who ask, such as grpcurl
 
@@ -138,9 +147,6 @@ func New(c Config) (*Node, error) {
 	}
 	if (c.Bootstrap || c.Single) && len(c.Join) > 0 {
 		return nil, errors.New("a node either founds a cluster or joins one, not both")
-	}
-	if c.HTTPListen != "" && c.Security != nil {
-		return nil, errors.New("the management API of Amazon API Gateway cannot tell who calls: serve it in plaintext, or not at all")
 	}
 	var err error
 	var people *signin.Verifier
@@ -294,8 +300,12 @@ func (n *Node) serve(
 	listener net.Listener,
 ) error {
 	c := n.config
+	sealer := secrets.sealer
+	if secrets == nil && c.Sealer != nil {
+		sealer = func() (*identity.Sealer, error) { return c.Sealer, nil }
+	}
 	streams := discovery.New(discovery.Config{
-		Store: s, Leader: leaderCalls{membership}, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry,
+		Store: s, Leader: leaderCalls{membership}, Ready: membership.ready, Logger: c.Logger, Registerer: c.Registry, Sealer: sealer,
 	})
 	promotions := rollout.New(rollout.Config{
 		Store: s, Agents: streams, Conn: membership.peers.Conn, Logger: c.Logger, ForgetAfter: c.ForgetAgentsAfter,
@@ -321,9 +331,13 @@ func (n *Node) serve(
 		discovery.ServerOption(),
 	)
 	server := grpc.NewServer(options...)
+	trust := nodeTrust{secrets, callers, streams.Fleet()}
 	services := api.Config{
 		Store: s, Fleet: streams.Fleet(), Peers: membership.peers, Key: secrets.clusterKey, Build: c.Build, Logger: c.Logger,
-		Bearers: bearers,
+		Bearers: bearers, Sealer: sealer,
+	}
+	if secrets != nil {
+		services.Trust = trust
 	}
 	api.Register(server, services)
 	streams.Register(server)
@@ -361,7 +375,7 @@ func (n *Node) serve(
 	})
 	if secrets != nil {
 		group.Go(func() error {
-			secrets.keep(groupCtx, membership)
+			secrets.keep(groupCtx, membership, trust)
 			return nil
 		})
 		group.Go(func() error {
@@ -381,14 +395,14 @@ func (n *Node) serve(
 	})
 	if c.AdminListen != "" {
 		group.Go(func() error {
-			return n.serveHTTP(groupCtx, "admin", c.AdminListen, adminHandler(c.Registry, s, membership))
+			return n.serveHTTP(groupCtx, "admin", c.AdminListen, nil, adminHandler(c.Registry, s, membership))
 		})
 	}
 	if c.HTTPListen != "" {
 		local := api.NewLocal(interceptors)
 		api.Register(local, services)
-		gateway := apigateway.New(apigateway.Config{Conn: local, Logger: c.Logger})
-		group.Go(func() error { return n.serveHTTP(groupCtx, "http", c.HTTPListen, gateway) })
+		gateway, tlsConfig := secrets.management(c, auditor, local)
+		group.Go(func() error { return n.serveHTTP(groupCtx, "http", c.HTTPListen, tlsConfig, gateway) })
 	}
 	group.Go(func() error {
 		<-groupCtx.Done()
@@ -409,11 +423,15 @@ func stopServer(server *grpc.Server) {
 	server.GracefulStop()
 }
 
-// serveHTTP serves one of the node's HTTP ports until ctx ends.
-func (n *Node) serveHTTP(ctx context.Context, what, address string, handler http.Handler) error {
+// serveHTTP serves one of the node's HTTP ports until ctx ends; without a tlsConfig it
+// does so in the clear.
+func (n *Node) serveHTTP(ctx context.Context, what, address string, tlsConfig *tls.Config, handler http.Handler) error {
 	listener, err := n.config.Network.Listen(address)
 	if err != nil {
 		return fmt.Errorf("listen for %s: %w", what, err)
+	}
+	if tlsConfig != nil {
+		listener = tls.NewListener(listener, tlsConfig)
 	}
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, MaxHeaderBytes: 64 << 10,

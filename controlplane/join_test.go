@@ -65,6 +65,9 @@ func (c *secured) start(name, token string) {
 		Security: &controlplane.Security{JoinToken: token},
 		Logger:   slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Build: "test",
 	}
+	if token != "" {
+		config.Join = []string{controlplanetest.GRPC("n1")}
+	}
 	if used, _ := c.disks[name].Used(); !used {
 		if config.Bootstrap = name == "n1"; !config.Bootstrap {
 			config.Join = []string{controlplanetest.GRPC("n1")}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,7 +61,11 @@ type secrets struct {
 	holder *identity.Holder
 	store  atomic.Pointer[store.Store] // nil until it is open; nobody is let in before
 	key    atomic.Pointer[clusterKey]  // nil until the node has it
+	keying sync.Mutex                  // held by who changes it
 	raft   raftConns
+
+	believers *identity.Believers
+	users     sightings
 }
 
 // secure returns the secrets of a node, and makes them first if it founds a cluster.
@@ -94,7 +99,7 @@ func (n *Node) secure(ctx context.Context, founds bool) (*secrets, error) {
 	if id := holder.Current().Identity; id.Class != identity.Server || id.Name != c.Name {
 		return nil, fmt.Errorf("%s is the credential of %s, not of server/%s", path, id, c.Name)
 	}
-	s := &secrets{config: c, holder: holder}
+	s := &secrets{config: c, holder: holder, believers: identity.NewBelievers(holder)}
 	return s, s.loadKey()
 }
 
@@ -228,7 +233,14 @@ func IssueByRoot(dataDir, cert, key, name string, ttl time.Duration) (*identity.
 	if err != nil {
 		return nil, err
 	}
-	return issueByRoot(root, id, ttl)
+	made, err := issueByRoot(root, id, ttl)
+	if err != nil {
+		return nil, err
+	}
+	if believed := node.Current().Trust; believed.Has(root.Certificate) {
+		return made.WithRoots(believed.Roots) // of which there are two while the root is rotated
+	}
+	return made, nil
 }
 
 // callers returns what verifies the callers of the gRPC port, by certificates and by
@@ -305,7 +317,8 @@ func (s *secrets) opened(st *store.Store) {
 
 var errNotOpen = errors.New("this node is still starting")
 
-// admits decides on a caller whose certificate is good: it must not have been revoked.
+// admits decides on a caller whose certificate was good when it connected: it must not
+// have been revoked, nor its root dropped, since then.
 func (s *secrets) admits(p identity.Peer) error {
 	st := s.store.Load()
 	if st == nil {
@@ -315,11 +328,19 @@ func (s *secrets) admits(p identity.Peer) error {
 	if !at.IsZero() && !p.Issued.After(at) {
 		return fmt.Errorf("%w: %s, at %s", errRevoked, p, at.UTC().Format(time.RFC3339))
 	}
+	root := s.believers.RootOf(p.Issuer)
+	if root == nil {
+		return fmt.Errorf("%w: that of %s", errDropped, p)
+	}
+	if p.Class == identity.User {
+		s.users.see(p, root)
+	}
 	return nil
 }
 
 var (
 	errRevoked  = errors.New("the certificate is revoked")
+	errDropped  = errors.New("the certificate is by a root that is not trusted any more")
 	errNoServer = errors.New("only servers replicate")
 	errNoMember = errors.New("it is no member of the cluster")
 )

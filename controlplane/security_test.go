@@ -33,7 +33,7 @@ import (
 
 // secureNode is a node of its own that speaks TLS on sockets of loopback.
 type secureNode struct {
-	dir, grpc, raft string
+	dir, grpc, raft, http string
 }
 
 func freeAddress(t testing.TB) string {
@@ -50,9 +50,9 @@ func freeAddress(t testing.TB) string {
 // ready.
 func startSecure(t testing.TB, settings ...func(*Config)) secureNode {
 	t.Helper()
-	n := secureNode{t.TempDir(), freeAddress(t), freeAddress(t)}
+	n := secureNode{t.TempDir(), freeAddress(t), freeAddress(t), freeAddress(t)}
 	config := Config{
-		Name: "n1", DataDir: n.dir, GRPCListen: n.grpc, RaftListen: n.raft, Bootstrap: true, Security: &Security{},
+		Name: "n1", DataDir: n.dir, GRPCListen: n.grpc, RaftListen: n.raft, HTTPListen: n.http, Bootstrap: true, Security: &Security{},
 		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Build: "test",
 	}
 	for _, set := range settings {

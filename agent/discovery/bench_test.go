@@ -64,7 +64,7 @@ func BenchmarkStart(b *testing.B) {
 	d.save(manyRoutes(10_000).full())
 	b.ReportAllocs()
 	for b.Loop() {
-		l, err := openLastGood(d.dir, slog.New(slog.DiscardHandler))
+		l, err := openLastGood(d.dir, "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
 		}

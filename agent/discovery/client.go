@@ -55,9 +55,10 @@ type Client struct {
 	clockMoved chan struct{}
 	spread     atomic.Int64 // of the next first attempt, in nanoseconds
 
-	mu     sync.Mutex
-	status Status   // Applied and Lease are left unset
-	clock  estimate // of the leader's
+	mu        sync.Mutex
+	status    Status   // Applied and Lease are left unset
+	clock     estimate // of the leader's
+	reconnect context.CancelCauseFunc
 }
 
 // published is a held set with the channel that its successor closes.
@@ -109,7 +110,7 @@ func New(config Config) (*Client, error) {
 		clockMoved: make(chan struct{}, 1),
 	}
 	var err error
-	if c.disk, err = openLastGood(config.Dir, c.log); err != nil {
+	if c.disk, err = openLastGood(config.Dir, config.KeyFile, c.log); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
 	if c.metrics, err = newMetrics(config.Registerer, c.Status); err != nil {
@@ -174,10 +175,18 @@ func (c *Client) Run(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		address := c.nodes.next()
 		began := time.Now()
-		err := c.session(ctx, address)
+		session, end := c.reconnectable(ctx)
+		err := c.session(session, address)
+		again := errors.Is(context.Cause(session), errReconnect)
+		end()
 		c.setConnected(false, address)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if again {
+			attempt = -1
+			c.log.Info("stream is opened anew", "reason", errReconnect)
+			continue
 		}
 		if to := redirects(err); len(to) > 0 {
 			c.nodes.redirect(to)
@@ -281,6 +290,14 @@ func (c *Client) session(ctx context.Context, address string) error {
 		case *discoveryv1.StreamResponse_Lease:
 			s.take(m.Lease)
 			continue
+		case *discoveryv1.StreamResponse_Trust:
+			if c.config.Trust == nil {
+				return errors.New("receive: whom to trust, on a connection without TLS")
+			}
+			if err := s.say(c.believe(m.Trust)); err != nil {
+				return fmt.Errorf("answer whom to trust: %w", err)
+			}
+			continue
 		default:
 			return errors.New("receive: a message of a kind that this build does not know")
 		}
@@ -317,6 +334,9 @@ func (c *Client) hello() *discoveryv1.StreamRequest {
 
 		ClusterId: h.cluster,
 	}
+	if c.config.Trust != nil {
+		hello.Roots = c.config.Trust.Roots()
+	}
 	if c.resume {
 		hello.Have = toProto(h.version)
 	}
@@ -331,11 +351,11 @@ func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
 	began := time.Now()
 	held := c.current.Load().soFar()
 	next, err := held.apply(f, c.leaderNow())
-	if err == nil {
-		err = c.disk.save(next, f, c.apis)
-	}
 	if err != nil {
-		return c.refuse(f, err)
+		return c.refuse(f, err, false)
+	}
+	if err := c.disk.save(next, f, c.apis); err != nil {
+		return c.refuse(f, err, true) // the disk may have room again before there is a newer version
 	}
 	c.resume, c.held = true, c.apis
 	if held.cluster != "" && next.cluster != held.cluster {
@@ -352,14 +372,15 @@ func (c *Client) take(f *discoveryv1.Frame) *discoveryv1.StreamRequest {
 	}}
 }
 
-func (c *Client) refuse(f *discoveryv1.Frame, cause error) *discoveryv1.StreamRequest {
+// refuse returns the answer to a frame that was not taken. Retry asks to be sent it again.
+func (c *Client) refuse(f *discoveryv1.Frame, cause error, retry bool) *discoveryv1.StreamRequest {
 	reason := cause.Error()
 	reason = strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 	c.metrics.refused.Inc()
 	c.setFrame(reason)
 	c.log.Error("refused a frame", "version", fromProto(f.GetTo()), "held", c.current.Load().version, "reason", reason)
 	return &discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Nack{
-		Nack: &discoveryv1.Nack{Version: f.GetTo(), Reason: reason, Resync: errors.Is(cause, errOutOfStep)},
+		Nack: &discoveryv1.Nack{Version: f.GetTo(), Reason: reason, Resync: errors.Is(cause, errOutOfStep), Retry: retry},
 	}}
 }
 

@@ -84,7 +84,8 @@ func TestClientWithAnotherFilter(t *testing.T) {
 	})
 }
 
-// TestClientWithoutDisk: a frame that cannot be kept is not routed by.
+// TestClientWithoutDisk: a frame that cannot be kept is not routed by, and asked for
+// again, as the disk may be mended by then.
 func TestClientWithoutDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, cp := newNetwork(t), newControlPlane()
@@ -95,18 +96,22 @@ func TestClientWithoutDisk(t *testing.T) {
 			if err := os.Mkdir(obstacle, 0o700); err != nil {
 				t.Error(err)
 			}
-			s.nack(cp.full(), "to disk", false)
+			if n := s.refused(cp.full(), "to disk", false); !n.GetRetry() {
+				t.Errorf("%v asks for no retry", n)
+			}
 			if err := os.Remove(obstacle); err != nil {
 				t.Error(err)
 			}
-			cp.step(11, nil)
 			s.ack(cp.full())
 			return s.hold()
 		})
 		c := n.client(config)
 		n.start(c)
-		wait(t, c, 11)
-		wantServed(t, c, "demo/1", 11)
+		wait(t, c, 10)
+		wantServed(t, c, "demo/1", 10)
+		if nack := c.Status().LastNack; nack != "" {
+			t.Errorf("it still refuses: %s", nack)
+		}
 	})
 }
 

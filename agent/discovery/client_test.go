@@ -437,7 +437,7 @@ func TestClientResyncs(t *testing.T) {
 func TestReasonIsBounded(t *testing.T) {
 	n := newNetwork(t)
 	c := n.client(n.config("n1:1"))
-	r := c.refuse(newControlPlane().full(), errors.New("x"+strings.Repeat("é", 4000)))
+	r := c.refuse(newControlPlane().full(), errors.New("x"+strings.Repeat("é", 4000)), false)
 	if got := r.GetNack().GetReason(); len(got) > 4096 || len(got) < 4000 || strings.ToValidUTF8(got, "?") != got {
 		t.Errorf("reason of %d bytes", len(got))
 	}

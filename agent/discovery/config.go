@@ -25,11 +25,16 @@ type Config struct {
 	// Dir is the directory of the last good table, for this agent alone. It is
 	// created if need be.
 	Dir string
+	// KeyFile is where the key is that seals the tables in Dir: 32 random bytes. It is
+	// made if there is none. Empty means a file in Dir.
+	KeyFile string
 	// Build is what this agent says it is.
 	Build string
 	// DialOptions are added to the client's own and win over them. They must
 	// say which transport credentials to use.
 	DialOptions []grpc.DialOption
+	// Trust keeps whom to believe on these connections; nil without TLS.
+	Trust Trust
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Registerer of the fife_agent_ metrics; may be nil.

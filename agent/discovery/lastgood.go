@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -34,11 +32,13 @@ import (
 // renamed into place: a power cut leaves the old one or the new one. All files
 // carry a checksum, because disks err too.
 //
-// A table holds secrets (override keys), so only the owner can read it.
+// A table holds secrets (variables, override keys): it is sealed with a key that stays
+// on this machine (seal.go), and only the owner can read it.
 //
 // It is not safe for concurrent use, and no two agents may share a directory.
 type lastGood struct {
 	dir string
+	key *diskKey
 	log *slog.Logger
 	// files of the deployments held, by resource name.
 	files map[string]string
@@ -69,7 +69,9 @@ type tableFile struct {
 }
 
 // openLastGood prepares a directory. It fails if nothing can be written there.
-func openLastGood(dir string, log *slog.Logger) (*lastGood, error) {
+// keyFile is where the key is that seals, which is made if there is none; empty for a
+// file in dir.
+func openLastGood(dir, keyFile string, log *slog.Logger) (*lastGood, error) {
 	l := &lastGood{dir: dir, log: log, kept: make(map[string]map[string]string)}
 	if err := os.MkdirAll(filepath.Join(dir, deploymentsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("create the agent's directory: %w", err)
@@ -81,7 +83,9 @@ func openLastGood(dir string, log *slog.Logger) (*lastGood, error) {
 	if err := os.Remove(probe); err != nil {
 		return nil, fmt.Errorf("write to the agent's directory: %w", err)
 	}
-	return l, nil
+	var err error
+	l.key, err = openDiskKey(cmp.Or(keyFile, filepath.Join(dir, keyName)))
+	return l, err
 }
 
 // load returns what was held when the agent stopped, with the filter that it was
@@ -128,7 +132,7 @@ func (l *lastGood) readTable(name string) (*tableFile, *discoveryv1.Frame, error
 	if err != nil {
 		return nil, nil, err
 	}
-	document, err := unseal(data)
+	document, inClear, err := l.key.open(data)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,6 +142,11 @@ func (l *lastGood) readTable(name string) (*tableFile, *discoveryv1.Frame, error
 	}
 	if err := proto.Unmarshal(table.Frame, frame); err != nil {
 		return nil, nil, fmt.Errorf("decode the frame: %w", err)
+	}
+	if inClear {
+		if err := writeFile(filepath.Join(l.dir, name), l.key.seal(document)); err != nil {
+			return nil, nil, fmt.Errorf("seal what an older build has written: %w", err)
+		}
 	}
 	return table, frame, nil
 }
@@ -233,7 +242,7 @@ func (l *lastGood) writeTable(next *held, files map[string]string, apis []string
 	}
 	current, previous := filepath.Join(l.dir, currentName), filepath.Join(l.dir, previousName)
 	aside := current + tmpSuffix
-	if err := writeAside(aside, seal(document)); err != nil {
+	if err := writeAside(aside, l.key.seal(document)); err != nil {
 		return err
 	}
 	// A cut between these two leaves only the previous generation: what is held.
@@ -275,27 +284,6 @@ func (l *lastGood) sweep() {
 func deploymentFile(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]) + ".pb"
-}
-
-// sealFormat begins the first line of a table file; the SHA-256 of what follows
-// that line ends it.
-const sealFormat = "fife-table 1 "
-
-func seal(document []byte) []byte {
-	sum := sha256.Sum256(document)
-	return append([]byte(sealFormat+hex.EncodeToString(sum[:])+"\n"), document...)
-}
-
-func unseal(data []byte) ([]byte, error) {
-	line, document, _ := bytes.Cut(data, []byte("\n"))
-	want, ok := strings.CutPrefix(string(line), sealFormat)
-	if !ok {
-		return nil, fmt.Errorf("begins with %.40q, not with %q", line, sealFormat)
-	}
-	if sum := sha256.Sum256(document); hex.EncodeToString(sum[:]) != want {
-		return nil, errors.New("the checksum does not match")
-	}
-	return document, nil
 }
 
 // writeFile puts a file in place as a whole. The caller syncs the directory.

@@ -35,7 +35,7 @@ func (d *disk) restart() {
 	d.t.Helper()
 	d.log.Reset()
 	var err error
-	if d.disk, err = openLastGood(d.dir, slog.New(slog.NewTextHandler(&d.log, nil))); err != nil {
+	if d.disk, err = openLastGood(d.dir, "", slog.New(slog.NewTextHandler(&d.log, nil))); err != nil {
 		d.t.Fatal(err)
 	}
 	d.held, _ = d.disk.load(agent{}, time.Now())
@@ -135,8 +135,8 @@ func TestLastGood(t *testing.T) {
 				d.t.Fatal(err)
 			}
 		}, "demo/1", 10, 10, true},
-		{"current is of another format", func(d *disk) { d.write(currentName, "fife-table 2 x\n{}") }, "demo/1", 10, 10, true},
-		{"current is sealed nonsense", func(d *disk) { d.write(currentName, string(seal([]byte("nonsense")))) }, "demo/1", 10, 10, true},
+		{"current is of another format", func(d *disk) { d.write(currentName, "fife-table 3 x\n{}") }, "demo/1", 10, 10, true},
+		{"current is sealed nonsense", func(d *disk) { d.write(currentName, string(d.disk.key.seal([]byte("nonsense")))) }, "demo/1", 10, 10, true},
 		{"current is missing", func(d *disk) { d.remove(currentName) }, "demo/1", 10, 10, false},
 		{"previous is damaged", func(d *disk) { d.damage(previousName) }, "demo/3", 12, 12, true},
 		{"both are damaged", func(d *disk) { d.damage(currentName); d.damage(previousName) }, "none", 0, 0, true},
@@ -312,7 +312,7 @@ func TestOpenLastGoodFails(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openLastGood(file, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := openLastGood(file, "", slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a file was taken for a directory")
 	}
 }

@@ -155,14 +155,24 @@ func (s *stream) ack(f *discoveryv1.Frame) {
 	}
 }
 
-// nack sends a frame and wants a Nack.
+// nack sends a frame and wants a Nack of what does not pass by itself.
 func (s *stream) nack(f *discoveryv1.Frame, reason string, resync bool) {
+	s.t.Helper()
+	if n := s.refused(f, reason, resync); n.GetRetry() {
+		s.t.Errorf("frame to %v was answered with %v: it does not pass", f.GetTo(), n)
+	}
+}
+
+// refused sends a frame, wants a Nack and returns it.
+func (s *stream) refused(f *discoveryv1.Frame, reason string, resync bool) *discoveryv1.Nack {
+	s.t.Helper()
 	s.frame(f)
 	r, _ := s.Recv()
 	n := r.GetNack()
 	if !proto.Equal(n.GetVersion(), f.GetTo()) || !strings.Contains(n.GetReason(), reason) || n.GetResync() != resync {
 		s.t.Errorf("frame to %v was answered with %v, want a Nack: %s, resync %v", f.GetTo(), r, reason, resync)
 	}
+	return n
 }
 
 // hold keeps the stream open until the agent ends it.

@@ -106,7 +106,11 @@ func integrationSpec(r *discoveryv1.Route) route.IntegrationSpec {
 	case *discoveryv1.Route_Lambda:
 		return route.LambdaSpec{Function: i.Lambda.GetFunction(), Qualifier: i.Lambda.GetQualifier()}
 	case *discoveryv1.Route_Mock:
-		return route.MockSpec{Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody()}
+		spec := route.MockSpec{Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody()}
+		for _, p := range i.Mock.GetParts() {
+			spec.Parts = append(spec.Parts, route.MockPart{Text: p.GetText(), Variable: p.GetVariable(), Context: p.GetContext()})
+		}
+		return spec
 	}
 	return nil
 }
@@ -145,7 +149,7 @@ func (a *agent) stageSpec(name string, s *discoveryv1.Stage) route.StageSpec {
 	case s.GetNext() != nil:
 		next = configSpec(s.GetNext())
 	}
-	spec.Deployment, spec.Variables, spec.Canary, spec.Next = own.Deployment, own.Variables, own.Canary, next
+	spec.Deployment, spec.Variables, spec.Secrets, spec.Canary, spec.Next = own.Deployment, own.Variables, own.Secrets, own.Canary, next
 	switch k := s.GetStickyKey().GetSource().(type) {
 	case *discoveryv1.StickyKey_Header:
 		spec.Sticky, spec.StickyName = route.KeyHeader, k.Header
@@ -163,16 +167,18 @@ func (a *agent) stageSpec(name string, s *discoveryv1.Stage) route.StageSpec {
 type config interface {
 	GetDeployment() uint64
 	GetVariables() map[string]string
+	GetSecretVariables() []string
 	GetCanary() *discoveryv1.Canary
 }
 
 func configSpec(c config) *route.ConfigSpec {
-	spec := &route.ConfigSpec{Deployment: c.GetDeployment(), Variables: c.GetVariables()}
+	spec := &route.ConfigSpec{Deployment: c.GetDeployment(), Variables: c.GetVariables(), Secrets: c.GetSecretVariables()}
 	if c := c.GetCanary(); c != nil {
 		spec.Canary = &route.CanarySpec{
 			Deployment:      c.GetDeployment(),
 			PartsPerMillion: c.GetPartsPerMillion(),
 			Overrides:       c.GetVariableOverrides(),
+			Secrets:         c.GetSecretOverrides(),
 			Salt:            c.GetSalt(),
 		}
 	}

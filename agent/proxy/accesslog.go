@@ -75,8 +75,8 @@ func (x *exchange) appendLine(dst []byte) []byte {
 	if x.above != unlimited {
 		dst = appendText(dst, "throttled", x.above.String())
 	}
-	if x.upstream != "" {
-		dst = appendText(dst, "upstream", x.upstream)
+	if upstream := x.upstreamText(); upstream != "" {
+		dst = appendText(dst, "upstream", upstream)
 		dst = appendMillis(dst, "upstream_ms", x.waited)
 	}
 	dst = appendNumber(dst, "received", x.received)

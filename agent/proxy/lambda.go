@@ -274,9 +274,9 @@ func send(transport *http.Transport, req *http.Request) ([]byte, error) {
 	case len(payload) > maxPayload:
 		return nil, fmt.Errorf("response is over %d bytes", maxPayload)
 	case res.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("endpoint answered %s: %.200q", res.Status, payload)
+		return nil, &payloadError{"endpoint answered " + res.Status, payload}
 	case res.Header.Get("X-Amz-Function-Error") != "":
-		return nil, fmt.Errorf("function failed: %.200q", payload)
+		return nil, &payloadError{"function failed", payload}
 	}
 	return payload, nil
 }
@@ -321,7 +321,7 @@ func (e *emulator) invoke(ctx context.Context, event []byte) ([]byte, error) {
 	select {
 	case o := <-done:
 		if o.err == nil && isFunctionError(o.payload) {
-			o.err = fmt.Errorf("function failed: %.200q", o.payload)
+			o.err = &payloadError{"function failed", o.payload}
 		}
 		return o.payload, o.err
 	case <-ctx.Done():

@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/fifegateway/fife/agent/http1"
 	"github.com/fifegateway/fife/agent/route"
@@ -14,7 +17,53 @@ func (x *exchange) serveMock(c client, m *route.Mock) error {
 		fields = append(fields, http1.Field{Name: name, Value: value, Kind: http1.KindOf(name)})
 	}
 	x.scratch.fields = fields
+	if len(m.Parts) > 0 {
+		return x.answer(c, m.Status, fields, x.fill(m.Parts))
+	}
 	return x.answer(c, m.Status, fields, m.Body)
+}
+
+// fill puts the parts of a body together. What is not set is empty.
+func (x *exchange) fill(parts []route.MockPart) string {
+	var b strings.Builder
+	for i := range parts {
+		switch p := &parts[i]; {
+		case p.Variable != "":
+			b.WriteString(x.variant.Variables[p.Variable])
+		case p.Context != "":
+			b.WriteString(x.context(p.Context))
+		default:
+			b.WriteString(p.Text)
+		}
+	}
+	return b.String()
+}
+
+// context returns what API Gateway's $context has of the request by a name; the table
+// holds no other names.
+func (x *exchange) context(name string) string {
+	switch name {
+	case "apiId":
+		return x.stage.API
+	case "deploymentId":
+		return fmt.Sprintf("%06d", x.variant.Deployment.Number)
+	case "httpMethod":
+		return x.method
+	case "isCanaryRequest":
+		if canary := x.stage.Canary(); canary != nil {
+			return strconv.FormatBool(x.variant == canary)
+		}
+		return ""
+	case "path":
+		return route.StagePath(x.path)
+	case "requestId", "extendedRequestId":
+		return x.id
+	case "resourcePath":
+		return x.route.Path
+	case "stage":
+		return x.stage.Name
+	}
+	return ""
 }
 
 // answer sends a whole response that an integration has made up.

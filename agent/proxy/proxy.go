@@ -93,7 +93,8 @@ type Config struct {
 	// MaxBody is how many bytes a request's body may have, 0 meaning
 	// DefaultMaxBody. gRPC and WebSocket streams have no such limit.
 	MaxBody int64
-	// MaxPerAddress is how many connections one address may have; 0 means any number.
+	// MaxPerAddress is how many connections one IPv4 address, or one IPv6 network of 64
+	// bits, may have; 0 means any number.
 	MaxPerAddress int
 	// Drain is how long the requests under way get when Serve has to end, 0 meaning
 	// DefaultDrain.
@@ -334,7 +335,10 @@ func (p *Proxy) log(x *exchange, err error) {
 	if x.status >= 500 {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.String("request_id", x.id), slog.Int("status", x.status), slog.Any("error", err)}
+	if !p.logger.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("request_id", x.id), slog.Int("status", x.status), slog.String("error", x.shown(err))}
 	if x.stage != nil {
 		attrs = append(attrs, slog.String("api", x.stage.API), slog.String("stage", x.stage.Name), slog.String("variant", x.variant.Name))
 	}

@@ -313,3 +313,33 @@ func TestRequestKeepsItsTable(t *testing.T) {
 		t.Errorf("got %d %q, version %q", w.Code, w.Body, w.Header().Get("X-Fife-Version"))
 	}
 }
+
+// TestMockParts: a mock says of the request what it was put together to say, and nothing
+// for what is not set.
+func TestMockParts(t *testing.T) {
+	parts := route.MockSpec{Parts: []route.MockPart{
+		{Variable: "version"}, {Text: "|"}, {Variable: "unset"}, {Text: "|"}, {Context: "isCanaryRequest"}, {Text: "|"}, {Context: "stage"},
+		{Text: "|"}, {Context: "apiId"}, {Text: "|"}, {Context: "deploymentId"}, {Text: "|"}, {Context: "httpMethod"}, {Text: "|"},
+		{Context: "path"}, {Text: "|"}, {Context: "resourcePath"}, {Text: "|"}, {Context: "requestId"},
+	}}
+	base := func(s *route.StageSpec) { s.Variables = map[string]string{"version": "1"} }
+	on := func(ppm uint32) func(*route.StageSpec) {
+		return func(s *route.StageSpec) {
+			base(s)
+			s.Canary = &route.CanarySpec{Deployment: 2, PartsPerMillion: ppm, Overrides: map[string]string{"version": "2"}}
+		}
+	}
+	for name, tt := range map[string]struct {
+		vary func(*route.StageSpec)
+		want string
+	}{
+		"no canary":  {base, "1|||prod|demo|000001|GET|/prod/x|/{proxy+}|"},
+		"the base":   {on(0), "1||false|prod|demo|000001|GET|/prod/x|/{proxy+}|"},
+		"the canary": {on(1_000_000), "2||true|prod|demo|000002|GET|/prod/x|/{proxy+}|"},
+	} {
+		w := get(newProxy(t, compile(t, stage(tt.vary), parts, parts), nil), "/prod/x")
+		if want := tt.want + w.Header().Get("X-Amzn-RequestId"); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s: %d %q, want %q", name, w.Code, w.Body, want)
+		}
+	}
+}

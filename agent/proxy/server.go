@@ -33,10 +33,10 @@ type server struct {
 	draining atomic.Bool // every response is the last of its connection
 	stopped  atomic.Bool // connections are closed, whatever they do
 
-	mu     sync.Mutex
-	conns  map[net.Conn]*conn // those of HTTP/1 with their conn; nil while it is not known
-	byAddr map[netip.Addr]int
-	served sync.WaitGroup
+	mu       sync.Mutex
+	conns    map[net.Conn]*conn // those of HTTP/1 with their conn; nil while it is not known
+	bySource map[netip.Addr]int // connections, by sourceOf their peers
+	served   sync.WaitGroup
 }
 
 // Serve serves the connections of a listener, and with a TLS configuration takes TLS
@@ -44,7 +44,7 @@ type server struct {
 // more, lets the requests under way finish for as long as Config.Drain says, and
 // returns nil. It closes the listener. Several listeners may be served at once.
 func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure *tls.Config) error {
-	s := &server{proxy: p, listener: l, conns: make(map[net.Conn]*conn), byAddr: make(map[netip.Addr]int)}
+	s := &server{proxy: p, listener: l, conns: make(map[net.Conn]*conn), bySource: make(map[netip.Addr]int)}
 	if secure != nil {
 		s.tls = secure.Clone()
 		s.tls.NextProtos = []string{"h2", "http/1.1"}
@@ -108,20 +108,21 @@ func (s *server) accept(ctx context.Context) error {
 // has too many.
 func (s *server) start(raw net.Conn) {
 	peer := addrOf(raw.RemoteAddr())
+	source := sourceOf(peer)
 	var w *worker
 	if len(s.workers) > 0 {
 		s.turn++
 		w = s.workers[s.turn%len(s.workers)]
 	}
 	s.mu.Lock()
-	if limit := s.proxy.perAddress; limit > 0 && s.byAddr[peer] >= limit {
+	if limit := s.proxy.perAddress; limit > 0 && s.bySource[source] >= limit {
 		s.mu.Unlock()
 		s.proxy.metrics.refused.Inc()
 		_ = raw.Close()
 		return
 	}
 	raw, w = w.adopt(raw)
-	s.byAddr[peer]++
+	s.bySource[source]++
 	s.conns[raw] = nil
 	s.served.Add(1)
 	s.mu.Unlock()
@@ -143,8 +144,9 @@ func (s *server) ended(raw net.Conn, peer netip.Addr) {
 		return
 	}
 	delete(s.conns, raw)
-	if s.byAddr[peer]--; s.byAddr[peer] <= 0 {
-		delete(s.byAddr, peer)
+	source := sourceOf(peer)
+	if s.bySource[source]--; s.bySource[source] <= 0 {
+		delete(s.bySource, source)
 	}
 	s.proxy.metrics.open.Dec()
 	s.served.Done()
@@ -264,6 +266,19 @@ func (s *server) drain() {
 	<-ended
 }
 
+// sourceOf returns whose connections count together with those of a peer: those of one
+// IPv4 address, or of one IPv6 network of 64 bits, of which a host may have every address
+// (RFC 4291, 2.5.1; RFC 8981).
+func sourceOf(peer netip.Addr) netip.Addr {
+	if !peer.Is6() {
+		return peer
+	}
+	p, _ := peer.Prefix(64) // it fails for more bits than there are
+	return p.Addr()
+}
+
+// addrOf returns an address without a port and a zone, an IPv4 one as such even if the
+// socket is one of IPv6.
 func addrOf(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {
 		return t.AddrPort().Addr().Unmap().WithZone("")

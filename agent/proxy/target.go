@@ -37,6 +37,14 @@ func (x *exchange) target(i *route.HTTP) (target, error) {
 	return t, nil
 }
 
+// CheckURI returns why no request can be sent to an expanded integration URI, nil if one
+// can. The control plane takes no URI that this refuses whatever its stage variables are;
+// what agents have been given already still compiles, and fails by itself.
+func CheckURI(uri string) error {
+	_, err := parseTarget(uri)
+	return err
+}
+
 // parseTarget takes an expanded URI apart. A template's holes can be filled with
 // anything that the rules of stage variables allow, so it is looked at anew for every
 // request, and nothing is let through that another reader might take apart elsewhere.

@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +18,12 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/fifegateway/fife/agent/route"
 )
@@ -220,7 +229,8 @@ func TestConcurrencyLimit(t *testing.T) {
 	}
 }
 
-// TestConcurrencyLimitCoversWebSockets: a tunnel holds its place until it is closed.
+// TestConcurrencyLimitCoversWebSockets: a tunnel holds its place until it is closed, and
+// one that is above a limit gets an ordinary answer.
 func TestConcurrencyLimitCoversWebSockets(t *testing.T) {
 	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"chat"}, InsecureSkipVerify: true}); err == nil {
@@ -228,18 +238,144 @@ func TestConcurrencyLimitCoversWebSockets(t *testing.T) {
 		}
 	}))
 	p := newProxy(t, throttled(t, route.ThrottleSpec{Concurrency: 1}, route.HTTPSpec{URI: up.URL}), nil)
-	front := edge(t, p)
-	c, _ := dial(t, front.URL+"/prod/chat")
-	if got := get(p, "/prod/x").Code; got != 429 {
-		t.Errorf("beside a tunnel: %d, want 429", got)
+	first, conn, err := tunnel(t, p)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = c.CloseNow()
-	gate := (*p.gates.byKey.Load())[gateKey{"demo", "prod"}]
-	for deadline := time.Now().Add(10 * time.Second); gate.inside.Load() != 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the place of the tunnel was not given back")
+	var refused *refusedTunnel
+	if _, _, err := tunnel(t, p); !errors.As(err, &refused) || refused.status != 429 || refused.header.Get("Retry-After") != "1" {
+		t.Errorf("a second tunnel: %v, want a 429", err)
+	}
+	_ = first.CloseNow()
+	await(t, "the end of the tunnel", conn.ended)
+	again, _, err := tunnel(t, p)
+	if err != nil {
+		t.Fatalf("once the first has ended: %v", err)
+	}
+	_ = again.CloseNow()
+}
+
+// tunnel opens a WebSocket over a connection in memory.
+func tunnel(t *testing.T, p *Proxy) (*websocket.Conn, *memoryConn, error) {
+	t.Helper()
+	conn := connect(p, "192.0.2.1:1234")
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+	c, res, err := websocket.Dial(t.Context(), "http://demo.localhost/prod/chat", &websocket.DialOptions{
+		Subprotocols: []string{"chat"}, HTTPClient: &http.Client{Transport: transport},
+	})
+	if err == nil {
+		return c, conn, nil
+	}
+	if res != nil {
+		_ = res.Body.Close()
+		err = &refusedTunnel{res.StatusCode, res.Header}
+	}
+	transport.CloseIdleConnections()
+	_ = conn.Close()
+	return nil, nil, err
+}
+
+// refusedTunnel is an ordinary answer where a WebSocket was asked for.
+type refusedTunnel struct {
+	status int
+	header http.Header
+}
+
+func (r *refusedTunnel) Error() string { return fmt.Sprint(r.status, r.header) }
+
+// TestLimitsOverHTTP2: streams of one connection count like connections, and a stream
+// gives its place back when its client resets it.
+func TestLimitsOverHTTP2(t *testing.T) {
+	entered, left := make(chan bool, 10), make(chan bool, 10)
+	up := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/stream") {
+			_ = http.NewResponseController(w).Flush()
+			entered <- true
+			<-r.Context().Done()
+			left <- true
 		}
-		_, _ = http.Get(front.URL + "/free/x") //nolint:bodyclose // something to wait for
+	}))
+	table := throttled(t, route.ThrottleSpec{Concurrency: 2}, route.HTTPSpec{URI: up.URL + "/{proxy}"})
+	p := newProxy(t, table, nil)
+	front := edge(t, p)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	ask := func(path string) *http.Response {
+		t.Helper()
+		r := request(t, http.MethodGet, front.URL+path, nil)
+		r.Host = "demo.localhost"
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	var streams []*http.Response
+	for range 2 {
+		streams = append(streams, ask("/prod/stream")) //nolint:bodyclose // below
+		await(t, "a stream to begin", entered)
+	}
+	short := func(path string) (status int, header http.Header) {
+		t.Helper()
+		res := ask(path)
+		_ = res.Body.Close()
+		if res.ProtoMajor != 2 {
+			t.Errorf("%s was answered over %s", path, res.Proto)
+		}
+		return res.StatusCode, res.Header
+	}
+	if status, h := short("/prod/x"); status != 429 || h.Get("Retry-After") != "1" || h.Get("X-Amzn-ErrorType") != "TooManyRequestsException" {
+		t.Errorf("a third stream: %d %v, want 429", status, h)
+	}
+	if status, _ := short("/free/x"); status != 200 {
+		t.Errorf("another stage: %d", status)
+	}
+	for _, stream := range streams {
+		_ = stream.Body.Close() // which resets it
+		await(t, "a stream to end", left)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for status := 429; status != 200; status, _ = short("/prod/x") {
+		if time.Now().After(deadline) {
+			t.Fatal("the places were not given back")
+		}
+	}
+}
+
+// TestThrottledGRPC: a call above a limit fails as gRPC says that an HTTP 429 does, and
+// one that streams holds its place until its end.
+func TestThrottledGRPC(t *testing.T) {
+	checker := health.NewServer()
+	server := grpc.NewServer()
+	healthpb.RegisterHealthServer(server, checker)
+	up := h2c(t, server)
+	front := edge(t, newProxy(t, throttled(t, route.ThrottleSpec{Concurrency: 1}, route.HTTPSpec{URI: up.URL + "/{proxy}"}), nil))
+	conn, err := grpc.NewClient("passthrough:///"+front.Listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("demo.localhost"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	client := healthpb.NewHealthClient(staged{conn, "/prod"})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	stream, err := client.Watch(ctx, &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Check(ctx, &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "429") {
+		t.Errorf("beside a stream: %v, want UNAVAILABLE because of a 429", err)
+	}
+	if _, err := healthpb.NewHealthClient(staged{conn, "/free"}).Check(ctx, &healthpb.HealthCheckRequest{}); err != nil {
+		t.Errorf("another stage: %v", err)
+	}
+	checker.Shutdown()
+	server.Stop()
+	for err == nil {
+		_, err = stream.Recv()
 	}
 }
 
@@ -327,6 +463,7 @@ func TestGateDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// BenchmarkThrottle is what limits cost a request, asked for by all cores at once.
 func BenchmarkThrottle(b *testing.B) {
 	for name, limits := range map[string]route.ThrottleSpec{
 		"none":        {},

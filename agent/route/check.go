@@ -94,7 +94,8 @@ func checkVariables(vars map[string]string) error {
 			return fmt.Errorf("variable %q: want a name of 1 to %d letters, digits and underscores", name, maxVariableName)
 		}
 		if value == "" || len(value) > maxVariableValue || !isEvery(value, isVariableByte) {
-			return fmt.Errorf("variable %q: value %q: want 1 to %d letters, digits and characters of -._~:/?#&=,", name, value, maxVariableValue)
+			// It may be a secret: the error does not repeat it.
+			return fmt.Errorf("variable %q: want a value of 1 to %d letters, digits and characters of -._~:/?#&=,", name, maxVariableValue)
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ const (
 	maxQualifier   = 128
 	maxMockBody    = 64 << 10
 	maxMockHeaders = 32
+	maxMockParts   = 129 // 64 references with text around them
 )
 
 // Integration is what answers a route: an *HTTP, a *Lambda or a *Mock.
@@ -38,7 +39,7 @@ type Lambda struct {
 	Qualifier Template
 }
 
-// Mock answers with a fixed response.
+// Mock answers with a response of its own.
 type Mock struct {
 	// Status is 200 to 599.
 	Status int
@@ -46,6 +47,13 @@ type Mock struct {
 	Headers map[string]string
 	// Body of the response.
 	Body string
+	// Parts make up the body instead, if there are any. Read only.
+	Parts []MockPart
+}
+
+// contextFields are what a MockPart may name of a request.
+var contextFields = []string{
+	"apiId", "deploymentId", "extendedRequestId", "httpMethod", "isCanaryRequest", "path", "requestId", "resourcePath", "stage",
 }
 
 func (*HTTP) integration()   {}
@@ -198,7 +206,7 @@ func checkName(t *Template, filled string, max int, extra string) error {
 }
 
 func compileMock(spec MockSpec) (*Mock, error) {
-	m := &Mock{Status: spec.Status, Headers: maps.Clone(spec.Headers), Body: spec.Body}
+	m := &Mock{Status: spec.Status, Headers: maps.Clone(spec.Headers), Body: spec.Body, Parts: slices.Clone(spec.Parts)}
 	if m.Status == 0 {
 		m.Status = 200
 	}
@@ -210,6 +218,9 @@ func compileMock(spec MockSpec) (*Mock, error) {
 	case len(m.Headers) > maxMockHeaders:
 		return nil, fmt.Errorf("%d mock headers: at most %d are allowed", len(m.Headers), maxMockHeaders)
 	}
+	if err := checkParts(m.Parts); err != nil {
+		return nil, err
+	}
 	for name, value := range m.Headers {
 		if !isToken(name) {
 			return nil, fmt.Errorf("mock header %q: is not a header name", name)
@@ -219,4 +230,27 @@ func compileMock(spec MockSpec) (*Mock, error) {
 		}
 	}
 	return m, nil
+}
+
+func checkParts(parts []MockPart) error {
+	if len(parts) > maxMockParts {
+		return fmt.Errorf("mock body of %d parts: at most %d are allowed", len(parts), maxMockParts)
+	}
+	size := 0
+	for _, p := range parts {
+		size += len(p.Text)
+		set := 0
+		for _, field := range []string{p.Text, p.Variable, p.Context} {
+			if field != "" {
+				set++
+			}
+		}
+		if set != 1 || (p.Context != "" && !slices.Contains(contextFields, p.Context)) {
+			return fmt.Errorf("mock body: part %+v is of no kind that is known", p)
+		}
+	}
+	if size > maxMockBody {
+		return fmt.Errorf("mock body of %d bytes: at most %d are allowed", size, maxMockBody)
+	}
+	return nil
 }

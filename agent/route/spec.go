@@ -58,7 +58,7 @@ type LambdaSpec struct {
 	Qualifier string
 }
 
-// MockSpec answers with a fixed response.
+// MockSpec answers with a response of its own.
 type MockSpec struct {
 	// Status is 200 to 599; 0 means 200.
 	Status int
@@ -66,6 +66,18 @@ type MockSpec struct {
 	Headers map[string]string
 	// Body of the response, at most 64 KiB.
 	Body string
+	// Parts make up the body instead, if some depend on the request.
+	Parts []MockPart
+}
+
+// MockPart is a piece of a mock's body; one field is set.
+type MockPart struct {
+	// Text stands as it is.
+	Text string
+	// Variable is the name of a stage variable.
+	Variable string
+	// Context is the name of what API Gateway's $context has of the request.
+	Context string
 }
 
 func (HTTPSpec) integrationSpec()   {}
@@ -80,6 +92,8 @@ type StageSpec struct {
 	Deployment uint64
 	// Variables are the stage variables.
 	Variables map[string]string
+	// Secrets are the names of those that must be shown nowhere.
+	Secrets []string
 	// Canary is the open canary, or nil.
 	Canary *CanarySpec
 	// Sticky says where a request carries its key, and StickyName the name of
@@ -125,6 +139,7 @@ type ThrottleSpec struct {
 type ConfigSpec struct {
 	Deployment uint64
 	Variables  map[string]string
+	Secrets    []string
 	Canary     *CanarySpec
 }
 
@@ -136,6 +151,8 @@ type CanarySpec struct {
 	PartsPerMillion uint32
 	// Overrides are its variables: they win over the stage's and may add names.
 	Overrides map[string]string
+	// Secrets are the names of those that must be shown nowhere.
+	Secrets []string
 	// Salt seeds the sticky split: constant for one canary, new for each.
 	Salt uint64
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -85,6 +86,8 @@ type Variant struct {
 	// Variables are the stage's; for a canary its overrides are merged in.
 	// Read only.
 	Variables map[string]string
+
+	secrets []string // names of those that must be shown nowhere
 }
 
 // Compile checks a state and builds its Table. Its cost does not depend on the
@@ -189,7 +192,7 @@ func (t *Table) addStage(spec *StageSpec, deployments map[deploymentKey]*Deploym
 		}
 		s.next = &next
 	}
-	own := ConfigSpec{Deployment: spec.Deployment, Variables: spec.Variables, Canary: spec.Canary}
+	own := ConfigSpec{Deployment: spec.Deployment, Variables: spec.Variables, Secrets: spec.Secrets, Canary: spec.Canary}
 	if err := s.configure(&own, spec.Promoted, deployments); err != nil {
 		return err
 	}
@@ -207,14 +210,14 @@ func (s *Stage) configure(spec *ConfigSpec, promotion uint64, deployments map[de
 		return fmt.Errorf("deployment %d of its base is missing", spec.Deployment)
 	}
 	s.Promotion = promotion
-	s.base = &Variant{Name: "base", Deployment: d, Variables: maps.Clone(spec.Variables)}
+	s.base = &Variant{Name: "base", Deployment: d, Variables: maps.Clone(spec.Variables), secrets: slices.Clone(spec.Secrets)}
 	if c := spec.Canary; c != nil {
 		s.salt = c.Salt
 		if d := deployments[deploymentKey{s.API, c.Deployment}]; d != nil {
 			merged := make(map[string]string, len(spec.Variables)+len(c.Overrides))
 			maps.Copy(merged, spec.Variables)
 			maps.Copy(merged, c.Overrides)
-			s.canary = &Variant{Name: "canary", Deployment: d, Variables: merged}
+			s.canary = &Variant{Name: "canary", Deployment: d, Variables: merged, secrets: slices.Concat(spec.Secrets, c.Secrets)}
 			s.share = c.PartsPerMillion
 		}
 	}

@@ -31,6 +31,9 @@ func corpusTable(upstream string) []*discoveryv1.Resource {
 		{Method: "ANY", Path: "/mock", Integration: &discoveryv1.Route_Mock{Mock: &discoveryv1.MockIntegration{
 			Status: 200, Headers: map[string]string{"X-Mock": "yes"}, Body: "mock",
 		}}},
+		{Method: "GET", Path: "/large", Integration: &discoveryv1.Route_Mock{Mock: &discoveryv1.MockIntegration{
+			Status: 200, Body: strings.Repeat("l", 60<<10),
+		}}},
 		{Method: "ANY", Path: "/fn", Integration: &discoveryv1.Route_Lambda{Lambda: &discoveryv1.LambdaIntegration{
 			Function: "fn",
 		}}},

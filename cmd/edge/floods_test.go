@@ -96,7 +96,10 @@ func TestHTTP2Floods(t *testing.T) {
 
 func flood(t *testing.T, a *agent, dial func(string) (net.Conn, error)) {
 	headers := func(stream uint32, flags byte, block []byte) []byte { return frame(frameHeaders, flags, stream, block) }
-	get := http2Request("/s/x")[9:]
+	get, large := http2Request("/s/x")[9:], http2Request("/s/large")[9:]
+	window := func(n uint32) []byte { // SETTINGS_INITIAL_WINDOW_SIZE
+		return frame(frameSettings, 0, 0, binary.BigEndian.AppendUint32([]byte{0, 4}, n))
+	}
 	for _, test := range []struct {
 		name   string
 		frames uint32
@@ -131,6 +134,23 @@ func flood(t *testing.T, a *agent, dial func(string) (net.Conn, error)) {
 				return headers(1, flagEndHeaders, append([]byte{0x83}, get[1:]...)) // :method POST
 			}
 			return frame(frameData, 0, 1, nil)
+		}},
+		{"answers for windows of 0", 10_000, false, func(n uint32) []byte { // CVE-2019-9517
+			request := headers(2*n+1, flagEndStream|flagEndHeaders, large)
+			if n == 0 {
+				return append(window(0), request...)
+			}
+			return request
+		}},
+		{"answers a byte at a time", 100_000, false, func(n uint32) []byte { // CVE-2019-9511
+			const streams = 50
+			switch {
+			case n == 0:
+				return append(window(1), headers(1, flagEndStream|flagEndHeaders, large)...)
+			case n < streams:
+				return headers(2*n+1, flagEndStream|flagEndHeaders, large)
+			}
+			return frame(frameWindowUpdate, 0, 2*(n%streams)+1, []byte{0, 0, 0, 1})
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -59,6 +59,9 @@ func newCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if holder != nil {
+				c.Trust = enroll.Bundle{Holder: holder}
+			}
 			c.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(clientCredentials(holder))}
 			if c.Listen, err = listen(c.AdminListen != ""); err != nil {
 				return err
@@ -68,7 +71,9 @@ func newCommand() *cobra.Command {
 				return err
 			}
 			if holder != nil {
-				go enroll.Keeper{Holder: holder, Addresses: c.ControlPlane, Logger: logger}.Run(ctx) // ends with ctx
+				go enroll.Keeper{ // ends with ctx
+					Holder: holder, Addresses: c.ControlPlane, Logger: logger, Moved: a.Reconnect,
+				}.Run(ctx)
 			}
 			return a.Run(ctx)
 		})
@@ -83,6 +88,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&c.TLSKey, "tls-key", "", "PEM file of the key of --tls-cert")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:8081", "address for /metrics, /healthz and /readyz; empty for none")
 	f.StringVar(&c.StateDir, "state-dir", "", "directory of the last good table")
+	f.StringVar(&c.StateKey, "state-key", "", "file of the 32 bytes that seal the table, made if there is none; by default state.key in --state-dir")
 	credential.add(f)
 	f.StringVar(&c.DefaultAPI, "default-api", "", "API of requests whose Host names none; by default the only one there is")
 	f.BoolVar(&c.ExposeHeaders, "expose-headers", false, "say on every response what routed it, whatever its stage says")
@@ -93,7 +99,7 @@ func newCommand() *cobra.Command {
 	f.StringSliceVar(&allowed, "allow-upstream", nil,
 		"networks, in CIDR form, that upstreams may be in although they are link-local or the agent's own")
 	f.Int64Var(&c.MaxBody, "max-body", 0, "most bytes of a request's body; 0 means 10 MiB")
-	f.IntVar(&c.MaxPerAddress, "max-connections-per-address", 0, "most connections of one client address; 0 means any number")
+	f.IntVar(&c.MaxPerAddress, "max-connections-per-address", 0, "most connections of one IPv4 address, or of one IPv6 /64; 0 means any number")
 	f.DurationVar(&c.Drain, "drain", proxy.DefaultDrain, "time for requests under way when the agent stops")
 	f.StringVar(&accessLog, "access-log", "-", "file that gets a line of JSON for requests; - for standard output, empty for none")
 	f.Float64Var(&c.AccessLogShare, "access-log-share", 0.01, "share of the requests that get a line, 0 to 1; answers of 500 and above always do")

@@ -27,7 +27,7 @@ Found a cluster on one node with --bootstrap, and start the others with
 a node that has been a member starts again with neither. A cluster that is to
 stay at one node starts with --single-node, the first time and every other.
 
-All ports but --admin-listen speak mutual TLS 1.3. The node that founds a cluster makes
+All ports but --admin-listen and --http-listen speak mutual TLS 1.3. The node that founds a cluster makes
 its CA in --data-dir, and there in admin.pem the credential of the first user, for
 fife --cert.`
 
@@ -72,7 +72,8 @@ func newCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&described, "reflection", true, "describe the API to callers that may call it, for grpcurl")
 	f.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:7402", "address for /metrics, /healthz and /readyz; empty for none")
-	f.StringVar(&c.HTTPListen, "http-listen", "", "address for the management API of Amazon API Gateway, with --plaintext only; empty for none")
+	f.StringVar(&c.HTTPListen, "http-listen", "", "address for the management API of Amazon API Gateway, over HTTPS unless --plaintext; empty for none")
+	f.StringSliceVar(&c.HTTPNames, "http-name", nil, "names and addresses by which clients know --http-listen, besides those of it and of --grpc-advertise")
 	f.BoolVar(&c.Bootstrap, "bootstrap", false, "found a cluster; needs an empty data directory")
 	f.Uint64Var(&c.Epoch, "bootstrap-epoch", 1, "epoch of the cluster that is founded; raise it to take over the agents of a lost one")
 	f.BoolVar(&c.Single, "single-node", false, "run a cluster of this one node: found it if the data directory is empty")

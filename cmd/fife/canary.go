@@ -21,13 +21,15 @@ type canaryFlags struct {
 	percent    percentFlag
 	deployment numberFlag
 	overrides  pairsFlag
+	secrets    secretsFlag
 }
 
 func addCanaryFlags(cmd *cobra.Command) *canaryFlags {
-	f := &canaryFlags{overrides: pairsFlag{}}
+	f := &canaryFlags{overrides: pairsFlag{}, secrets: secretsFlag{}}
 	cmd.Flags().Var(&f.percent, "percent", "share of requests that go to the canary, 0 to 100")
 	cmd.Flags().Var(&f.deployment, "deployment", "number of the deployment on trial")
 	cmd.Flags().Var(f.overrides, "override", "variable for canary requests only; repeatable")
+	cmd.Flags().Var(f.secrets, "secret-override", "secret variable for canary requests only, read from a file, or from stdin for -; repeatable")
 	return f
 }
 
@@ -47,9 +49,13 @@ the next deploy to the stage goes to the canary alone.`,
 		if !cmd.Flags().Changed("percent") {
 			return usagef(cmd, "say with --percent what share of requests goes to the canary")
 		}
+		secrets, err := fields.secrets.read(c)
+		if err != nil {
+			return err
+		}
 		canary := &fifev1.Canary{
 			Percent: float64(fields.percent), Deployment: deploymentOf(args[0], uint64(fields.deployment)),
-			VariableOverrides: fields.overrides,
+			VariableOverrides: fields.overrides, SecretOverrides: secrets,
 		}
 		return change(c, cmd, f, func(ctx context.Context, at *nodes) (*fifev1.StartCanaryResponse, error) {
 			return fifev1.NewStageServiceClient(at).StartCanary(ctx, &fifev1.StartCanaryRequest{
@@ -75,10 +81,16 @@ is read first, and the change is refused if somebody else changes it meanwhile.`
 	}
 	fields, f := addCanaryFlags(cmd), addChangeFlags(cmd)
 	f.addEtagFlag(cmd, "stage")
+	unsetSecret := cmd.Flags().StringArray("unset-secret-override", nil, "`NAME` of a secret override to remove; repeatable")
 	unset := cmd.Flags().StringArray("unset-override", nil, "`NAME` of an override to remove; repeatable")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		mask, err := maskOf(cmd, "percent", "percent", "deployment", "deployment",
-			"override", "variable_overrides", "unset-override", "variable_overrides")
+			"override", "variable_overrides", "unset-override", "variable_overrides",
+			"secret-override", "secret_overrides", "unset-secret-override", "secret_overrides")
+		if err != nil {
+			return err
+		}
+		secrets, err := fields.secrets.read(c)
 		if err != nil {
 			return err
 		}
@@ -91,6 +103,13 @@ is read first, and the change is refused if somebody else changes it meanwhile.`
 				return err
 			}
 			canary.VariableOverrides = edited(current.GetCanary().GetVariableOverrides(), fields.overrides, *unset)
+		}
+		if slices.Contains(mask.GetPaths(), "secret_overrides") { // what is read has no values: they stay
+			current, err := f.current(c, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			canary.SecretOverrides = edited(current.GetCanary().GetSecretOverrides(), secrets, *unsetSecret)
 		}
 		return change(c, cmd, f, func(ctx context.Context, at *nodes) (*fifev1.UpdateCanaryResponse, error) {
 			return fifev1.NewStageServiceClient(at).UpdateCanary(ctx, &fifev1.UpdateCanaryRequest{

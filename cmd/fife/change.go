@@ -29,7 +29,7 @@ func addChangeFlags(cmd *cobra.Command) *changeFlags {
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would happen and change nothing")
 	cmd.Flags().VarP(&f.wait, "wait", "w", "wait until every connected agent has the change, or this share of them (--wait=99%)")
 	cmd.Flags().Lookup("wait").NoOptDefVal = "100%"
-	cmd.Flags().DurationVar(&f.waitTimeout, "wait-timeout", time.Minute, "how long --wait may take")
+	cmd.Flags().DurationVar(&f.waitTimeout, "wait-timeout", time.Minute, "how long --wait may wait for agents, once the change is made;\nthe change itself is bounded by --timeout")
 	return f
 }
 

@@ -30,10 +30,11 @@ func demoAPI() *fifev1.Api {
 func demoStage() *fifev1.Stage {
 	return &fifev1.Stage{
 		Name: "apis/demo/stages/canary", Description: "first", Deployment: "apis/demo/deployments/1",
-		Variables: map[string]string{"size": "2", "color": "blue"},
+		Variables: map[string]string{"size": "2", "color": "blue"}, SecretVariables: map[string]string{"token": ""},
 		Canary: &fifev1.Canary{
 			Deployment: "apis/demo/deployments/2", Percent: 12.5,
-			VariableOverrides: map[string]string{"color": "green"}, Salt: 7, StartTime: at(5), Authors: []string{"user:ann", "user:bob"},
+			VariableOverrides: map[string]string{"color": "green"}, SecretOverrides: map[string]string{"token": ""}, Salt: 7, StartTime: at(5),
+			Authors: []string{"user:ann", "user:bob"},
 		},
 		Split: &fifev1.SplitPolicy{
 			StickyKey:     &fifev1.StickyKey{Source: &fifev1.StickyKey_Header{Header: "X-User"}},
@@ -69,6 +70,23 @@ func demoAgents() []*fifev1.Agent {
 			LastNack:    &fifev1.Nack{Version: &fifev1.Version{Epoch: 1, Index: 9}, Reason: "digest\x1b[31m differs\n", Time: at(7)},
 			LeaseDenied: "it has not applied version 1.8"},
 		{Name: "agents/edge-3", Absent: true, Labels: map[string]string{"zone": "c"}},
+	}
+}
+
+// demoAuthority is one while agents and users get certificates by a new root.
+func demoAuthority() *fifev1.Authority {
+	return &fifev1.Authority{
+		Cluster: "acme", Phase: fifev1.RotationPhase_ROTATION_PHASE_SWITCH, StartTime: at(8), Holders: 5, JoinTokens: 2,
+		Roots: []*fifev1.Root{
+			{Certificate: []byte("old"), Fingerprint: "0123456789abcdef0123456789abcdef", ExpireTime: at(10)},
+			{Certificate: []byte("new"), Fingerprint: "fedcba9876543210fedcba9876543210", ExpireTime: at(20), Next: true},
+		},
+		Pending: []*fifev1.Holder{
+			{Name: "agent/edge-3", Wants: "it is not connected"},
+			{Name: "user/ann", Wants: "its certificate is by the old root: fife certificate renew"},
+		},
+		Unknown: []*fifev1.Holder{{Name: "user/bob", Wants: "it has not been seen"}},
+		Key:     "0123456789abcdef", NextKey: "89abcdef01234567", KeyPending: []string{"n3"},
 	}
 }
 
@@ -138,10 +156,12 @@ func demo(t *testing.T) *fake {
 		"AccessService/WhoAmI": &fifev1.WhoAmIResponse{Subject: "user:ann", Groups: []string{"web"}, Bindings: []*fifev1.Binding{
 			{Subject: "user:ann", Role: "deployer", Api: "demo", Stage: "test*"},
 		}},
-		"FleetService/GetAgent":       &fifev1.GetAgentResponse{Agent: demoAgents()[0]},
-		"FleetService/ListAgents":     &fifev1.ListAgentsResponse{Agents: demoAgents(), UnreachableNodes: []string{"n3"}},
-		"FleetService/WaitForVersion": &fifev1.WaitForVersionResponse{Total: 2, Applied: 1, Laggards: []string{"edge-2"}, Refused: demoAgents()[1:2]},
-		"ClusterService/GetCluster":   &fifev1.GetClusterResponse{Cluster: &fifev1.Cluster{ClusterId: "c-1", Node: "n2", Leader: "n1", Version: version, Build: "v0.1.0", Agents: 1}},
+		"FleetService/GetAgent":             &fifev1.GetAgentResponse{Agent: demoAgents()[0]},
+		"FleetService/ListAgents":           &fifev1.ListAgentsResponse{Agents: demoAgents(), UnreachableNodes: []string{"n3"}},
+		"FleetService/WaitForVersion":       &fifev1.WaitForVersionResponse{Total: 2, Applied: 1, Laggards: []string{"edge-2"}, Refused: demoAgents()[1:2]},
+		"ClusterService/GetCluster":         &fifev1.GetClusterResponse{Cluster: &fifev1.Cluster{ClusterId: "c-1", Node: "n2", Leader: "n1", Version: version, Build: "v0.1.0", Agents: 1}},
+		"AuthorityService/GetAuthority":     &fifev1.GetAuthorityResponse{Authority: demoAuthority()},
+		"AuthorityService/RotateClusterKey": &fifev1.RotateClusterKeyResponse{Key: "89abcdef01234567"},
 		"ClusterService/ListMembers": &fifev1.ListMembersResponse{Members: []*fifev1.Member{
 			{Name: "members/n1", RaftAddress: "10.1.0.1:7401", GrpcAddress: "10.1.0.1:7400", Voter: true, Leader: true},
 			{Name: "members/n2", RaftAddress: "10.1.0.2:7401"},
@@ -251,6 +271,7 @@ func TestTranscripts(t *testing.T) {
 			"stage update demo/canary --wave label:region/one --wave region=eu,tier=canary@1h --wave 10%@5m --stale-policy fail-closed --consistent-clients",
 			"stage update demo/canary --no-waves --stale-policy serve-stale",
 			"stage update demo/canary --no-waves --wave 10%",
+			"stage update demo/canary --no-waves=false",
 			"stage update demo/canary --wave 0%",
 			"stage update demo/canary --wave label:region",
 			"stage update demo/canary --wave 10%@25h",
@@ -266,6 +287,13 @@ func TestTranscripts(t *testing.T) {
 			"stage update demo/canary --burst-limit 5",
 			"stage update demo/canary --no-throttle",
 			"stage update demo/canary --no-throttle --rate-limit 1",
+			"stage create demo/plain --deployment 1 --secret token=token.key",
+			"stage create demo/plain --deployment 1 --secret token=missing.key",
+			"stage create demo/plain --deployment 1 --secret token=empty.key",
+			"stage create demo/plain --deployment 1 --secret token",
+			"stage create demo/plain --deployment 1 --secret a=- --secret b=-",
+			"stage update demo/canary --secret other=token.key",
+			"stage update demo/canary --unset-secret token",
 			"stage delete demo/canary",
 			"stage history demo/canary",
 			"stage rollback demo/canary",
@@ -284,6 +312,9 @@ func TestTranscripts(t *testing.T) {
 			"canary set demo/canary --percent 100",
 			"canary set demo/canary --deployment 3 --etag s4",
 			"canary set demo/canary --override size=3 --unset-override color",
+			"canary start demo/canary --percent 50 --secret-override token=token.key",
+			"canary set demo/canary --secret-override token=token.key",
+			"canary set demo/canary --unset-secret-override token",
 			"canary set demo/canary",
 			"canary promote demo/canary --keep-canary",
 			"canary promote demo/canary --dry-run",
@@ -308,6 +339,20 @@ func TestTranscripts(t *testing.T) {
 			"status -o yaml",
 			"split explain demo/canary --key alice",
 			"split explain demo/canary",
+		},
+		"ca": {
+			"ca status",
+			"ca status -o json",
+			"ca switch",
+			"ca switch --force --wait-timeout 0s",
+			"ca retire --force",
+			"ca export",
+			"ca abort",
+			"ca rotate-key",
+			"ca rotate",
+			"ca rotate --ca-cert root.yaml",
+			"ca rotate --out a --ca-cert b --ca-key c",
+			"certificate renew",
 		},
 		"usage": {
 			"canry",
@@ -341,6 +386,8 @@ func TestTranscripts(t *testing.T) {
 			files := t.TempDir()
 			writeFile(t, files, "override.key", "0123456789abcdef\n")
 			writeFile(t, files, "pets.yaml", "openapi: 3.1.0\n")
+			writeFile(t, files, "token.key", "s3cret\r\n")
+			writeFile(t, files, "empty.key", "\n")
 			writeFile(t, files, "short.key", "0123456789abcde\n")
 			golden(t, name, transcript(t, demo(t), files, lines))
 		})
@@ -359,7 +406,10 @@ func transcript(t *testing.T, f *fake, files string, lines []string) string {
 		}
 		for i := range args {
 			if strings.HasSuffix(args[i], ".key") || strings.HasSuffix(args[i], ".yaml") || strings.HasSuffix(args[i], ".backup") {
-				args[i] = filepath.Join(files, args[i])
+				flag, file, named := strings.Cut(args[i], "=")
+				if args[i] = filepath.Join(files, args[i]); named {
+					args[i] = flag + "=" + filepath.Join(files, file)
+				}
 			}
 		}
 		r := fife(t, f.address, args...)

@@ -118,6 +118,15 @@ func (t target) roots(cmd *cobra.Command) ([]*x509.Certificate, error) {
 
 // certificate returns connections that show the user's certificate.
 func (t target) certificate(cmd *cobra.Command) (credentials.TransportCredentials, error) {
+	holder, err := t.holder(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return credentials.NewTLS(identity.ClientConfig(holder)), nil
+}
+
+// holder returns the holder of the user's certificate.
+func (t target) holder(cmd *cobra.Command) (*identity.Holder, error) {
 	var files [][]byte
 	for _, name := range []string{t.Cert, t.Key, t.CA} {
 		if name == "" {
@@ -138,7 +147,7 @@ func (t target) certificate(cmd *cobra.Command) (credentials.TransportCredential
 	if end := c.Leaf().NotAfter; time.Now().After(end) {
 		return nil, usagef(cmd, "the certificate of %s in %s has expired at %s", c.Identity, t.Cert, end.UTC().Format(time.RFC3339))
 	}
-	return credentials.NewTLS(identity.ClientConfig(identity.NewHolder(c))), nil
+	return identity.NewHolder(c), nil
 }
 
 // bearer is a token that says who calls.

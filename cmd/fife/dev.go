@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/fifegateway/fife/agent"
 	"github.com/fifegateway/fife/controlplane"
+	"github.com/fifegateway/fife/controlplane/identity"
 )
 
 // dev runs everything in one process: a control plane of one node, one agent and
@@ -102,10 +104,14 @@ func (d *dev) parts(dir, lambda string) (*controlplane.Node, *agent.Agent, error
 	if d.logs {
 		logger = slog.New(slog.NewTextHandler(d.streams.err, nil))
 	}
+	sealer, err := devSealer(filepath.Join(dir, "secrets.key"))
+	if err != nil {
+		return nil, nil, err
+	}
 	node, err := controlplane.New(controlplane.Config{
 		Name: "dev", DataDir: filepath.Join(dir, "controlplane"), Single: true,
 		GRPCListen: d.grpc, RaftListen: "127.0.0.1:0", AdminListen: d.admin, HTTPListen: d.aws,
-		Logger: logger, Registry: prometheus.NewRegistry(), Build: buildVersion(),
+		Logger: logger, Registry: prometheus.NewRegistry(), Build: buildVersion(), Sealer: sealer,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -117,6 +123,20 @@ func (d *dev) parts(dir, lambda string) (*controlplane.Node, *agent.Agent, error
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
 	})
 	return node, edge, err
+}
+
+// devSealer returns what seals the secrets of a stage: with the key in a file, which
+// is made if there is none.
+func devSealer(path string) (*identity.Sealer, error) {
+	key, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = identity.NewSealKey()
+		err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), identity.WriteSecret(path, key))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key of secrets: %w", err)
+	}
+	return identity.NewSealer(key)
 }
 
 // checkLoopback refuses an address that others could reach: nothing here asks

@@ -182,6 +182,8 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return "nothing was done; the file is damaged, cut short or no backup of this build: restore another one"
 	case fifev1.ErrorReason_ERROR_REASON_NOT_EMPTY:
 		return "nothing was done; found another cluster, on empty data directories, with: fife-controlplane --bootstrap"
+	case fifev1.ErrorReason_ERROR_REASON_OTHER_KEY:
+		return "nothing was done; put the old cluster's cluster.key into the empty data directory before the first start of: fife-controlplane --bootstrap"
 	case fifev1.ErrorReason_ERROR_REASON_DISK_FULL:
 		return "nothing was done; make room there, or give a node that has room the lead: fife cluster transfer-leader"
 	case fifev1.ErrorReason_ERROR_REASON_OTHER_CLUSTER:
@@ -190,6 +192,10 @@ func advice(reason fifev1.ErrorReason, meta map[string]string, f *changeFlags) s
 		return "nothing was done; ask each node for its build: fife --server HOST:PORT status"
 	case fifev1.ErrorReason_ERROR_REASON_UNAUTHENTICATED:
 		return "nothing was done; say who you are with --cert, FIFE_CERT or fife login"
+	case fifev1.ErrorReason_ERROR_REASON_ROTATION_OPEN, fifev1.ErrorReason_ERROR_REASON_NO_ROTATION:
+		return "see where it is with: fife ca status"
+	case fifev1.ErrorReason_ERROR_REASON_WOULD_CUT_OFF:
+		return "nothing was done; see all of them with: fife ca status, wait with --wait there, or pass --force"
 	case fifev1.ErrorReason_ERROR_REASON_INTERNAL:
 		return "this is a bug of the control plane; the log of its nodes says more"
 	}

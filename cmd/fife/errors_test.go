@@ -91,6 +91,11 @@ func TestRefusals(t *testing.T) {
 		{"PERMISSION_DENIED", codes.PermissionDenied, "permission denied: it is not for spiffe://c/agent/edge-1", nil, nil, "canary abort demo/canary"},
 		{"JOIN_REFUSED", codes.PermissionDenied, "agent/edge-1 has joined already", nil, nil, "canary abort demo/canary"},
 		{"ISSUER_UNAVAILABLE", codes.Unavailable, "the issuer of tokens cannot be reached: https://issuer.example gives no keys", nil, nil, "canary abort demo/canary"},
+		{"ROTATION_OPEN", codes.FailedPrecondition, "another rotation of the root is under way; take it to its end, or abort it", map[string]string{"phase": "trust"}, nil, "ca abort"},
+		{"NO_ROTATION", codes.FailedPrecondition, "no rotation of the root is under way; begin one first", nil, nil, "ca switch"},
+		{"WOULD_CUT_OFF", codes.FailedPrecondition, "this would cut off user/ann (its certificate is by the old root: fife certificate renew)", map[string]string{"names": "user/ann", "count": "1"}, nil, "ca retire"},
+		{"OTHER_KEY", codes.FailedPrecondition, "the backup's secrets are sealed with a key that this cluster does not have",
+			nil, nil, "cluster restore -f testdata/errors.golden"},
 		{"LAST_ADMIN", codes.FailedPrecondition, "user:ann is admin of the cluster, and nobody else is of everything; make somebody else one first",
 			nil, nil, "canary abort demo/canary"},
 		{"SAME_PROMOTER", codes.PermissionDenied, "user:ann may not promote the canary of apis/demo/stages/canary", stage, nil, "canary promote demo/canary"},
@@ -99,6 +104,11 @@ func TestRefusals(t *testing.T) {
 			"stage update demo/canary --require-other-promoter"},
 		{"RATE_LIMITED", codes.ResourceExhausted, "user/ann calls more often than 100 times a second", nil, nil, "canary abort demo/canary"},
 		{"TOO_MANY_STREAMS", codes.ResourceExhausted, "user/ann has 200 streams open on this node", nil, nil, "canary watch demo/canary"},
+		{"CANCELED", codes.Canceled, "the call was cancelled", nil, nil, "api get demo"},
+		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "api get demo"},
+		{"DEADLINE_EXCEEDED", codes.DeadlineExceeded, "the call's deadline has passed", nil, nil, "canary abort demo/canary"},
+		{"NO_CLUSTER_KEY", codes.FailedPrecondition, "access keys are for clusters that ask who calls: this node speaks plaintext, or does not have the cluster's key yet",
+			nil, nil, "access-key create ci"},
 		// Calls without a request id.
 		{"OUTCOME_UNKNOWN", codes.Unknown, "the change may or may not have been carried out", nil, nil, "cluster remove n2"},
 		{"NO_LEADER", codes.Unavailable, "no leader is known", nil, nil, "cluster remove n2"},
@@ -144,7 +154,8 @@ func TestRefusals(t *testing.T) {
 func everything(a answer) map[string]answer {
 	answers := map[string]answer{}
 	files := []protoreflect.FileDescriptor{fifev1.File_fife_v1_api_proto, fifev1.File_fife_v1_deployment_proto,
-		fifev1.File_fife_v1_stage_proto, fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto}
+		fifev1.File_fife_v1_stage_proto, fifev1.File_fife_v1_fleet_proto, fifev1.File_fife_v1_cluster_proto, fifev1.File_fife_v1_accesskey_proto,
+		fifev1.File_fife_v1_authority_proto}
 	for _, file := range files {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)

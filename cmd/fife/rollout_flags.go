@@ -34,6 +34,9 @@ func (f *rolloutFlags) add(cmd *cobra.Command) {
 }
 
 func (f *rolloutFlags) check(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("no-waves") && !f.noWaves {
+		return usagef(cmd, "--no-waves=false says nothing of which waves; give --wave, or leave the flag out to keep those there are")
+	}
 	if f.noWaves && len(f.waves) > 0 {
 		return usagef(cmd, "--wave and --no-waves contradict each other; give one of them")
 	}

@@ -53,7 +53,7 @@ Exit codes:
 	flags.StringVarP(&c.server, "server", "s", "",
 		"control plane `ADDRESSES`, HOST:PORT with commas between, tried in order\n(default $FIFE_SERVER, or "+defaultServer+")")
 	flags.VarP(&c.output, "output", "o", "how to print: table, json or yaml")
-	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long to wait for the control plane's answer")
+	flags.DurationVar(&c.timeout, "timeout", 30*time.Second, "how long one call may take, until the control plane has answered;\nwaiting for agents is bounded by --wait-timeout")
 	flags.StringVar(&c.requestID, "request-id", "",
 		"`ID` that makes a change safe to repeat (default a new UUID)")
 	flags.StringVar(&c.context, "context", "", "`NAME` of the context that says what --server, --ca, --cert and so on do not\n(default $FIFE_CONTEXT, or without a server the current one)")
@@ -73,7 +73,9 @@ Exit codes:
 		newAuditCommand(c),
 		newTokenCommand(c),
 		newCertificateCommand(c),
+		newCACommand(c),
 		newAccessCommand(c),
+		newAccessKeyCommand(c),
 		newWhoAmICommand(c),
 		newLoginCommand(c),
 		newLogoutCommand(c),

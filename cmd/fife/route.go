@@ -25,6 +25,7 @@ type integrationFlags struct {
 	mockStatus        int32
 	mockHeaders       pairsFlag
 	mockBody          string
+	mockTemplate      bool
 }
 
 func addIntegrationFlags(cmd *cobra.Command) *integrationFlags {
@@ -37,6 +38,7 @@ func addIntegrationFlags(cmd *cobra.Command) *integrationFlags {
 	flags.Int32Var(&f.mockStatus, "mock-status", 0, "answer from the agent itself with this `STATUS`")
 	flags.Var(f.mockHeaders, "mock-header", "header of the answer; repeatable")
 	flags.StringVar(&f.mockBody, "mock-body", "", "`TEXT` of the answer")
+	flags.BoolVar(&f.mockTemplate, "mock-template", false, "fill in references in --mock-body such as ${stageVariables.x} and ${context.isCanaryRequest}")
 	return f
 }
 
@@ -45,7 +47,7 @@ func addIntegrationFlags(cmd *cobra.Command) *integrationFlags {
 func (f *integrationFlags) integration(cmd *cobra.Command) (*fifev1.Integration, error) {
 	given := cmd.Flags().Changed
 	for _, rule := range [][2]string{
-		{"http-method", "http"}, {"qualifier", "lambda"}, {"mock-header", "mock-status"}, {"mock-body", "mock-status"},
+		{"http-method", "http"}, {"qualifier", "lambda"}, {"mock-header", "mock-status"}, {"mock-body", "mock-status"}, {"mock-template", "mock-body"},
 	} {
 		if given(rule[0]) && !given(rule[1]) {
 			return nil, usagef(cmd, "--%s goes with --%s", rule[0], rule[1])
@@ -72,7 +74,7 @@ func (f *integrationFlags) integration(cmd *cobra.Command) (*fifev1.Integration,
 		}}, nil
 	}
 	return &fifev1.Integration{Kind: &fifev1.Integration_Mock{
-		Mock: &fifev1.MockIntegration{Status: f.mockStatus, Headers: f.mockHeaders, Body: f.mockBody},
+		Mock: &fifev1.MockIntegration{Status: f.mockStatus, Headers: f.mockHeaders, Body: f.mockBody, Template: f.mockTemplate},
 	}}, nil
 }
 

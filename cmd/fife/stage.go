@@ -24,6 +24,7 @@ type stageFlags struct {
 	description   string
 	deployment    numberFlag
 	variables     pairsFlag
+	secrets       secretsFlag
 	split         splitFlags
 	exposeHeaders bool
 	rollout       rolloutFlags
@@ -31,11 +32,12 @@ type stageFlags struct {
 }
 
 func addStageFlags(cmd *cobra.Command) *stageFlags {
-	f := &stageFlags{variables: pairsFlag{}}
+	f := &stageFlags{variables: pairsFlag{}, secrets: secretsFlag{}}
 	flags := cmd.Flags()
 	flags.StringVar(&f.description, "description", "", "free `TEXT`")
 	flags.Var(&f.deployment, "deployment", "number of the deployment that the base serves")
 	flags.Var(f.variables, "var", "stage variable; repeatable")
+	flags.Var(f.secrets, "secret", "secret stage variable, its value read from a file, or from stdin for -; repeatable")
 	flags.BoolVar(&f.exposeHeaders, "expose-headers", false, "tell clients the variant, deployment and version in headers")
 	f.split.add(cmd)
 	f.rollout.add(cmd)
@@ -64,10 +66,14 @@ func newStageCreateCommand(c *cli) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		secrets, err := fields.secrets.read(c)
+		if err != nil {
+			return err
+		}
 		api, id, _ := strings.Cut(args[0], "/")
 		stage := &fifev1.Stage{
 			Description: fields.description, Deployment: deploymentOf(args[0], uint64(fields.deployment)),
-			Variables: fields.variables, ExposeHeaders: fields.exposeHeaders,
+			Variables: fields.variables, SecretVariables: secrets, ExposeHeaders: fields.exposeHeaders,
 			Split: fields.split.policy(cmd, nil, key), Throttle: fields.throttle.throttle(cmd, nil),
 		}
 		fields.rollout.set(stage)
@@ -139,10 +145,11 @@ changes it meanwhile.`,
 	}
 	fields, f := addStageFlags(cmd), addChangeFlags(cmd)
 	f.addEtagFlag(cmd, "stage")
+	unsetSecret := cmd.Flags().StringArray("unset-secret", nil, "`NAME` of a secret to remove; repeatable")
 	unset := cmd.Flags().StringArray("unset-var", nil, "`NAME` of a variable to remove; repeatable")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		mask, err := maskOf(cmd, "description", "description", "deployment", "deployment",
-			"var", "variables", "unset-var", "variables", "expose-headers", "expose_headers",
+			"var", "variables", "unset-var", "variables", "secret", "secret_variables", "unset-secret", "secret_variables", "expose-headers", "expose_headers",
 			"stale-policy", "stale_policy", "consistent-clients", "consistent_clients", "wave", "waves", "no-waves", "waves",
 			"require-other-promoter", "require_other_promoter",
 			"sticky", "split", "allow-override", "split", "override-key-file", "split",
@@ -166,8 +173,13 @@ changes it meanwhile.`,
 		}
 		fields.rollout.set(stage)
 		throttles := slices.Contains(mask.GetPaths(), "throttle") && !fields.throttle.none
+		secrets, err := fields.secrets.read(c)
+		if err != nil {
+			return err
+		}
+		hides := slices.Contains(mask.GetPaths(), "secret_variables")
 		splits, variables := slices.Contains(mask.GetPaths(), "split"), slices.Contains(mask.GetPaths(), "variables")
-		if splits || variables || throttles {
+		if splits || variables || throttles || hides {
 			current, err := f.current(c, cmd, args[0])
 			if err != nil {
 				return err
@@ -183,6 +195,9 @@ changes it meanwhile.`,
 			}
 			if variables {
 				stage.Variables = edited(current.GetVariables(), fields.variables, *unset)
+			}
+			if hides { // what is read has no values: they stay
+				stage.SecretVariables = edited(current.GetSecretVariables(), secrets, *unsetSecret)
 			}
 		}
 		stage.Etag = f.etag
@@ -268,11 +283,17 @@ func writeStage(w io.Writer, s *fifev1.Stage) {
 	row(w, "description", s.GetDescription())
 	row(w, "base", "deployment "+number(s.GetDeployment()))
 	row(w, "variables", pairsText(s.GetVariables()))
+	if names := slices.Sorted(maps.Keys(s.GetSecretVariables())); len(names) > 0 {
+		row(w, "secrets", strings.Join(names, ", "))
+	}
 	if canary := s.GetCanary(); canary != nil {
 		row(w, "canary", canaryText(canary)+" since "+timeText(canary.GetStartTime()))
 		row(w, "canary overrides", pairsText(canary.GetVariableOverrides()))
 		if len(canary.GetAuthors()) > 0 {
 			row(w, "canary authors", strings.Join(canary.GetAuthors(), ", "))
+		}
+		if names := slices.Sorted(maps.Keys(canary.GetSecretOverrides())); len(names) > 0 {
+			row(w, "canary secrets", strings.Join(names, ", "))
 		}
 	} else {
 		row(w, "canary", "")

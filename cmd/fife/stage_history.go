@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,7 @@ func writeRevision(w io.Writer, rev *fifev1.StageRevision) {
 	before, after := rev.GetBefore(), rev.GetAfter()
 	// Which variables are others now: those of the stage, of the canary, or both.
 	var variables []string
-	if before != nil && !maps.Equal(before.GetVariables(), after.GetVariables()) {
+	if before != nil && (!maps.Equal(before.GetVariables(), after.GetVariables()) || !slices.Equal(before.GetSecretVariables(), after.GetSecretVariables())) {
 		variables = append(variables, "stage")
 	}
 	if before != nil && !maps.Equal(before.GetCanary().GetVariableOverrides(), after.GetCanary().GetVariableOverrides()) {

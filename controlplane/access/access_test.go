@@ -67,12 +67,16 @@ func TestRoles(t *testing.T) {
 }
 
 func TestCheckBinding(t *testing.T) {
-	good := Binding{"user:ann@example.com", Viewer, "team-*", "*"}
-	if err := good.Check(); err != nil {
-		t.Error(err)
+	for _, good := range []Subject{
+		"user:ann@example.com", "oidc:auth0|5f7c", "oidc:4Gv_w-", "oidc:-x_", "oidc:Zm9v/b+r==", "group:/ops/on call", "group:CN=web,OU=eu",
+	} {
+		if err := (Binding{good, Viewer, "team-*", "*"}).Check(); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, b := range []Binding{
 		{"ann", Viewer, "*", "*"}, {"user:", Viewer, "*", "*"}, {"token:x", Viewer, "*", "*"}, {"user:a\nb", Viewer, "*", "*"},
+		{"oidc: a", Viewer, "*", "*"}, {"group:a ", Viewer, "*", "*"}, {"group:it's", Viewer, "*", "*"}, {"group:$(x)", Viewer, "*", "*"},
 		{"user:ann", "root", "*", "*"}, {"user:ann", Viewer, "", "*"}, {"user:ann", Viewer, "*", ""},
 		{"user:ann", Viewer, "a*b", "*"}, {"user:ann", Viewer, "a/b", "*"}, {"user:ann", Viewer, "**", "*"},
 	} {

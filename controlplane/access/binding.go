@@ -44,8 +44,8 @@ var ErrBadBinding = errors.New("bad binding")
 
 var (
 	// Names come from certificates and from identity providers, which call people by
-	// addresses and groups by paths.
-	validName    = regexp.MustCompile(`^[A-Za-z0-9/]([A-Za-z0-9 ._@:/+|-]{0,198}[A-Za-z0-9])?$`)
+	// addresses and numbers in base64, and groups by paths.
+	validName    = regexp.MustCompile(`^[A-Za-z0-9/_-]([A-Za-z0-9 ._@:/+|=,-]{0,198}[A-Za-z0-9_=-])?$`)
 	validPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{0,64}\*?$`)
 )
 
@@ -76,7 +76,7 @@ func (s Subject) Check() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("subject %q must be user:NAME, oidc:NAME or group:NAME, of letters, digits and . _ @ : / + | - inside", s)
+	return fmt.Errorf("subject %q must be user:NAME, oidc:NAME or group:NAME, of letters, digits and . _ @ : / + | = , - and spaces inside", s)
 }
 
 func join[T ~string](all []T) string {

@@ -36,7 +36,7 @@ type Fleet interface {
 	Agents() ([]*fifev1.Agent, <-chan struct{})
 }
 
-// Config says what the services work on. All fields but Bearers are
+// Config says what the services work on. All fields but Trust, Bearers and Sealer are
 // required.
 type Config struct {
 	Store  *store.Store
@@ -46,12 +46,14 @@ type Config struct {
 	Build  string
 	Logger *slog.Logger
 
-	Bearers *Bearers // nil if nobody is asked for a token
+	Trust   NodeTrust // nil if nobody has a certificate
+	Bearers *Bearers  // nil if nobody is asked for a token
+	Sealer  Sealer    // nil on a node that has nothing to seal with
 }
 
 // Register adds the services of fife.v1 to a gRPC server.
 func Register(s grpc.ServiceRegistrar, c Config) {
-	changer := changer{c.Store}
+	changer := changer{c.Store, c.Sealer}
 	fifev1.RegisterApiServiceServer(s, &apiService{changer: changer})
 	fifev1.RegisterDeploymentServiceServer(s, &deploymentService{changer: changer})
 	fifev1.RegisterStageServiceServer(s, &stageService{changer: changer, peers: c.Peers})
@@ -61,13 +63,18 @@ func Register(s grpc.ServiceRegistrar, c Config) {
 	joins := &joinService{store: c.Store, key: c.Key, renewals: newUsages(renewalLimit)}
 	fifev1.RegisterJoinServiceServer(s, joins)
 	fifev1.RegisterCertificateServiceServer(s, &certificateService{changer: changer, issuer: joins})
+	fifev1.RegisterAuthorityServiceServer(s, &authorityService{changer: changer, peers: c.Peers, key: c.Key, node: c.Trust})
 	fifev1.RegisterAccessServiceServer(s, &accessService{changer: changer, bearers: c.Bearers})
 	fifev1.RegisterSignInServiceServer(s, &signInService{bearers: c.Bearers})
-	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
+	fifev1.RegisterAccessKeyServiceServer(s, &accessKeyService{changer: changer, key: c.Key, bearers: c.Bearers})
+	fifev1.RegisterClusterServiceServer(s, &clusterService{store: c.Store, sealer: c.Sealer, fleet: c.Fleet, peers: c.Peers, build: c.Build, logger: c.Logger})
 }
 
 // changer is what the services share: reading what is agreed on, and changing it.
-type changer struct{ store *store.Store }
+type changer struct {
+	store  *store.Store
+	sealer Sealer
+}
 
 // readRequest is what every reading request carries.
 type readRequest interface {
@@ -203,7 +210,7 @@ func checkRequestID(v *release.Violations, id string) {
 // fingerprint sums up a call, so that its repeat can be told from another call
 // with the same request id.
 func fingerprint(method string, req proto.Message) ([]byte, error) {
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(withoutSecrets(req))
 	if err != nil {
 		return nil, err
 	}

@@ -238,6 +238,13 @@ func (a *Auditor) observe(n *auditNote, fullMethod string, req any, err error) {
 	a.nudge()
 }
 
+// Refused notes a request that was refused before it became a call, as nobody knows who
+// has sent it.
+func (a *Auditor) Refused(source, method, message string) {
+	n := &auditNote{actor: anonymous, source: source}
+	a.observe(n, method, nil, status.Error(codes.Unauthenticated, message))
+}
+
 func clip(text string) string {
 	if len(text) > maxCallText {
 		text = text[:maxCallText]

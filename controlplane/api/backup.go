@@ -70,7 +70,7 @@ func (s *clusterService) RestoreCluster(
 		}
 		return &leaderElsewhereError{leader.GRPCAddress}
 	}
-	version, err := s.store.Restore(stream.Context(), io.LimitReader(&pieceReader{stream: stream}, maxBackup))
+	version, err := s.store.Restore(stream.Context(), io.LimitReader(&pieceReader{stream: stream}, maxBackup), s.checkSecrets)
 	if err != nil {
 		return err
 	}

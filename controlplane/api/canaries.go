@@ -22,6 +22,9 @@ func (s *stageService) StartCanary(
 	}
 	canary := parseCanary(&v, "canary", api, req.GetCanary())
 	canary.Salt = newSalt()
+	if err := s.sealCanary(&v, "canary", api, id, &canary, req.GetCanary(), true); err != nil {
+		return nil, err
+	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_StartCanary{
 		StartCanary: &storev1.StartCanary{
 			Api: api, Stage: id, Canary: store.EncodeCanary(&canary), Replace: req.GetReplace(),
@@ -50,8 +53,12 @@ func (s *stageService) UpdateCanary(
 	if req.GetCanary() == nil {
 		v.Addf("canary", "is required")
 	}
-	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.CanaryFields())
+	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.CanaryFields(), release.FieldSecretOverrides)
+	fields = withSecrets(fields, req.GetUpdateMask().GetPaths(), req.GetCanary().GetSecretOverrides(), release.FieldSecretOverrides)
 	canary := parseCanary(&v, "canary", api, req.GetCanary())
+	if err := s.sealCanary(&v, "canary", api, id, &canary, req.GetCanary(), false); err != nil {
+		return nil, err
+	}
 	if req.GetCanary() != nil && slices.Contains(fields, release.FieldDeployment) && req.GetCanary().GetDeployment() == "" {
 		v.Addf("canary.deployment", "is required, as update_mask names it or is unset")
 	}

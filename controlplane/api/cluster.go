@@ -20,6 +20,7 @@ import (
 type clusterService struct {
 	fifev1.UnimplementedClusterServiceServer
 	store  *store.Store
+	sealer Sealer
 	fleet  Fleet
 	peers  *Peers
 	build  string

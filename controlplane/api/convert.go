@@ -81,7 +81,7 @@ func toIntegration(i release.Integration) *fifev1.Integration {
 		}}
 	case release.Mock:
 		return &fifev1.Integration{Kind: &fifev1.Integration_Mock{
-			Mock: &fifev1.MockIntegration{Status: int32(i.Status), Headers: i.Headers, Body: i.Body},
+			Mock: &fifev1.MockIntegration{Status: int32(i.Status), Headers: i.Headers, Body: i.Body, Template: i.Template},
 		}}
 	}
 	return nil
@@ -105,7 +105,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 		Name:          s.Name(),
 		Description:   s.Description,
 		Deployment:    release.DeploymentName(s.API, s.Config.Deployment),
-		Variables:     s.Config.Variables,
+		Variables:     release.PlainVariables(s.Config.Variables),
 		Canary:        toCanary(s.API, s.Config.Canary),
 		Split:         toSplit(s.Split),
 		ExposeHeaders: s.ExposeHeaders,
@@ -122,6 +122,7 @@ func toStage(s *release.Stage) *fifev1.Stage {
 
 		ConsistentClients: s.Consistent,
 		Annotations:       s.Annotations,
+		SecretVariables:   hidden(s.Config.Variables),
 	}
 }
 
@@ -139,7 +140,8 @@ func toCanary(api string, c *release.Canary) *fifev1.Canary {
 	return &fifev1.Canary{
 		Deployment:        release.DeploymentName(api, c.Deployment),
 		Percent:           release.Percent(c.PartsPerMillion),
-		VariableOverrides: c.Overrides,
+		VariableOverrides: release.PlainVariables(c.Overrides),
+		SecretOverrides:   hidden(c.Overrides),
 		Salt:              c.Salt,
 		StartTime:         toTime(c.StartTime),
 		Authors:           c.Authors,
@@ -176,8 +178,9 @@ func toThrottle(t release.Throttle) *fifev1.Throttle {
 
 func toConfig(api string, c release.Config) *fifev1.StageConfig {
 	return &fifev1.StageConfig{
-		Deployment: release.DeploymentName(api, c.Deployment),
-		Variables:  c.Variables,
-		Canary:     toCanary(api, c.Canary),
+		Deployment:      release.DeploymentName(api, c.Deployment),
+		Variables:       release.PlainVariables(c.Variables),
+		SecretVariables: release.Secrets(c.Variables),
+		Canary:          toCanary(api, c.Canary),
 	}
 }

@@ -34,7 +34,11 @@ func (s *deploymentService) CreateDeployment(
 		v.Addf("stage_id", "is unset, but target, etag or stage_mask is set")
 	}
 	if cmd.Fields = req.GetStageMask().GetPaths(); len(cmd.GetFields()) > 0 {
-		cmd.Values = store.EncodeStageValues(parseDeployedStage(&v, cmd, req.GetStage()))
+		values := parseDeployedStage(&v, cmd, req.GetStage())
+		if err := s.sealStage(&v, cmd.GetApi(), cmd.GetStage(), &values, req.GetStage(), false); err != nil {
+			return nil, err
+		}
+		cmd.Values = store.EncodeStageValues(values)
 	}
 	if _, known := fifev1.DeploymentTarget_name[int32(req.GetTarget())]; !known {
 		v.Addf("target", "%d is unknown", req.GetTarget())
@@ -59,7 +63,8 @@ func (s *deploymentService) CreateDeployment(
 func parseDeployedStage(v *release.Violations, cmd *storev1.CreateDeployment, p *fifev1.Stage) release.StageValues {
 	values := parseStageValues(v, cmd.GetApi(), p)
 	known := slices.DeleteFunc(release.StageFields(), func(f string) bool { return f == release.FieldDeployment })
-	checkFields(v, "stage_mask", cmd.GetFields(), append(known, release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter))
+	checkFields(v, "stage_mask", cmd.GetFields(), append(known,
+		release.FieldSecretVariables, release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter))
 	if p.GetDeployment() != "" || p.GetCanary().GetDeployment() != "" {
 		v.Addf("stage", "names a deployment, but gets the new one")
 	}

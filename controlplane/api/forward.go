@@ -49,7 +49,8 @@ func needsLeader(fullMethod string) bool {
 	case fifev1.ClusterService_GetCluster_FullMethodName, fifev1.ClusterService_ListMembers_FullMethodName,
 		fifev1.ClusterService_GetStateHash_FullMethodName,
 		fifev1.AccessService_WhoAmI_FullMethodName, fifev1.AccessService_TestPermissions_FullMethodName,
-		fifev1.SignInService_GetSignInSettings_FullMethodName:
+		fifev1.SignInService_GetSignInSettings_FullMethodName,
+		fifev1.AuthorityService_ReportTrust_FullMethodName, fifev1.AuthorityService_GetClusterKeys_FullMethodName:
 		return false
 	}
 	return strings.HasPrefix(fullMethod, "/fife.v1.") && !strings.HasPrefix(fullMethod, "/fife.v1.FleetService/") &&
@@ -118,13 +119,27 @@ func (f *Forwarder) attempt(
 	err = conn.Invoke(ctx, info.FullMethod, req, resp)
 	note.logged = err == nil || reasonOf(err) != "" // by the leader
 	if err != nil {
-		if reasonOf(err) == "" && status.Code(err) == codes.Unavailable {
-			// The connection broke: whether the leader got the call is open.
-			return nil, fmt.Errorf("%w: leader %s: %w", store.ErrOutcomeUnknown, leader.ID, err)
-		}
-		return nil, err
+		return nil, unanswered(leader.ID, req, err)
 	}
 	return resp, nil
+}
+
+// unanswered says what the error of a call to the leader means that may be this node's
+// own: if the connection broke, or the caller waits no longer, then whether the leader
+// got the call is open.
+func unanswered(leader string, req proto.Message, err error) error {
+	if reasonOf(err) != "" {
+		return err
+	}
+	switch code := status.Code(err); {
+	case code == codes.Unavailable, (code == codes.Canceled || code == codes.DeadlineExceeded) && requestID(req) != nil:
+		return fmt.Errorf("%w: leader %s: %w", store.ErrOutcomeUnknown, leader, err)
+	case code == codes.Canceled:
+		return context.Canceled
+	case code == codes.DeadlineExceeded:
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
 // onBehalf returns the context of a call to the leader that says whose call it is.

@@ -132,3 +132,15 @@ func (c *Callers) Recheck() {
 		}
 	}
 }
+
+// Streaming returns whose certificates the open streams began with.
+func (c *Callers) Streaming() (out []identity.Peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.streams {
+		if s.certified {
+			out = append(out, s.holder)
+		}
+	}
+	return out
+}

@@ -48,7 +48,7 @@ func parseIntegration(v *release.Violations, field string, p *fifev1.Integration
 		if status == 0 {
 			status = 200
 		}
-		return release.Mock{Status: status, Headers: k.Mock.GetHeaders(), Body: k.Mock.GetBody()}
+		return release.Mock{Status: status, Headers: k.Mock.GetHeaders(), Body: k.Mock.GetBody(), Template: k.Mock.GetTemplate()}
 	}
 	if p != nil {
 		v.Addf(field, "has no kind: set http, lambda or mock")

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -32,6 +33,12 @@ var elsewhere = map[fifev1.ErrorReason]string{
 	fifev1.ErrorReason_ERROR_REASON_PROMOTION_NEEDED:   "see the store's testdata/promoter.txt",
 	fifev1.ErrorReason_ERROR_REASON_RATE_LIMITED:       "it speaks plaintext",
 	fifev1.ErrorReason_ERROR_REASON_TOO_MANY_STREAMS:   "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_ROTATION_OPEN:      "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_NO_ROTATION:        "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_WOULD_CUT_OFF:      "it speaks plaintext",
+	fifev1.ErrorReason_ERROR_REASON_OTHER_KEY:          "all its nodes have one key: see TestRestoreWithAnotherKey",
+	fifev1.ErrorReason_ERROR_REASON_CANCELED:           "the caller's own library is faster",
+	fifev1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED:  "the caller's own library is faster",
 }
 
 // TestEveryReason makes a cluster give every reason there is.
@@ -56,15 +63,19 @@ func TestEveryReason(t *testing.T) {
 			&fifev1.CreateDeploymentRequest{Parent: demo, StageId: "prod"},
 			&fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: prod, Variables: map[string]string{"v": "1"}}, UpdateMask: mask("variables")},
 		)
-		large := mockRoute("GET", "/large", 200)
-		large.GetIntegration().GetMock().Headers = map[string]string{"x": strings.Repeat("v", 600<<10)}
+		large := &fifev1.EditRoutesRequest{Parent: demo}
+		for c := range rune(10) {
+			r := mockRoute("GET", "/large"+string('a'+c), 200)
+			r.GetIntegration().GetMock().Body = strings.Repeat("v", 60<<10)
+			large.PutRoutes = append(large.PutRoutes, r)
+		}
 		many := map[string]string{}
 		for c := range rune(100) {
 			many["a"+strings.Repeat("a", int(c)%50)+string('a'+c/50)] = "v"
 		}
 		in := []refusedCall{
 			{&fifev1.GetApiRequest{}, refusal{codes.InvalidArgument, "INVALID_FIELD", nil}},
-			{&fifev1.PutRouteRequest{Parent: demo, Route: large}, refusal{codes.InvalidArgument, "PROPOSAL_TOO_LARGE", nil}},
+			{large, refusal{codes.InvalidArgument, "PROPOSAL_TOO_LARGE", nil}},
 			{&fifev1.CreateApiRequest{ApiId: "x", RequestId: "r"}, refusal{codes.InvalidArgument, "REQUEST_ID_REUSED", nil}},
 			{&fifev1.GetApiRequest{Name: "apis/none"}, refusal{codes.NotFound, "RESOURCE_NOT_FOUND", nil}},
 			{&fifev1.CreateApiRequest{ApiId: "demo"}, refusal{codes.AlreadyExists, "RESOURCE_EXISTS", nil}},
@@ -89,6 +100,9 @@ func TestEveryReason(t *testing.T) {
 		for _, c := range in {
 			give(string(c.req.ProtoReflect().Descriptor().Name()), b.call(t.Context(), "n1", c.req), c.want)
 		}
+		_, err := fifev1.NewAccessKeyServiceClient(b.Conn("n1")).CreateAccessKey(t.Context(),
+			&fifev1.CreateAccessKeyRequest{User: "ci", Ttl: durationpb.New(time.Hour)})
+		give("an access key in plaintext", err, refusal{codes.FailedPrecondition, "NO_CLUSTER_KEY", nil})
 		b.takes(&fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{}})
 		give("a second canary", b.call(t.Context(), "n1", &fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{}}),
 			refusal{codes.AlreadyExists, "CANARY_EXISTS", nil})

@@ -251,14 +251,20 @@ func TestLimits(t *testing.T) {
 			return m
 		}
 		b.takes(&fifev1.UpdateStageRequest{Stage: &fifev1.Stage{Name: prod, Variables: vars("a", 60)}, UpdateMask: mask("variables")})
-		large := mockRoute("GET", "/large", 200)
-		large.GetIntegration().GetMock().Headers = map[string]string{"x": strings.Repeat("v", 600<<10)}
+		large := &fifev1.EditRoutesRequest{Parent: demo}
+		for i := range 10 {
+			r := mockRoute("GET", fmt.Sprint("/large", i), 200)
+			r.GetIntegration().GetMock().Body = strings.Repeat("v", 60<<10)
+			large.PutRoutes = append(large.PutRoutes, r)
+		}
+		trial := proto.CloneOf(large)
+		trial.ValidateOnly = true
 		reached := refusal{codes.ResourceExhausted, "LIMIT_REACHED", meta("resource", prod, "limit", "100")}
 		b.refuses(
 			refusedCall{&fifev1.StartCanaryRequest{Name: prod, Canary: &fifev1.Canary{VariableOverrides: vars("b", 41)}}, reached},
-			refusedCall{&fifev1.PutRouteRequest{Parent: demo, Route: large}, refusal{codes.InvalidArgument, "PROPOSAL_TOO_LARGE", nil}},
+			refusedCall{large, refusal{codes.InvalidArgument, "PROPOSAL_TOO_LARGE", nil}},
 			refusedCall{
-				&fifev1.PutRouteRequest{Parent: demo, Route: large, ValidateOnly: true},
+				trial,
 				refusal{codes.InvalidArgument, "PROPOSAL_TOO_LARGE", nil},
 			},
 		)

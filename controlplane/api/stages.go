@@ -32,6 +32,9 @@ func (s *stageService) CreateStage(
 		release.CheckVariables(&v, "stage.canary.variable_overrides",
 			release.MergeVariables(values.Variables, values.Canary.Overrides)) // together they are what a promotion makes of the stage
 	}
+	if err := s.sealStage(&v, api, req.GetStageId(), &values, req.GetStage(), true); err != nil {
+		return nil, err
+	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_CreateStage{
 		CreateStage: &storev1.CreateStage{Api: api, Stage: req.GetStageId(), Values: store.EncodeStageValues(values)},
 	}})
@@ -101,10 +104,14 @@ func (s *stageService) UpdateStage(
 	var v release.Violations
 	api, id := parseStage(&v, "stage.name", req.GetStage().GetName())
 	fields := selectFields(&v, req.GetUpdateMask().GetPaths(), release.StageFields(),
-		release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter)
+		release.FieldSecretVariables, release.FieldCanary, release.FieldAnnotations, release.FieldOtherPromoter)
+	fields = withSecrets(fields, req.GetUpdateMask().GetPaths(), req.GetStage().GetSecretVariables(), release.FieldSecretVariables)
 	values := parseStageValues(&v, api, req.GetStage())
 	if slices.Contains(fields, release.FieldDeployment) && req.GetStage().GetDeployment() == "" {
 		v.Addf("stage.deployment", "is required when update_mask names it: a stage serves a deployment")
+	}
+	if err := s.sealStage(&v, api, id, &values, req.GetStage(), false); err != nil {
+		return nil, err
 	}
 	done, err := s.change(ctx, v, req, &storev1.Command{Op: &storev1.Command_UpdateStage{
 		UpdateStage: &storev1.UpdateStage{

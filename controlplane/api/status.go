@@ -24,6 +24,7 @@ const errorDomain = "fife"
 const (
 	reasonTooLarge       = "PROPOSAL_TOO_LARGE"
 	reasonNotCaughtUp    = "NOT_CAUGHT_UP"
+	reasonOtherKey       = "OTHER_KEY"
 	reasonNoLeader       = "NO_LEADER"
 	reasonOutcomeUnknown = "OUTCOME_UNKNOWN"
 	reasonInternal       = "INTERNAL"
@@ -34,11 +35,15 @@ const (
 	reasonDiskFull       = "DISK_FULL"
 	reasonOtherCluster   = "OTHER_CLUSTER"
 	reasonNotSupported   = "NOT_SUPPORTED"
+	reasonNoClusterKey   = "NO_CLUSTER_KEY"
 	reasonUnknownCaller  = "UNAUTHENTICATED"
 	reasonDenied         = "PERMISSION_DENIED"
 	reasonIssuerAway     = "ISSUER_UNAVAILABLE"
 	reasonRateLimited    = "RATE_LIMITED"
 	reasonManyStreams    = "TOO_MANY_STREAMS"
+	reasonWouldCutOff    = "WOULD_CUT_OFF"
+	reasonCanceled       = "CANCELED"
+	reasonDeadline       = "DEADLINE_EXCEEDED"
 )
 
 // refusalCodes maps the reasons of the rules to gRPC codes.
@@ -65,6 +70,8 @@ var refusalCodes = map[release.Reason]codes.Code{
 	release.SamePromoter:     codes.PermissionDenied,
 	release.PromotionNeeded:  codes.FailedPrecondition,
 	release.CallersUnknown:   codes.FailedPrecondition,
+	release.RotationOpen:     codes.FailedPrecondition,
+	release.NoRotation:       codes.FailedPrecondition,
 }
 
 // sentinels maps errors whose own text says all to codes and reasons.
@@ -85,6 +92,9 @@ var sentinels = []struct {
 	{ErrUnauthenticated, codes.Unauthenticated, reasonUnknownCaller},
 	{ErrDenied, codes.PermissionDenied, reasonDenied},
 	{signin.ErrUnavailable, codes.Unavailable, reasonIssuerAway},
+	{ErrNoClusterKey, codes.FailedPrecondition, reasonNoClusterKey},
+	{ErrOtherKey, codes.FailedPrecondition, reasonOtherKey},
+	{ErrNoKey, codes.Unavailable, reasonNotCaughtUp},
 	{ErrNotYet, codes.FailedPrecondition, reasonNotCaughtUp},
 	{store.ErrNotCaughtUp, codes.FailedPrecondition, reasonNotCaughtUp},
 }
@@ -101,6 +111,7 @@ func toStatus(err error) error {
 	var tooLarge *store.TooLargeError
 	var elsewhere *leaderElsewhereError
 	var limited *limitError
+	var cutOff *cutOffError
 	switch {
 	case errors.As(err, &refusal):
 		return refusalStatus(refusal)
@@ -112,6 +123,8 @@ func toStatus(err error) error {
 		})
 	case errors.As(err, &limited):
 		return limitStatus(limited)
+	case errors.As(err, &cutOff):
+		return withInfo(codes.FailedPrecondition, err.Error(), reasonWouldCutOff, cutOff.metadata())
 	case errors.As(err, &elsewhere):
 		return withInfo(codes.Unavailable, err.Error(), reasonNoLeader, map[string]string{"leader": elsewhere.address})
 	case errors.Is(err, store.ErrNotLeader):
@@ -122,9 +135,9 @@ func toStatus(err error) error {
 			"the change may or may not have been carried out; repeat it with the same request_id to find out",
 			reasonOutcomeUnknown, nil)
 	case errors.Is(err, context.Canceled):
-		return status.FromContextError(context.Canceled).Err()
+		return withInfo(codes.Canceled, "the call was cancelled", reasonCanceled, nil)
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.FromContextError(context.DeadlineExceeded).Err()
+		return withInfo(codes.DeadlineExceeded, "the call's deadline has passed", reasonDeadline, nil)
 	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {

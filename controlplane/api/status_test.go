@@ -47,6 +47,7 @@ func TestToStatus(t *testing.T) {
 		{store.ErrNoMember, codes.NotFound, "RESOURCE_NOT_FOUND"},
 		{store.ErrDiskFull, codes.ResourceExhausted, "DISK_FULL"},
 		{store.ErrNotSupported, codes.FailedPrecondition, "NOT_SUPPORTED"},
+		{ErrNoClusterKey, codes.FailedPrecondition, "NO_CLUSTER_KEY"},
 		{ErrUnauthenticated, codes.Unauthenticated, "UNAUTHENTICATED"},
 		{ErrDenied, codes.PermissionDenied, "PERMISSION_DENIED"},
 		{signin.ErrUnavailable, codes.Unavailable, "ISSUER_UNAVAILABLE"},
@@ -55,8 +56,8 @@ func TestToStatus(t *testing.T) {
 		{store.ErrQuorumAtRisk, codes.FailedPrecondition, "QUORUM_AT_RISK"},
 		{store.ErrNotCaughtUp, codes.FailedPrecondition, "NOT_CAUGHT_UP"},
 		{remote, codes.Aborted, "STALE_ETAG"},
-		{context.Canceled, codes.Canceled, ""},
-		{context.DeadlineExceeded, codes.DeadlineExceeded, ""},
+		{context.Canceled, codes.Canceled, "CANCELED"},
+		{context.DeadlineExceeded, codes.DeadlineExceeded, "DEADLINE_EXCEEDED"},
 		{status.Error(codes.Unimplemented, "no"), codes.Unimplemented, ""},
 		{io.ErrUnexpectedEOF, codes.Internal, "INTERNAL"},
 	}

@@ -126,7 +126,10 @@ func (g *Gateway) deploymentRequest(c *call, req *createDeploymentRequest) (*fif
 		if err := checkPercent(canary.PercentTraffic); err != nil {
 			return nil, err
 		}
-		set.Canary = &fifev1.Canary{Percent: canary.PercentTraffic, VariableOverrides: canary.StageVariableOverrides}
+		set.Canary = &fifev1.Canary{
+			Percent: canary.PercentTraffic, VariableOverrides: canary.StageVariableOverrides,
+			SecretOverrides: present.GetCanary().GetSecretOverrides(), // which the service knows nothing of: they stay
+		}
 		mask.Paths = append(mask.Paths, "canary")
 		// Only if it changes them: it takes more than the permission to deploy.
 		if set.Annotations = withCache(present, canary.UseStageCache); !maps.Equal(set.Annotations, present.GetAnnotations()) {

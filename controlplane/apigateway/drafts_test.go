@@ -282,8 +282,16 @@ func TestMock(t *testing.T) {
 		c.equal("patched", c.do(200, patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: "two"})),
 			`{"statusCode": "200", "responseTemplates": {"application/json": "two"}}`)
 		answers(200, "two", nil)
-		c.refused(400, bad, "Fife does not support response templates of mocks with directives or references, such as \"#if\"",
+		c.refused(400, bad, `the request has bad fields: route.integration.mock.body: "#if(true)x#end": a template may have references to stage variables and to the context, `+
+			"such as $stageVariables.x and $context.stage, and nothing else of the template language",
 			patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: "#if(true)x#end"}))
+		const template = `{"version": "$stageVariables.version", "canary": "$context.isCanaryRequest"}`
+		c.do(200, patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: template}))
+		answers(200, template, nil)
+		if m := must(c.apis.ListRoutes(t.Context(), &fifev1.ListRoutesRequest{Parent: api}))(t).GetRoutes()[0].GetIntegration().GetMock(); !m.GetTemplate() {
+			t.Errorf("the route is shown without its template: %v", m)
+		}
+		c.do(200, patchIt, response, patches(op{Op: "replace", Path: "/responseTemplates/application~1json", Value: "two"}))
 
 		c.refused(404, missing, "Invalid Response status code specified", put, method+"/integration/responses/404", object{})
 		c.do(201, put, method+"/responses/404", object{"responseParameters": object{"method.response.header.x-why": false}})

@@ -87,8 +87,6 @@ func (g *Gateway) errorOf(err error) *apiError {
 		return &apiError{http.StatusServiceUnavailable, "ServiceUnavailableException", message}
 	}
 	switch status.Code(err) {
-	case codes.PermissionDenied:
-		return &apiError{http.StatusForbidden, "AccessDeniedException", message}
 	case codes.Unauthenticated:
 		return &apiError{http.StatusForbidden, "UnrecognizedClientException", message}
 	case codes.ResourceExhausted:
@@ -97,6 +95,16 @@ func (g *Gateway) errorOf(err error) *apiError {
 		return unavailable
 	}
 	return internalFailure
+}
+
+// denied words that the caller may not do what a request asks for, as the service does,
+// with what Fife says of the reason behind it.
+func (g *Gateway) denied(r *http.Request, err error) *apiError {
+	_, metadata := reasonOf(err)
+	return &apiError{http.StatusForbidden, "AccessDeniedException", fmt.Sprintf(
+		"User: arn:aws:iam::%s:user/%s is not authorized to perform: apigateway:%s on resource: arn:aws:apigateway:%s::%s because %s",
+		g.config.Account, strings.TrimPrefix(metadata["subject"], "user:"), r.Method, g.config.Region, r.URL.EscapedPath(),
+		status.Convert(err).Message())}
 }
 
 // missing words that a resource of fife.v1 does not exist.

@@ -16,7 +16,9 @@ import (
 	"runtime/debug"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -39,9 +41,14 @@ type Verifier interface {
 type Config struct {
 	Conn     grpc.ClientConnInterface // leads to the operators' services
 	Verifier Verifier                 // nil asks nobody who they are
-	Account  string                   // twelve digits, for ARNs and messages; empty means zeros
-	Region   string                   // for ARNs; empty means us-east-1
-	Logger   *slog.Logger
+
+	// Refused is told of each request that the Verifier has refused, with the name of its
+	// operation; nil if nobody wants to know.
+	Refused func(r *http.Request, operation string, err error)
+
+	Account string // twelve digits, for ARNs and messages; empty means zeros
+	Region  string // for ARNs; empty means us-east-1
+	Logger  *slog.Logger
 }
 
 // Gateway answers the management API. It is an http.Handler, safe for concurrent use.
@@ -115,6 +122,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got, err := g.serve(w, r)
 	if err != nil {
 		refusal := g.errorOf(err)
+		if status.Code(err) == codes.PermissionDenied {
+			refusal = g.denied(r, err)
+		}
 		if refusal == internalFailure {
 			g.config.Logger.Error("request failed", "request_id", id, "method", r.Method, "path", r.URL.EscapedPath(), "error", err)
 		}
@@ -175,6 +185,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (answer, error) 
 	if g.config.Verifier != nil {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if ctx, err = g.config.Verifier.Verify(r); err != nil {
+			if g.config.Refused != nil {
+				g.config.Refused(r, op.name, err)
+			}
 			return answer{}, err
 		}
 	}

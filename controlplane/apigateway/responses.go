@@ -38,8 +38,8 @@ var mockFailure = &fifev1.MockIntegration{Status: http.StatusInternalServerError
 
 var mockStatus = regexp.MustCompile(`^\s*\{\s*"?statusCode"?\s*:\s*"?(\d{3})"?\s*\}\s*$`)
 
-// deriveMock returns the answer that the templates of a mock always come to. Templates
-// that would depend on the request are refused: see checkTemplate.
+// deriveMock returns the answer that the templates of a mock come to. Only the body may
+// depend on the request.
 func (i *integration) deriveMock() (*fifev1.Integration, error) {
 	m, err := i.mockAnswer()
 	if err != nil {
@@ -67,9 +67,7 @@ func (i *integration) mockAnswer() (*fifev1.MockIntegration, error) {
 	}
 	m := &fifev1.MockIntegration{Status: int32(status)}
 	contentType, body := first(response.ResponseTemplates)
-	if m.Body, err = plainTemplate(body); err != nil {
-		return nil, err
-	}
+	m.Body, m.Template = body, directive.MatchString(body)
 	headers := map[string]string{}
 	if contentType != jsonType {
 		headers["Content-Type"] = contentType
@@ -110,16 +108,9 @@ func (i *integration) selected(status string) (*integrationResponse, error) {
 }
 
 // directive matches what makes a template more than text: a directive, a comment or a
-// reference of the Velocity template language.
-var directive = regexp.MustCompile(`##|#\*|#\{?[a-z]+|\$!?\{?[A-Za-z]+`)
-
-// plainTemplate refuses a template that is not the text that it comes to.
-func plainTemplate(text string) (string, error) {
-	if at := directive.FindString(text); at != "" {
-		return "", unsupported("response templates of mocks with directives or references, such as " + strconv.Quote(at))
-	}
-	return text, nil
-}
+// reference of the Velocity template language. Which of them may be is decided where
+// the route is written.
+var directive = regexp.MustCompile(`#(?:[#*\[]|\{?[A-Za-z@])|\$!?\{?[A-Za-z]`)
 
 // showMock shows a mock that was not written here.
 func (i *integration) showMock(m *fifev1.MockIntegration) {

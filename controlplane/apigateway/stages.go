@@ -3,7 +3,6 @@ package apigateway
 import (
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -20,18 +19,18 @@ type stageNotes struct {
 
 // stage is the service's shape of a stage.
 type stage struct {
-	DeploymentID        string            `json:"deploymentId"`
-	StageName           string            `json:"stageName"`
-	Description         string            `json:"description,omitempty"`
-	CacheClusterEnabled bool              `json:"cacheClusterEnabled"`
-	CacheClusterStatus  string            `json:"cacheClusterStatus"`
-	MethodSettings      map[string]string `json:"methodSettings"` // always empty
-	Variables           map[string]string `json:"variables,omitempty"`
-	CanarySettings      *canarySettings   `json:"canarySettings,omitempty"`
-	TracingEnabled      bool              `json:"tracingEnabled"`
-	Tags                map[string]string `json:"tags,omitempty"`
-	CreatedDate         int64             `json:"createdDate"`
-	LastUpdatedDate     int64             `json:"lastUpdatedDate"`
+	DeploymentID        string                   `json:"deploymentId"`
+	StageName           string                   `json:"stageName"`
+	Description         string                   `json:"description,omitempty"`
+	CacheClusterEnabled bool                     `json:"cacheClusterEnabled"`
+	CacheClusterStatus  string                   `json:"cacheClusterStatus"`
+	MethodSettings      map[string]methodSetting `json:"methodSettings"`
+	Variables           map[string]string        `json:"variables,omitempty"`
+	CanarySettings      *canarySettings          `json:"canarySettings,omitempty"`
+	TracingEnabled      bool                     `json:"tracingEnabled"`
+	Tags                map[string]string        `json:"tags,omitempty"`
+	CreatedDate         int64                    `json:"createdDate"`
+	LastUpdatedDate     int64                    `json:"lastUpdatedDate"`
 }
 
 // canarySettings is the service's shape of a canary.
@@ -49,7 +48,7 @@ func toStage(s *fifev1.Stage) *stage {
 	readNotes(s.GetAnnotations(), &notes)
 	shape := &stage{
 		DeploymentID: deploymentID(s.GetDeployment()), StageName: s.GetName()[strings.LastIndexByte(s.GetName(), '/')+1:],
-		Description: s.GetDescription(), CacheClusterStatus: "NOT_AVAILABLE", MethodSettings: map[string]string{},
+		Description: s.GetDescription(), CacheClusterStatus: "NOT_AVAILABLE", MethodSettings: methodSettings(s),
 		Variables: s.GetVariables(), Tags: notes.Tags,
 		CreatedDate: epoch(s.GetCreateTime()), LastUpdatedDate: epoch(s.GetUpdateTime()),
 	}
@@ -251,6 +250,7 @@ func (g *Gateway) changeStage(c *call, api, id string, edit func(*fifev1.Stage, 
 			{"description", s.GetDescription() != before.GetDescription()},
 			{"deployment", s.GetDeployment() != before.GetDeployment()},
 			{"variables", !maps.Equal(s.GetVariables(), before.GetVariables())},
+			{"throttle", !proto.Equal(s.GetThrottle(), before.GetThrottle())},
 			{"canary", !proto.Equal(s.GetCanary(), before.GetCanary())},
 			{"annotations", !maps.Equal(s.GetAnnotations(), before.GetAnnotations())},
 		} {
@@ -287,12 +287,6 @@ var stagePaths = strings.Join([]string{
 	"/*/*/caching/unauthorizedCacheControlHeaderStrategy", "/variables/{variable_name}", "/tracingEnabled]",
 }, ", ")
 
-// methodSetting matches the paths of a stage's method settings, of which Fife has none.
-func (p patch) isMethodSetting() bool {
-	n := len(p.tokens)
-	return n >= 4 && slices.Contains([]string{"metrics", "logging", "throttling", "caching"}, p.tokens[n-2])
-}
-
 // patchStage applies one patch to a stage.
 func patchStage(api string, s *fifev1.Stage, notes *stageNotes, p patch) error {
 	switch p.Op {
@@ -317,6 +311,9 @@ func replaceInStage(api string, s *fifev1.Stage, notes *stageNotes, p patch) err
 	case p.is("description"):
 		s.Description = p.Value
 	case p.is("variables", "*"):
+		if err := checkPlain(p, s.GetSecretVariables()); err != nil {
+			return err
+		}
 		s.Variables = patchMap(s.GetVariables(), p, p.Value)
 	case p.is("canarySettings", "*"), p.is("canarySettings", "stageVariableOverrides", "*"):
 		return replaceInCanary(api, s, notes, p)
@@ -327,7 +324,7 @@ func replaceInStage(api string, s *fifev1.Stage, notes *stageNotes, p patch) err
 	case p.is("cacheClusterSize"), p.is("clientCertificateId"), p.is("documentationVersion"), p.under("accessLogSettings"):
 		return unsupported(p.tokens[0])
 	case p.isMethodSetting():
-		return unsupported("method settings")
+		return replaceMethodSetting(s, p)
 	default:
 		return badRequest("Invalid method setting path: %s. Must be one of: %s", p.Path, stagePaths)
 	}
@@ -357,6 +354,9 @@ func replaceInCanary(api string, s *fifev1.Stage, notes *stageNotes, p patch) er
 	case p.is("canarySettings", "useStageCache"):
 		notes.UseStageCache = p.Value == "true"
 	case p.is("canarySettings", "stageVariableOverrides", "*"):
+		if err := checkPlain(p, s.GetSecretVariables(), canary.GetSecretOverrides()); err != nil {
+			return err
+		}
 		canary.VariableOverrides = patchMap(canary.GetVariableOverrides(), p, p.Value)
 	default:
 		return badRequest("Invalid method setting path: %s. Must be one of: %s", p.Path, stagePaths)
@@ -370,13 +370,33 @@ func removeFromStage(s *fifev1.Stage, p patch) error {
 	case p.is("canarySettings"):
 		s.Canary = nil
 	case p.is("canarySettings", "stageVariableOverrides", "*"):
+		if err := checkPlain(p, s.GetCanary().GetSecretOverrides()); err != nil {
+			return err
+		}
 		patchMap(s.GetCanary().GetVariableOverrides(), p, "")
 	case p.is("variables", "*"):
+		if err := checkPlain(p, s.GetSecretVariables()); err != nil {
+			return err
+		}
 		patchMap(s.GetVariables(), p, "")
 	case p.is("description"):
 		s.Description = ""
+	case p.ofAllMethods() && len(p.tokens) == 2 && s.GetThrottle().GetRateLimit() != 0:
+		removeMethodSettings(s)
 	default:
 		return badRequest("Cannot remove method setting %s because there is no method setting for this method ", strings.TrimPrefix(p.Path, "/"))
+	}
+	return nil
+}
+
+// checkPlain refuses a patch of a variable that is secret. The service has no such
+// variables: they are not shown, and only Fife's own API changes them.
+func checkPlain(p patch, secrets ...map[string]string) error {
+	name := p.tokens[len(p.tokens)-1]
+	for _, names := range secrets {
+		if _, secret := names[name]; secret {
+			return badRequest("Stage variable %s is secret: change it by Fife's own API", name)
+		}
 	}
 	return nil
 }
@@ -396,6 +416,9 @@ func promoteByCopy(s *fifev1.Stage, p patch) error {
 	if p.From == deployment {
 		s.Deployment = canary.GetDeployment()
 		return nil
+	}
+	if len(canary.GetSecretOverrides()) > 0 {
+		return badRequest("The canary overrides secrets, which cannot be copied: promote it by Fife's own API")
 	}
 	for name, value := range canary.GetVariableOverrides() {
 		if s.Variables == nil {

@@ -184,8 +184,14 @@ func TestStagePatches(t *testing.T) {
 			{op{Op: "replace", Path: "/canarySettings/percentTraffic", Value: "100.1"}, "Invalid canary percentTraffic specified: 100.1. It must be between 0.0 and 100.0"},
 			{op{Op: "replace", Path: "/canarySettings/percentTraffic", Value: "NaN"}, "Invalid canary percentTraffic specified: NaN. It must be between 0.0 and 100.0"},
 			{op{Op: "replace", Path: "/cacheClusterEnabled", Value: "true"}, "Fife does not support cacheClusterEnabled"},
-			{op{Op: "replace", Path: "/*/*/throttling/rateLimit", Value: "5"}, "Fife does not support method settings"},
-			{op{Op: "replace", Path: "/~1pets/GET/logging/loglevel", Value: "INFO"}, "Fife does not support method settings"},
+			{op{Op: "replace", Path: "/~1pets/GET/throttling/rateLimit", Value: "5"}, "Fife does not support throttling by method; " +
+				"throttle the stage by /*/*/throttling/rateLimit and /*/*/throttling/burstLimit"},
+			{op{Op: "replace", Path: "/*/*/throttling/rateLimit", Value: "0"},
+				"Invalid throttling rate limit specified: 0. It must be more than 0 requests per second; remove /*/* for no limit"},
+			{op{Op: "replace", Path: "/*/*/throttling/burstLimit", Value: "1.5"},
+				"Invalid throttling burst limit specified: 1.5. It must be a number of requests of 1 or more"},
+			{op{Op: "remove", Path: "/*/*"}, "Cannot remove method setting */* because there is no method setting for this method "},
+			{op{Op: "replace", Path: "/~1pets/GET/logging/loglevel", Value: "INFO"}, "Fife does not support method settings other than throttling"},
 			{op{Op: "replace", Path: "deploymentId", Value: first}, "Invalid patch path deploymentId"},
 			{op{Op: "replace", Path: "/variables/~2", Value: "x"}, "Invalid patch path /variables/~2"},
 			{op{Op: "replace", Path: "/variables/~", Value: "x"}, "Invalid patch path /variables/~"},
@@ -292,5 +298,81 @@ func TestDeleteDeployment(t *testing.T) {
 		c.refused(409, taken, "Stage already exists", post, path+"/stages", object{"stageName": "dev", "deploymentId": third})
 		c.do(202, del, path, nil)
 		c.refused(404, missing, "Invalid API identifier specified 000000000000:"+path[len("/restapis/"):], get, path, nil)
+	})
+}
+
+// TestMethodSettings: the throttle of all methods is the stage's, and both faces show it.
+func TestMethodSettings(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, clients []*client) {
+		c := clients[0]
+		path, _ := c.mockAPI("one")
+		c.do(201, post, path+"/deployments", object{"stageName": "prod"})
+		name := "apis/" + path[len("/restapis/"):] + "/stages/prod"
+		throttle := func() *fifev1.Throttle {
+			t.Helper()
+			return must(c.native.GetStage(t.Context(), &fifev1.GetStageRequest{Name: name}))(t).GetStage().GetThrottle()
+		}
+		settings := func(rate, burst string) string {
+			return `{"*/*": {"throttlingRateLimit": ` + rate + `, "throttlingBurstLimit": ` + burst + `, "metricsEnabled": false, "dataTraceEnabled": false,
+				"cachingEnabled": false, "cacheTtlInSeconds": 300, "cacheDataEncrypted": false, "requireAuthorizationForCacheControl": true,
+				"unauthorizedCacheControlHeaderStrategy": "SUCCEED_WITH_RESPONSE_HEADER"}}`
+		}
+		got := c.do(200, patchIt, path+"/stages/prod", patches(op{Op: "replace", Path: "/*/*/throttling/rateLimit", Value: "2.5"}))
+		c.equal("a rate", got["methodSettings"].(object), settings("2.5", "3"))
+		got = c.do(200, patchIt, path+"/stages/prod", patches(op{Op: "replace", Path: "/*/*/throttling/burstLimit", Value: "7"}))
+		c.equal("a burst", got["methodSettings"].(object), settings("2.5", "7"))
+		if limits := throttle(); limits.GetRateLimit() != 2.5 || limits.GetBurstLimit() != 7 {
+			t.Errorf("the native face has %v", limits)
+		}
+		got = c.do(200, patchIt, path+"/stages/prod", patches(op{Op: "remove", Path: "/*/*"}))
+		c.equal("removed", got["methodSettings"].(object), `{}`)
+		if limits := throttle(); limits.GetRateLimit() != 0 || limits.GetBurstLimit() != 0 {
+			t.Errorf("after its removal the native face has %v", limits)
+		}
+	})
+}
+
+// TestPatchesMeet: of patches of one stage at one time each is done wholly or not at all,
+// and none is lost that was answered.
+func TestPatchesMeet(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, clients []*client) {
+		path, _ := clients[0].mockAPI("one")
+		clients[0].do(201, post, path+"/deployments", object{"stageName": "prod"})
+		const writers = 6
+		done := make(chan int, writers)
+		for i := range writers {
+			go func() {
+				text := string(rune('a' + i))
+				status, _, _ := clients[i%3].send(patchIt, path+"/stages/prod", patches(
+					op{Op: "replace", Path: "/variables/first", Value: text}, op{Op: "replace", Path: "/variables/second", Value: text},
+					op{Op: "replace", Path: "/variables/of_" + text, Value: text}, op{Op: "replace", Path: "/description", Value: text},
+				))
+				done <- status<<8 | i
+			}()
+		}
+		answered := map[string]bool{}
+		for range writers {
+			got := <-done
+			switch status := got >> 8; status {
+			case 200:
+				answered["of_"+string(rune('a'+got&0xff))] = true
+			case 409:
+			default:
+				t.Errorf("a patch came to %d", status)
+			}
+		}
+		stage := clients[0].do(200, get, path+"/stages/prod", nil)
+		variables := stage["variables"].(object)
+		if variables["first"] != variables["second"] || variables["first"] != stage["description"] {
+			t.Errorf("a patch was done by halves: %v", stage)
+		}
+		if len(answered) == 0 || len(variables) != 2+len(answered) {
+			t.Errorf("answered were %v, done are %v", answered, variables)
+		}
+		for name := range answered {
+			if variables[name] == nil {
+				t.Errorf("%s was answered and is lost: %v", name, variables)
+			}
+		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/fifegateway/fife/controlplane"
+	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -21,6 +22,7 @@ import (
 // is not safe for concurrent use. The test must run in a synctest bubble.
 type Cluster struct {
 	Network *Network
+	Sealer  *identity.Sealer // of its nodes
 	t       testing.TB
 	nodes   map[string]*node
 	conns   []*grpc.ClientConn
@@ -36,7 +38,11 @@ type node struct {
 // cluster is stopped when the test ends.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{Network: NewNetwork(), t: t, nodes: map[string]*node{}}
+	sealer, err := identity.NewSealer(identity.NewSealKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{Network: NewNetwork(), Sealer: sealer, t: t, nodes: map[string]*node{}}
 	for i := range n {
 		c.AddNode(fmt.Sprintf("n%d", i+1))
 	}
@@ -72,6 +78,7 @@ func (c *Cluster) StartNode(name string) {
 		Logger:     slog.New(slog.DiscardHandler),
 		Registry:   prometheus.NewRegistry(),
 		Build:      "test",
+		Sealer:     c.Sealer,
 		Network:    c.Network.Host(name),
 		Storage:    n.storage,
 	}

@@ -51,11 +51,11 @@ func TestForgottenPast(t *testing.T) {
 			writers.Wait()
 		}
 		update(99)
-		if f := buildFrame(s.State(), past, nil); f.GetFrom() == nil || len(f.GetUpserts()) != 1 {
+		if f, err := buildFrame(s.State(), past, nil, nil); err != nil || f.GetFrom() == nil || len(f.GetUpserts()) != 1 {
 			t.Errorf("after 9,900 changes: a step from %v with %v", f.GetFrom(), f.GetUpserts())
 		}
 		update(2)
-		if f := buildFrame(s.State(), past, nil); f.GetFrom() != nil || len(f.GetUpserts()) != 2 {
+		if f, err := buildFrame(s.State(), past, nil, nil); err != nil || f.GetFrom() != nil || len(f.GetUpserts()) != 2 {
 			t.Errorf("after 10,100 changes: a step from %v with %v", f.GetFrom(), f.GetUpserts())
 		}
 		if err := s.Close(); err != nil {

@@ -1,14 +1,19 @@
 package discovery
 
 import (
+	"fmt"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+
+	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 )
 
 // ServerOption returns what a gRPC server needs to serve a Server: a codec that
-// passes messages on which are encoded already. Other services do not notice it.
+// passes messages on which are encoded already, and takes none from agents that are
+// larger than any agent's. Other services do not notice it.
 func ServerOption() grpc.ServerOption {
 	return grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(proto.Name)})
 }
@@ -21,6 +26,17 @@ func (c codec) Marshal(m any) (mem.BufferSlice, error) {
 		return mem.BufferSlice{mem.NewBuffer(&p.message.data, p.receipt)}, nil
 	}
 	return c.CodecV2.Marshal(m)
+}
+
+// maxRequest is how much an agent may say at once, by the protocol. A hello with all
+// that it may hold has less.
+const maxRequest = 256 << 10
+
+func (c codec) Unmarshal(data mem.BufferSlice, m any) error {
+	if _, ok := m.(*discoveryv1.StreamRequest); ok && data.Len() > maxRequest {
+		return fmt.Errorf("%d bytes: an agent may say %d at once", data.Len(), maxRequest)
+	}
+	return c.CodecV2.Unmarshal(data, m)
 }
 
 // message is an encoded StreamResponse, shared by all streams that it goes to.

@@ -123,3 +123,16 @@ func TestDribblingReader(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeRequests: an agent that says more at once than any agent has to say is let
+// go; the most that one may say is heard out.
+func TestLargeRequests(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.createAPI("demo")
+		verbose := b.connect("n1", "verbose", nil)
+		reason := strings.Repeat("x", 255<<10)
+		verbose.nack(verbose.next().GetTo(), reason, true)
+		verbose.nack(verbose.next().GetTo(), reason+reason[:1<<10], true)
+		wantEnd(t, "256 KiB and more", verbose.ended(), codes.Internal)
+	})
+}

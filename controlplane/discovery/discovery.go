@@ -43,6 +43,9 @@ type Config struct {
 	Ready      <-chan struct{} // closed once the node has caught up after its start
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Sealer returns what opens secrets for agents; nil, or nil returned, stands for a
+	// node that cannot, which sends no stage that has some.
+	Sealer func() (*identity.Sealer, error)
 }
 
 // Server serves fife.discovery.v1, on a gRPC server with the ServerOption.
@@ -51,6 +54,7 @@ type Server struct {
 	config   Config
 	fleet    *Fleet
 	frames   frames
+	trusts   trusts
 	leases   *leases
 	metrics  metrics
 	draining chan struct{}
@@ -59,7 +63,7 @@ type Server struct {
 
 // New returns a server without streams.
 func New(c Config) *Server {
-	s := &Server{config: c, fleet: newFleet(c.Store.NodeID()), leases: newLeases(c.Leader), draining: make(chan struct{})}
+	s := &Server{config: c, frames: frames{open: c.Sealer}, fleet: newFleet(c.Store.NodeID()), leases: newLeases(c.Leader), draining: make(chan struct{})}
 	s.touch.lost = make(chan struct{})
 	s.metrics = newMetrics(c.Registerer, s.fleet)
 	return s
@@ -273,7 +277,7 @@ func checkHello(h *discoveryv1.Hello) (*discoveryv1.Hello, error) {
 			return nil, status.Errorf(codes.InvalidArgument, "label %q is longer than %d bytes", k[:min(len(k), maxLabelText)], maxLabelText)
 		}
 	}
-	return h, nil
+	return h, checkRoots(h.GetRoots())
 }
 
 // admit waits until this node may serve an agent, and returns what the agent holds.

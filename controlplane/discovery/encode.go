@@ -28,7 +28,7 @@ func resourceDigest(r store.Resource) uint64 {
 	return xxhash.Sum64String(fmt.Sprintf("%s@%d", r.Name(), r.Revision()))
 }
 
-func encodeResource(r store.Resource) *discoveryv1.Resource {
+func encodeResource(r store.Resource, open opener) (*discoveryv1.Resource, error) {
 	p := &discoveryv1.Resource{Name: r.Name(), Revision: r.Revision()}
 	switch {
 	case r.API != nil:
@@ -36,9 +36,13 @@ func encodeResource(r store.Resource) *discoveryv1.Resource {
 	case r.Deployment != nil:
 		p.Body = &discoveryv1.Resource_Deployment{Deployment: encodeDeployment(r.Deployment)}
 	case r.Stage != nil:
-		p.Body = &discoveryv1.Resource_Stage{Stage: encodeStage(r.Stage)}
+		stage := encodeStage(r.Stage)
+		if err := open.stage(r.Stage, stage); err != nil {
+			return nil, err
+		}
+		p.Body = &discoveryv1.Resource_Stage{Stage: stage}
 	}
-	return p
+	return p, nil
 }
 
 func encodeDeployment(d *release.Deployment) *discoveryv1.Deployment {
@@ -63,9 +67,31 @@ func encodeRoute(r *release.Route) *discoveryv1.Route {
 			Function: i.Function, Qualifier: i.Qualifier,
 		}}
 	case release.Mock:
-		p.Integration = &discoveryv1.Route_Mock{Mock: &discoveryv1.MockIntegration{
-			Status: int32(i.Status), Headers: i.Headers, Body: i.Body,
-		}}
+		p.Integration = &discoveryv1.Route_Mock{Mock: encodeMock(i)}
+	}
+	return p
+}
+
+// encodeMock sends a template taken apart, so that agents need not know its language.
+func encodeMock(m release.Mock) *discoveryv1.MockIntegration {
+	p := &discoveryv1.MockIntegration{Status: int32(m.Status), Headers: m.Headers, Body: m.Body}
+	if !m.Template {
+		return p
+	}
+	parts, err := release.ParseTemplate(m.Body)
+	if err != nil {
+		return p // no template that can be put is refused
+	}
+	p.Body = ""
+	for _, part := range parts {
+		switch {
+		case part.Variable != "":
+			p.Parts = append(p.Parts, &discoveryv1.MockPart{Part: &discoveryv1.MockPart_Variable{Variable: part.Variable}})
+		case part.Context != "":
+			p.Parts = append(p.Parts, &discoveryv1.MockPart{Part: &discoveryv1.MockPart_Context{Context: part.Context}})
+		default:
+			p.Parts = append(p.Parts, &discoveryv1.MockPart{Part: &discoveryv1.MockPart_Text{Text: part.Text}})
+		}
 	}
 	return p
 }

@@ -1,11 +1,14 @@
 package discovery_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -87,6 +90,35 @@ func TestResources(t *testing.T) {
 			if !proto.Equal(bare, want[name]) {
 				t.Errorf("%s: got\n%v\nwant\n%v", name, bare, want[name])
 			}
+		}
+	})
+}
+
+// TestSecretsAreOpened: agents get the secrets of the stages that they hold, and hear
+// which they are, and nobody gets those of others.
+func TestSecretsAreOpened(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.createAPI("demo")
+		b.createAPI("other")
+		serving := b.greet("n1", &discoveryv1.Hello{AgentId: "serving", Apis: []string{"demo"}})
+		other := b.greet("n1", &discoveryv1.Hello{AgentId: "other", Apis: []string{"other"}})
+		serving.take()
+		other.take()
+		secret := map[string]string{"s": "hush"}
+		must(b.stages().UpdateStage(t.Context(), &fifev1.UpdateStageRequest{
+			Stage:      &fifev1.Stage{Name: "apis/demo/stages/prod", Variables: map[string]string{"p": "1"}, SecretVariables: secret},
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"variables", "secret_variables"}},
+		}))(t)
+		serving.take()
+		must(b.stages().StartCanary(t.Context(), &fifev1.StartCanaryRequest{Name: "apis/demo/stages/prod", Canary: &fifev1.Canary{SecretOverrides: secret}}))(t)
+		serving.take()
+		got := serving.holds["apis/demo/stages/prod"].GetStage()
+		if got.GetVariables()["s"] != "hush" || got.GetVariables()["p"] != "1" || len(got.GetSecretVariables()) != 1 ||
+			got.GetCanary().GetVariableOverrides()["s"] != "hush" || len(got.GetCanary().GetSecretOverrides()) != 1 {
+			t.Errorf("the agent that serves holds %v", got)
+		}
+		if text := fmt.Sprint(other.holds); strings.Contains(text, "hush") {
+			t.Errorf("another agent holds %s", text)
 		}
 	})
 }

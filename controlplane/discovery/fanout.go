@@ -21,7 +21,7 @@ const (
 	maxPause = 200 * time.Millisecond // so that it does go on
 )
 
-// Run sends every new state to the agents and keeps this node's grant, until ctx
+// Run sends every new state to the agents, also whom to trust, and keeps this node's grant, until ctx
 // ends. It is called once.
 func (s *Server) Run(ctx context.Context) {
 	var granting sync.WaitGroup
@@ -29,7 +29,7 @@ func (s *Server) Run(ctx context.Context) {
 	granting.Go(func() { s.leases.run(ctx, s.config.Store) })
 	sweep := time.NewTicker(time.Second)
 	defer sweep.Stop()
-	for {
+	for told := s.config.Store.State().Trust(); ; {
 		state := s.config.Store.State()
 		begin := time.Now()
 		s.fanOut(ctx)
@@ -41,6 +41,9 @@ func (s *Server) Run(ctx context.Context) {
 				waiting = false
 			case now := <-sweep.C:
 				s.endStalled(now)
+				if trust := s.config.Store.State().Trust(); trust != told {
+					told, waiting = trust, false
+				}
 			case <-ctx.Done():
 				return
 			}

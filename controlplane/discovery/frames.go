@@ -18,6 +18,8 @@ const chunkSize = 256 << 10
 // frames builds and encodes the frames that lead to the newest state, each once,
 // however many agents need it. It is safe for concurrent use.
 type frames struct {
+	open opener
+
 	mu      sync.Mutex
 	to      store.Version
 	entries map[frameKey]*frameEntry
@@ -49,13 +51,25 @@ func (f *frames) get(to *store.State, from store.Version, apis []string) ([]*mes
 		f.entries[k] = e
 	}
 	f.mu.Unlock()
-	e.once.Do(func() { e.messages, e.err = encode(buildFrame(to, from, apis)) })
+	e.once.Do(func() {
+		var frame *discoveryv1.Frame
+		if frame, e.err = buildFrame(to, from, apis, f.open); e.err == nil {
+			e.messages, e.err = encode(frame)
+		}
+	})
+	if e.err != nil { // which may pass, as a key comes
+		f.mu.Lock()
+		if f.entries[k] == e {
+			delete(f.entries, k)
+		}
+		f.mu.Unlock()
+	}
 	return e.messages, e.err
 }
 
 // buildFrame returns the step from a version to a state, or a full snapshot if
 // the state does not remember what has changed since.
-func buildFrame(to *store.State, from store.Version, apis []string) *discoveryv1.Frame {
+func buildFrame(to *store.State, from store.Version, apis []string, open opener) (*discoveryv1.Frame, error) {
 	frame := &discoveryv1.Frame{To: encodeVersion(to.Version()), ClusterId: to.ClusterID()}
 	names, ok := to.Since(from.Index)
 	delta := ok && from != (store.Version{}) && from.Epoch == to.Version().Epoch
@@ -66,7 +80,11 @@ func buildFrame(to *store.State, from store.Version, apis []string) *discoveryv1
 				continue
 			}
 			if r, ok := to.Resource(name); ok {
-				frame.Upserts = append(frame.Upserts, encodeResource(r))
+				p, err := encodeResource(r, open)
+				if err != nil {
+					return nil, err
+				}
+				frame.Upserts = append(frame.Upserts, p)
 			} else {
 				frame.Removes = append(frame.Removes, name)
 			}
@@ -75,10 +93,14 @@ func buildFrame(to *store.State, from store.Version, apis []string) *discoveryv1
 	for r := range to.Resources(apis) {
 		frame.Digest += resourceDigest(r)
 		if !delta {
-			frame.Upserts = append(frame.Upserts, encodeResource(r))
+			p, err := encodeResource(r, open)
+			if err != nil {
+				return nil, err
+			}
+			frame.Upserts = append(frame.Upserts, p)
 		}
 	}
-	return frame
+	return frame, nil
 }
 
 // wanted reports whether an agent that asked for certain APIs, or for all if it

@@ -51,9 +51,9 @@ func TestHelloIsChecked(t *testing.T) {
 		"long label":     {hello(&discoveryv1.Hello{AgentId: "a", Labels: map[string]string{long: "v"}}), false},
 		"long value":     {hello(&discoveryv1.Hello{AgentId: "a", Labels: map[string]string{"k": long}}), false},
 		"1001 apis":      {hello(&discoveryv1.Hello{AgentId: "a", Apis: apis1001}), false},
-		"an api's name":  {hello(&discoveryv1.Hello{AgentId: "a", Apis: []string{strings.Repeat("x", 1<<20)}}), false},
-		"a long build":   {hello(&discoveryv1.Hello{AgentId: "a", Build: strings.Repeat("x", 1<<20)}), false},
-		"a long cluster": {hello(&discoveryv1.Hello{AgentId: "a", ClusterId: strings.Repeat("x", 1<<20)}), false},
+		"an api's name":  {hello(&discoveryv1.Hello{AgentId: "a", Apis: []string{strings.Repeat("x", 200<<10)}}), false},
+		"a long build":   {hello(&discoveryv1.Hello{AgentId: "a", Build: strings.Repeat("x", 200<<10)}), false},
+		"a long cluster": {hello(&discoveryv1.Hello{AgentId: "a", ClusterId: strings.Repeat("x", 200<<10)}), false},
 	}
 	inBubble(t, 1, func(t *testing.T, b *bench) {
 		for name, tt := range tests {

@@ -60,15 +60,8 @@ func TestReconnectWithin(t *testing.T) {
 func (a *agent) obtainLease() *discoveryv1.Lease {
 	a.t.Helper()
 	for range 100 {
-		a.renewals++
-		a.say(&discoveryv1.StreamRequest{Message: &discoveryv1.StreamRequest_Renew{Renew: &discoveryv1.Renew{Sequence: a.renewals}}})
-		select {
-		case l := <-a.leases:
-			if l.GetTtl() != nil {
-				return l
-			}
-		case err := <-a.end:
-			a.t.Fatalf("agent %s: the stream ended: %v", a.id, err)
+		if l := a.renew(); l.GetTtl() != nil {
+			return l
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

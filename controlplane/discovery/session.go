@@ -18,6 +18,7 @@ import (
 	"github.com/fifegateway/fife/controlplane/release"
 	"github.com/fifegateway/fife/controlplane/store"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
@@ -44,6 +45,10 @@ type session struct {
 	done     store.Version // the newest version that needs no frame: answered, or held from the start
 	inFlight store.Version // sent and not answered; zero if none
 	resynced store.Version // the version that was sent again in full
+	retry    retry         // of the version that done is
+
+	trusts [][]byte       // SHA-256 of the roots that the agent trusts; none if it does not tell
+	told   *storev1.Trust // whom it was told to trust, or need not be told
 
 	answer     *message  // to the newest Renew, not yet written; nil if there is none
 	leased     time.Time // until when the agent has a lease of this node; zero for never
@@ -63,7 +68,7 @@ func newSession(
 ) *session {
 	s := &session{
 		server: server, stream: stream, transport: transport, agent: hello.GetAgentId(), apis: hello.GetApis(),
-		has: has, done: has, applied: decodeVersion(hello.GetHave()),
+		has: has, done: has, applied: decodeVersion(hello.GetHave()), trusts: hello.GetRoots(),
 		listing: &fifev1.Agent{
 			Name:        "agents/" + hello.GetAgentId(),
 			Labels:      hello.GetLabels(),
@@ -144,6 +149,8 @@ func (s *session) receive() error {
 			}
 			s.advance()
 			continue
+		case *discoveryv1.StreamRequest_Trusting:
+			err = s.trusting(m.Trusting.GetRoots())
 		default:
 			err = status.Errorf(codes.InvalidArgument, "agent %s sent %T, want an answer to a frame or a renew", s.agent, m)
 		}
@@ -162,7 +169,7 @@ func (s *session) acked(version store.Version) error {
 	if err := s.answered(version); err != nil {
 		return err
 	}
-	s.has, s.done = version, version
+	s.has, s.done, s.retry = version, version, retry{}
 	s.applied, s.appliedTime, s.nack = version, time.Now(), nil
 	s.server.metrics.acks.Inc()
 	return nil
@@ -191,9 +198,36 @@ func (s *session) nacked(nack *discoveryv1.Nack) error {
 		s.has = store.Version{} // so that the same state goes out again, in full
 		return nil
 	}
+	if s.done != version {
+		s.retry = retry{}
+	}
 	s.done = version
+	if nack.GetRetry() {
+		s.retry.put(time.Now())
+	}
 	return nil
 }
+
+// retry is when a refused version is sent again to an agent that has asked for it. The
+// zero value is for never.
+type retry struct {
+	at    time.Time
+	delay time.Duration
+}
+
+// put puts the next one off, for longer each time.
+func (r *retry) put(now time.Time) {
+	r.delay = min(max(2*r.delay, firstRetry), lastRetry)
+	r.at = now.Add(r.delay)
+}
+
+func (r *retry) isDue(now time.Time) bool { return !r.at.IsZero() && !now.Before(r.at) }
+
+// The delays of retries.
+const (
+	firstRetry = 5 * time.Second
+	lastRetry  = time.Minute
+)
 
 // maxNackText is how much of an agent's reason is kept.
 const maxNackText = 4 << 10
@@ -273,6 +307,9 @@ func (s *session) next() *message {
 		s.answer = nil
 		return m
 	}
+	if m := s.nextTrust(); m != nil {
+		return m
+	}
 	if len(s.queue) == 0 && !s.nextFrame() {
 		return nil
 	}
@@ -302,12 +339,17 @@ func (s *session) wrote() {
 }
 
 // nextFrame queues the step from what the agent has to the newest state; false if
-// it has that, or has not answered the last one.
+// it has that, has refused it, or has not answered the last one. It needs no timer for
+// retries, as agents ask for leases all the time.
 func (s *session) nextFrame() bool {
 	state := s.server.config.Store.State()
-	if s.inFlight != (store.Version{}) || state.Version().Compare(s.done) <= 0 {
+	if s.inFlight != (store.Version{}) {
 		return false
 	}
+	if news := state.Version().Compare(s.done); news < 0 || news == 0 && !s.retry.isDue(time.Now()) {
+		return false
+	}
+	s.retry.at = time.Time{}
 	messages, err := s.server.frames.get(state, s.has, s.apis)
 	if err != nil {
 		s.cause = err

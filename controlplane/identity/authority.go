@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -67,14 +68,18 @@ func (a Authority) NewIntermediate(cluster string, class Class) (Authority, erro
 	if err != nil {
 		return Authority{}, err
 	}
-	return a.sign(&x509.Certificate{
+	return a.sign(intermediate(cluster, class), key, intermediateTTL)
+}
+
+func intermediate(cluster string, class Class) *x509.Certificate {
+	return &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "Fife cluster " + cluster + " " + string(class)},
 		URIs:                  []*url.URL{classURI(cluster, class)},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		MaxPathLenZero:        true,
 		KeyUsage:              x509.KeyUsageCertSign,
-	}, key, intermediateTTL)
+	}
 }
 
 func classURI(cluster string, class Class) *url.URL {
@@ -133,6 +138,56 @@ func (a Authority) Issue(public crypto.PublicKey, id Identity, ttl time.Duration
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           usage,
 	}, public, ttl)
+}
+
+// CertifyIntermediate makes the certificate of the authority of a class, as
+// NewIntermediate does, for a key that somebody else has.
+func (a Authority) CertifyIntermediate(cluster string, class Class, public crypto.PublicKey) (*x509.Certificate, error) {
+	return a.certify(intermediate(cluster, class), public, intermediateTTL)
+}
+
+// Check reports what is wrong with the authority of a class under a root: it must be
+// the root's, good now, and the class's of the cluster, with the key of its
+// certificate.
+func (a Authority) Check(trust Trust, class Class) error {
+	c, now := a.Certificate, time.Now()
+	public, ok := a.Key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	switch {
+	case !ok || !public.Equal(c.PublicKey):
+		return fmt.Errorf("%w: the key is not that of the certificate of %s", ErrInvalid, c.Subject)
+	case !c.IsCA || len(c.URIs) != 1 || c.URIs[0].String() != classURI(trust.Cluster, class).String():
+		return fmt.Errorf("%w: %s is not the authority of %s", ErrInvalid, c.Subject, classURI(trust.Cluster, class))
+	case trust.RootOf(c) == nil:
+		return fmt.Errorf("%w: %s is not by the root", ErrInvalid, c.Subject)
+	case len(c.SubjectKeyId) == 0:
+		return fmt.Errorf("%w: %s has no id of its key", ErrInvalid, c.Subject)
+	case now.Before(c.NotBefore) || now.After(c.NotAfter):
+		return fmt.Errorf("%w: %s is valid from %v to %v, not now", ErrInvalid, c.Subject, c.NotBefore, c.NotAfter)
+	}
+	return nil
+}
+
+// IssueHost makes a certificate for a server of HTTPS by the names and addresses of its
+// hosts, for clients that know a server by these. It names no identity: nobody here
+// takes it for that of anybody. The authority must be the intermediate of servers.
+func (a Authority) IssueHost(public crypto.PublicKey, hosts []string, ttl time.Duration) (*x509.Certificate, error) {
+	if len(hosts) == 0 {
+		return nil, fmt.Errorf("%w: a certificate of a host needs a name", ErrInvalid)
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "Fife management API"},
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	return a.certify(template, public, ttl)
 }
 
 // NewRequest returns a PKCS #10 request for a certificate for a key. It proves that

@@ -168,6 +168,36 @@ func TestIssueRefuses(t *testing.T) {
 	}
 }
 
+// TestIssueHost: clients that know servers by the names of hosts believe a host's
+// certificate for its names; nobody here takes it for that of anybody.
+func TestIssueHost(t *testing.T) {
+	p := newPKI(t, "c1")
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := p.classes[Server]
+	cert, err := authority.IssueHost(key.Public(), []string{"fife.example", "192.0.2.1"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(p.root.Certificate)
+	between.AddCert(authority.Certificate)
+	for host, good := range map[string]bool{"fife.example": true, "192.0.2.1": true, "other.example": false, "192.0.2.2": false} {
+		if _, err := cert.Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between}); (err == nil) != good {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	trust := Trust{"c1", []*x509.Certificate{p.root.Certificate}}
+	if id, err := trust.Verify([]*x509.Certificate{cert, authority.Certificate}, time.Now()); err == nil {
+		t.Errorf("it is taken for that of %s", id)
+	}
+	if _, err := authority.IssueHost(key.Public(), nil, time.Hour); err == nil {
+		t.Error("a certificate of no host was made")
+	}
+}
+
 func TestRequest(t *testing.T) {
 	key, err := NewKey()
 	if err != nil {

@@ -197,6 +197,7 @@ func parseKey(block *pem.Block) (crypto.Signer, error) {
 type Holder struct {
 	path    string // empty in memory
 	current atomic.Pointer[Credential]
+	early   atomic.Pointer[time.Time] // when to renew, if that is to be sooner than RenewAt
 
 	mu   sync.Mutex // held by who changes it
 	seen os.FileInfo
@@ -226,10 +227,38 @@ func CreateHolder(path string, c *Credential) (*Holder, error) {
 // Current returns the credential of now.
 func (h *Holder) Current() *Credential { return h.current.Load() }
 
+// RenewBy says that the credential is to be renewed at a time, although it would last.
+// Another credential takes that back.
+func (h *Holder) RenewBy(at time.Time) { h.early.Store(&at) }
+
+// Due reports whether it is time to renew the credential.
+func (h *Holder) Due() bool {
+	early := h.early.Load()
+	return h.Current().Due() || (early != nil && !time.Now().Before(*early))
+}
+
+// Believe makes others the roots that are believed, in the file first. It refuses
+// those under which the holder would not believe its own certificate.
+func (h *Holder) Believe(roots []*x509.Certificate) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next, err := h.Current().WithRoots(roots)
+	if err != nil {
+		return err
+	}
+	return h.replace(next)
+}
+
 // Replace makes a credential the current one, in the file first.
 func (h *Holder) Replace(c *Credential) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.early.Store(nil)
+	return h.replace(c)
+}
+
+// replace does so with h.mu held.
+func (h *Holder) replace(c *Credential) error {
 	if h.path != "" {
 		data, err := c.PEM()
 		if err != nil {
@@ -273,6 +302,7 @@ func (h *Holder) Reload() (bool, error) {
 		return false, fmt.Errorf("read credential %s: %w: it is of %s, was of %s", h.path, ErrInvalid, c.Identity, old.Identity)
 	}
 	h.seen = info
+	h.early.Store(nil)
 	h.current.Store(c)
 	return true, nil
 }

@@ -126,6 +126,8 @@ type Peer struct {
 	Identity
 	Issued   time.Time // when the certificate was made
 	NotAfter time.Time // when it expires
+	// Issuer is the authority that has signed the certificate; nil if it was not shown.
+	Issuer *x509.Certificate
 }
 
 // PeerOf returns whose connection it is, which a ServerConfig has accepted; ok is
@@ -135,5 +137,5 @@ func PeerOf(chain []*x509.Certificate) (p Peer, ok bool) {
 		return Peer{}, false
 	}
 	id, err := FromCertificate(chain[0])
-	return Peer{id, chain[0].NotBefore.Add(clockSkew), chain[0].NotAfter}, err == nil
+	return Peer{id, chain[0].NotBefore.Add(clockSkew), chain[0].NotAfter, issuerOf(chain)}, err == nil
 }

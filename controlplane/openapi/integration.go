@@ -169,9 +169,6 @@ func (i *integrationReader) lambda() {
 // mockStatus finds the status in a mock's request template.
 var mockStatus = regexp.MustCompile(`"?statusCode"?\s*:\s*"?([0-9]{3})`)
 
-// templated finds what API Gateway would evaluate in a response template.
-var templated = regexp.MustCompile(`\$!?\{?[A-Za-z]|#\{?(?:set|if|foreach|else|end)\b`)
-
 // mock takes the response that API Gateway would choose: the request template says
 // the status, and the response whose pattern matches it, or the default, is sent.
 func (i *integrationReader) mock() {
@@ -249,8 +246,11 @@ func (i *integrationReader) mockResponse(pointer string, n *node, m *release.Moc
 		return
 	}
 	m.Body = i.text(join(pointer, "responseTemplates", mediaType), template)
-	if len(m.Body) <= release.MaxMockBody && templated.MatchString(m.Body) {
-		i.warn("template", join(pointer, "responseTemplates", mediaType), "is sent as it stands: templates are not evaluated")
+	if len(m.Body) <= release.MaxMockBody && release.IsTemplate(m.Body) {
+		_, err := release.ParseTemplate(m.Body)
+		if m.Template = err == nil; !m.Template {
+			i.warn("template", join(pointer, "responseTemplates", mediaType), "is sent as it stands: "+err.Error())
+		}
 	}
 	if mediaType != "application/json" && !hasHeader(m, "Content-Type") { // which is what a mock says anyway
 		setHeader(m, "Content-Type", mediaType)

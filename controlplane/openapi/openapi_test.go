@@ -194,9 +194,9 @@ paths:
         cacheKeyParameters: []
     put:
       security: []
-      x-amazon-apigateway-integration: {type: mock, credentials: c, responses: {default: {statusCode: 200, responseTemplates: {text/html: "<b>$context.stage</b>"}}}}
+      x-amazon-apigateway-integration: {type: mock, credentials: c, responses: {default: {statusCode: 200, responseTemplates: {text/html: "<b>$input.body</b>"}}}}
 `,
-			routes: []string{"GET /a -> http http://h/", `PUT /a -> mock 200 map[Content-Type:text/html] "<b>$context.stage</b>"`},
+			routes: []string{"GET /a -> http http://h/", `PUT /a -> mock 200 map[Content-Type:text/html] "<b>$input.body</b>"`},
 			warnings: []string{
 				"/security: is ignored: Fife does not authorize requests (and so in 1 more places)",
 				"/x-amazon-apigateway-policy: is ignored",
@@ -209,7 +209,8 @@ paths:
 				"/paths/~1a/get/x-amazon-apigateway-integration/connectionType: is ignored",
 				"/paths/~1a/get/x-amazon-apigateway-integration/connectionId: is ignored",
 				"/paths/~1a/get/x-amazon-apigateway-integration/requestTemplates: is ignored",
-				"/paths/~1a/put/x-amazon-apigateway-integration/responses/default/responseTemplates/text~1html: is sent as it stands: templates are not evaluated",
+				"/paths/~1a/put/x-amazon-apigateway-integration/responses/default/responseTemplates/text~1html: is sent as it stands: " +
+					`"$input.body</b>": a template may have references to stage variables and to the context, such as $stageVariables.x and $context.stage, and nothing else of the template language`,
 			},
 		},
 		"references": {

@@ -2,6 +2,7 @@ package release
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,7 +24,8 @@ const (
 	FieldVariableOverrides = "variable_overrides"
 )
 
-// CanaryFields are all fields that UpdateCanary can change.
+// CanaryFields are the fields that UpdateCanary changes if none are named. Secrets are
+// not among them, as with StageFields.
 func CanaryFields() []string {
 	return []string{FieldPercent, FieldVariableOverrides, FieldDeployment}
 }
@@ -39,6 +41,9 @@ func (s *Stage) StartCanary(c Change, canary Canary, replace bool) (*Stage, erro
 			"%s has a canary already; change, promote or abort it, or start the new one with replace", s.Name())
 	}
 	if err := checkMerged(s, s.Config.Variables, canary.Overrides); err != nil {
+		return nil, err
+	}
+	if err := checkOverrides(s.Config.Variables, canary.Overrides); err != nil {
 		return nil, err
 	}
 	if canary.Deployment == 0 {
@@ -60,12 +65,16 @@ func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, 
 		return nil, s.noCanary("changed")
 	}
 	canary, config := *s.Config.Canary, s.Config
+	var err error
+	canary.Overrides, err = editVariables("canary.secret_overrides", canary.Overrides, values.Overrides,
+		slices.Contains(fields, FieldVariableOverrides), slices.Contains(fields, FieldSecretOverrides))
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range fields {
 		switch f {
 		case FieldPercent:
 			canary.PartsPerMillion = values.PartsPerMillion
-		case FieldVariableOverrides:
-			canary.Overrides = values.Overrides
 		case FieldDeployment:
 			canary.Deployment = values.Deployment
 		}
@@ -74,6 +83,9 @@ func (s *Stage) UpdateCanary(c Change, values Canary, fields []string) (*Stage, 
 		return nil, err
 	}
 	canary.Authors = authors(c, config.Canary, &canary)
+	if err := checkOverrides(config.Variables, canary.Overrides); err != nil {
+		return nil, err
+	}
 	config.Canary = &canary
 	return s.next(c, config), nil
 }

@@ -105,6 +105,7 @@ func TestUpdateCanary(t *testing.T) {
 	expect := map[string]func(*release.Canary){
 		release.FieldDeployment:        func(c *release.Canary) { c.Deployment = 9 },
 		release.FieldPercent:           func(c *release.Canary) { c.PartsPerMillion = 900_000 },
+		release.FieldSecretOverrides:   func(*release.Canary) {}, // there are none
 		release.FieldVariableOverrides: func(c *release.Canary) { c.Overrides = values.Overrides },
 	}
 	check := func(fields ...string) {

@@ -30,11 +30,12 @@ type Lambda struct {
 	Qualifier string // version or alias
 }
 
-// Mock answers with a fixed response.
+// Mock answers with a response of its own.
 type Mock struct {
-	Status  int
-	Headers map[string]string
-	Body    string
+	Status   int
+	Headers  map[string]string
+	Body     string
+	Template bool // whether Body is a template: see ParseTemplate
 }
 
 func checkIntegration(v *Violations, field string, r *Route) {
@@ -81,7 +82,10 @@ func (h HTTP) check(v *Violations, field string, r *Route) {
 		v.Addf(field, "%q may not hold a fragment", h.URI)
 	case strings.ContainsAny(u.Host+u.RawQuery, "{}"):
 		v.Addf(field, "%q may hold path variables in its path only", h.URI)
+	default:
+		checkAuthority(v, field, h.URI)
 	}
+	checkDots(v, field, h.URI, u.EscapedPath())
 	for segment := range strings.SplitSeq(u.Path, "/") {
 		if !strings.ContainsAny(segment, "{}") {
 			continue
@@ -149,6 +153,9 @@ func (m Mock) templates() []string { return nil }
 
 func (m Mock) canonical() []string {
 	fields := []string{"mock", fmt.Sprint(m.Status), m.Body}
+	if m.Template {
+		fields[0] = "mock-template"
+	}
 	return append(fields, sortedPairs(m.Headers)...)
 }
 
@@ -159,6 +166,18 @@ func (m Mock) check(v *Violations, field string, _ *Route) {
 	}
 	if len(m.Body) > MaxMockBody {
 		v.Addf(field+".body", "has %d bytes, at most %d are allowed", len(m.Body), MaxMockBody)
+	}
+	if m.Template && len(m.Body) <= MaxMockBody {
+		if _, err := ParseTemplate(m.Body); err != nil {
+			v.Addf(field+".body", "%v", err)
+		}
+	}
+	size := 0
+	for name, value := range m.Headers {
+		size += len(name) + len(value)
+	}
+	if size > MaxMockHead {
+		v.Addf(field+".headers", "have %d bytes, at most %d are allowed", size, MaxMockHead)
 	}
 	if len(m.Headers) > MaxMockHeaders {
 		v.Addf(field+".headers", "has %d entries, at most %d are allowed", len(m.Headers), MaxMockHeaders)

@@ -16,17 +16,18 @@ import (
 // Limits that callers meet. All are checked before a change reaches the log or,
 // where they depend on state, when it is applied.
 const (
-	MaxRoutes           = 10_000 // routes of one API
-	MaxDescription      = 1024   // characters
-	MaxHosts            = 20     // per API
-	MaxBinaryMediaTypes = 64     // per API
-	MaxPath             = 1024   // bytes of a path template
-	MaxPathVariables    = 16     // variables of one path template
-	MaxURI              = 2048   // bytes of an integration's URI
-	MaxVariables        = 100    // per stage, overrides included
-	MaxVariableName     = 64     // characters
-	MaxVariableValue    = 512    // characters
-	MaxMockHeaders      = 32     // per route
+	MaxRoutes           = 10_000  // routes of one API
+	MaxDescription      = 1024    // characters
+	MaxHosts            = 20      // per API
+	MaxBinaryMediaTypes = 64      // per API
+	MaxPath             = 1024    // bytes of a path template
+	MaxPathVariables    = 16      // variables of one path template
+	MaxURI              = 2048    // bytes of an integration's URI
+	MaxVariables        = 100     // per stage, overrides included
+	MaxVariableName     = 64      // characters
+	MaxVariableValue    = 512     // characters
+	MaxMockHeaders      = 32      // per route
+	MaxMockHead         = 8 << 10 // bytes of their names and values
 	MaxMockBody         = 64 << 10
 	MaxDeployment       = 16 << 20 // bytes of a deployment's routes
 	HistoryLimit        = 100      // kept revisions of a stage

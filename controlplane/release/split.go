@@ -25,7 +25,7 @@ type Split struct {
 	Source        KeySource
 	Name          string // of the header, cookie or query parameter
 	AllowOverride bool   // requests may choose with X-Fife-Variant
-	OverrideKey   string // if set, only signed choices count
+	OverrideKey   string // if set, only signed choices count; a SealedValue where there is a key to seal with
 }
 
 // CheckSplit notes what is wrong with a split.

@@ -96,8 +96,8 @@ const (
 )
 
 // StageFields are the fields that Update changes if none are named. The canary,
-// annotations and the promoter's rule are not among them: who does not know them must
-// not lose them.
+// annotations, secrets and the promoter's rule are not among them: who does not know
+// them must not lose them.
 func StageFields() []string {
 	return []string{
 		FieldDescription, FieldDeployment, FieldVariables, FieldSplit, FieldExposeHeaders,
@@ -165,14 +165,18 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 		return nil, err
 	}
 	edited, config := *s, s.Config
+	var err error
+	config.Variables, err = editVariables("stage.secret_variables", config.Variables, values.Variables,
+		slices.Contains(fields, FieldVariables), slices.Contains(fields, FieldSecretVariables))
+	if err != nil {
+		return nil, err
+	}
 	for _, f := range fields {
 		switch f {
 		case FieldDescription:
 			edited.Description = values.Description
 		case FieldDeployment:
 			config.Deployment = values.Deployment
-		case FieldVariables:
-			config.Variables = values.Variables
 		case FieldSplit:
 			edited.Split = values.Split
 			if values.KeepOverrideKey {
@@ -195,12 +199,17 @@ func (s *Stage) Update(c Change, values StageValues, fields []string) (*Stage, e
 		}
 	}
 	if slices.Contains(fields, FieldCanary) { // last: it may stand for the new base's deployment
-		config = config.withCanary(c, values.Canary)
-	}
-	if config.Canary != nil {
-		if err := checkMerged(s, config.Variables, config.Canary.Overrides); err != nil {
+		canary, err := s.replaceCanary(values.Canary)
+		if err != nil {
 			return nil, err
 		}
+		config = config.withCanary(c, canary)
+	}
+	if err := checkMerged(s, config.Variables, config.overrides()); err != nil {
+		return nil, err
+	}
+	if err := checkOverrides(config.Variables, config.overrides()); err != nil {
+		return nil, err
 	}
 	if err := edited.checkOtherPromoter(c, s, config); err != nil {
 		return nil, err

@@ -159,15 +159,16 @@ func TestStageUpdate(t *testing.T) {
 		Throttle: release.Throttle{Concurrency: 1},
 	}
 	expect := map[string]func(*release.Stage){
-		release.FieldDescription:   func(s *release.Stage) { s.Description = "new" },
-		release.FieldDeployment:    func(s *release.Stage) { s.Config.Deployment = 9 },
-		release.FieldVariables:     func(s *release.Stage) { s.Config.Variables = values.Variables },
-		release.FieldSplit:         func(s *release.Stage) { s.Split = values.Split },
-		release.FieldExposeHeaders: func(s *release.Stage) { s.ExposeHeaders = true },
-		release.FieldStalePolicy:   func(s *release.Stage) { s.FailClosed = true },
-		release.FieldConsistent:    func(s *release.Stage) { s.Consistent = true },
-		release.FieldWaves:         func(s *release.Stage) { s.Waves = values.Waves },
-		release.FieldThrottle:      func(s *release.Stage) { s.Throttle = values.Throttle },
+		release.FieldDescription:     func(s *release.Stage) { s.Description = "new" },
+		release.FieldDeployment:      func(s *release.Stage) { s.Config.Deployment = 9 },
+		release.FieldVariables:       func(s *release.Stage) { s.Config.Variables = values.Variables },
+		release.FieldSplit:           func(s *release.Stage) { s.Split = values.Split },
+		release.FieldExposeHeaders:   func(s *release.Stage) { s.ExposeHeaders = true },
+		release.FieldStalePolicy:     func(s *release.Stage) { s.FailClosed = true },
+		release.FieldConsistent:      func(s *release.Stage) { s.Consistent = true },
+		release.FieldSecretVariables: func(*release.Stage) {}, // there are none
+		release.FieldWaves:           func(s *release.Stage) { s.Waves = values.Waves },
+		release.FieldThrottle:        func(s *release.Stage) { s.Throttle = values.Throttle },
 	}
 	old := canaryStage(t)
 	check := func(fields ...string) {

@@ -32,7 +32,7 @@ type claims = signintest.Claims
 const issuerURL = "https://issuer.example/realm"
 
 // start runs a Verifier of an issuer until the test ends.
-func start(t *testing.T, issuer *signintest.Issuer, change func(*signin.Config)) *signin.Verifier {
+func start(t testing.TB, issuer *signintest.Issuer, change func(*signin.Config)) *signin.Verifier {
 	t.Helper()
 	c := signin.Config{
 		Issuer: issuer.URL, ClientID: signintest.ClientID, UsernameClaim: "email", GroupsClaim: "groups",

@@ -162,6 +162,14 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.useJoinToken(op.UseJoinToken)
 	case *storev1.Command_RevokeIdentity:
 		return t.revokeIdentity(op.RevokeIdentity)
+	case *storev1.Command_StartRotation:
+		return t.startRotation(op.StartRotation)
+	case *storev1.Command_MoveRotation:
+		return t.moveRotation(op.MoveRotation)
+	case *storev1.Command_StartKeyRotation:
+		return t.startKeyRotation(op.StartKeyRotation)
+	case *storev1.Command_ResealAuthorities:
+		return t.resealAuthorities(op.ResealAuthorities)
 	case *storev1.Command_CreateBinding:
 		return t.createBinding(op.CreateBinding)
 	case *storev1.Command_DeleteBinding:
@@ -172,6 +180,13 @@ func (t *tx) do(cmd *storev1.Command) (Outcome, error) {
 		return t.deleteUserToken(op.DeleteUserToken)
 	case *storev1.Command_RecordCertificate:
 		return t.recordCertificate(op.RecordCertificate)
+	case *storev1.Command_CreateAccessKey:
+		return t.createAccessKey(op.CreateAccessKey)
+	case *storev1.Command_DeleteAccessKey:
+		return t.deleteAccessKey(op.DeleteAccessKey)
+	case *storev1.Command_ResealAccessKeys:
+		t.resealAccessKeys(op.ResealAccessKeys)
+		return Outcome{}, nil
 	}
 	panic(fmt.Sprintf("apply index %d: unknown command %T; this build is too old for the log", t.index, cmd.GetOp()))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
@@ -65,8 +66,7 @@ func (s *State) authorize(cmd *storev1.Command) *release.Refusal {
 	}
 	caller := callerOf(cmd.GetActor(), a)
 	if a.GetToken() != "" {
-		t, ok := s.UserToken(a.GetToken())
-		if !ok || t.Subject() != caller.Subject || t.Expired(decodeTime(cmd.GetTime())) {
+		if !s.stands(a.GetToken(), caller.Subject, decodeTime(cmd.GetTime())) {
 			return &release.Refusal{
 				Reason:   release.PermissionDenied,
 				Message:  fmt.Sprintf("token %s of %s was deleted or has expired; ask an admin for a new one", a.GetToken(), caller.Subject),
@@ -103,6 +103,16 @@ func (t *tx) needToUnprotect(s, next *release.Stage) error {
 		return nil
 	}
 	return t.need(access.BreakGlass, s.API, s.ID)
+}
+
+// stands reports whether a bearer token or an access key lets its bearer act as a
+// subject at a time.
+func (s *State) stands(id string, as access.Subject, at time.Time) bool {
+	if k, ok := s.AccessKey(id); ok {
+		return k.Subject() == as && !k.Expired(at)
+	}
+	t, ok := s.UserToken(id)
+	return ok && t.Subject() == as && !t.Expired(at)
 }
 
 // Denial returns the refusal that tells a caller of an *access.Denied; nil for nil.
@@ -152,10 +162,10 @@ func (t *tx) deleteBinding(op *storev1.DeleteBinding) (Outcome, error) {
 	return Outcome{}, nil
 }
 
-// governs reports whether a binding makes somebody an admin of everything, and
-// somebody in particular: a group may have no members.
+// governs reports whether a binding makes an admin of everything of somebody who can
+// always prove who he is: a group may have no members, and an issuer may be gone.
 func governs(b access.Binding) bool {
-	return b.Role == access.Admin && b.API == "*" && b.Stage == "*" && !strings.HasPrefix(string(b.Subject), access.GroupPrefix)
+	return b.Role == access.Admin && b.API == "*" && b.Stage == "*" && strings.HasPrefix(string(b.Subject), access.UserPrefix)
 }
 
 func (t *tx) createUserToken(op *storev1.CreateUserToken) (Outcome, error) {

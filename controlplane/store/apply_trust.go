@@ -145,12 +145,13 @@ func (t *tx) enrol(e *storev1.Enrolment) {
 }
 
 // keepTrust makes what a restored state knows of those who join that of the cluster
-// that it is restored into. If both have the same authority, whoever was revoked stays
+// that it is restored into, whose servers could not open the secrets of other access
+// keys. If both have the same authority, whoever was revoked stays
 // so.
 func (s *State) keepTrust(now *State) {
 	backup, issued := s.enrolments, s.certificates
 	same := s.trust.GetCluster() != "" && s.trust.GetCluster() == now.trust.GetCluster()
-	s.trust, s.joinTokens, s.enrolments, s.certificates = now.trust, now.joinTokens, now.enrolments, now.certificates
+	s.trust, s.joinTokens, s.enrolments, s.certificates, s.accessKeys = now.trust, now.joinTokens, now.enrolments, now.certificates, now.accessKeys
 	if same {
 		for e := range walk(backup, nil) {
 			if _, newer := s.Enrolment(e.GetName()); !newer {

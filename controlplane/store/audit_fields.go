@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,6 +61,15 @@ func subjectOf(cmd *storev1.Command, outcome Outcome) subject {
 		return userTokenSubject(op.DeleteUserToken.GetId())
 	case *storev1.Command_RecordCertificate:
 		return certificateSubject(op.RecordCertificate.GetCertificate().GetId())
+	case *storev1.Command_PutTrust, *storev1.Command_StartRotation, *storev1.Command_MoveRotation,
+		*storev1.Command_StartKeyRotation, *storev1.Command_ResealAuthorities:
+		return subject{"authority", authorityFields}
+	case *storev1.Command_CreateAccessKey:
+		return accessKeySubject(op.CreateAccessKey.GetKey().GetId())
+	case *storev1.Command_DeleteAccessKey:
+		return accessKeySubject(op.DeleteAccessKey.GetId())
+	case *storev1.Command_ResealAccessKeys:
+		return subject{"accessKeys", func(*State) map[string]string { return nil }}
 	}
 	if ref, ok := stageOf(cmd); ok {
 		return stageSubject(ref.GetApi(), ref.GetStage())
@@ -113,6 +123,16 @@ func tokenSubject(id string) subject {
 	}}
 }
 
+func accessKeySubject(id string) subject {
+	return subject{AccessKeyName(id), func(s *State) map[string]string {
+		k, ok := s.AccessKey(id)
+		if !ok {
+			return nil
+		}
+		return map[string]string{"user": k.User, "expire_time": k.ExpireTime.UTC().Format(time.RFC3339)}
+	}}
+}
+
 func enrolmentSubject(name string) subject {
 	return subject{name, func(s *State) map[string]string {
 		e, ok := s.Enrolment(name)
@@ -163,6 +183,26 @@ func certificateSubject(id string) subject {
 	}}
 }
 
+// authorityFields are those of whom the cluster trusts, by fingerprints.
+func authorityFields(s *State) map[string]string {
+	if s.trust == nil {
+		return nil
+	}
+	f := map[string]string{"cluster": s.trust.GetCluster()}
+	for i, root := range s.trust.GetRoots() {
+		f[fmt.Sprintf("roots.%d", i+1)] = fmt.Sprintf("%x", sha256.Sum256(root))
+	}
+	for _, issuer := range s.trust.GetIssuers() {
+		f["issuers."+issuer.GetClass()] = fmt.Sprintf("%x", sha256.Sum256(issuer.GetCertificate()))
+	}
+	if r := s.trust.GetRotation(); r != nil {
+		f["rotation"] = PhaseName(r.GetPhase())
+	}
+	set(f, "key", s.trust.GetKey())
+	set(f, "next_key", s.trust.GetNextKey())
+	return f
+}
+
 func clusterFields(s *State) map[string]string {
 	f := map[string]string{}
 	set(f, "cluster_id", s.clusterID)
@@ -209,6 +249,9 @@ func routeSubject(api, method, path string) subject {
 		case release.Mock:
 			f["mock.status"] = fmt.Sprint(i.Status)
 			set(f, "mock.body", i.Body)
+			if i.Template {
+				f["mock.template"] = "true"
+			}
 			pairs(f, "mock.headers.", i.Headers)
 		}
 		return f
@@ -295,7 +338,7 @@ func splitFields(f map[string]string, p release.Split) {
 		f["split.allow_override"] = "true"
 	}
 	if p.OverrideKey != "" {
-		f["split.override_key"] = "(secret)"
+		f["split.override_key"] = secretTag(p.OverrideKey)
 	}
 }
 
@@ -325,6 +368,9 @@ func set(f map[string]string, name, value string) {
 
 func pairs(f map[string]string, prefix string, m map[string]string) {
 	for k, v := range m {
+		if _, ok := release.SealedBytes(v); ok {
+			v = secretTag(v)
+		}
 		f[prefix+k] = v
 	}
 }
@@ -371,4 +417,16 @@ func differences(was, is map[string]string) (before, after map[string]string) {
 		after["..."] = fmt.Sprintf("%d more fields have changed", left)
 	}
 	return before, after
+}
+
+// secretTag stands for a secret in the audit. What is sealed is another text each time,
+// and so the tag shows that a value was set, and says nothing of it. One that is not
+// sealed has no tag, as values could be tried against that.
+func secretTag(text string) string {
+	sealed, ok := release.SealedBytes(text)
+	if !ok {
+		return "(secret)"
+	}
+	sum := sha256.Sum256(sealed)
+	return fmt.Sprintf("(secret %x)", sum[:4])
 }

@@ -34,14 +34,20 @@ func (s *State) Backup(out io.Writer) error {
 // than both have had, so that agents follow in order. The cluster's identity and
 // what is known of its nodes stay. It must be called on the leader of a cluster without APIs.
 //
-// The error wraps ErrBadSnapshot, ErrNotEmpty or ErrNotLeader if nothing was
-// done.
-func (s *Store) Restore(ctx context.Context, in io.Reader) (Version, error) {
+// What check refuses of the backup is not restored: it may know what the store does
+// not, such as whether there is a key for what is sealed.
+//
+// The error wraps that of check, ErrBadSnapshot, ErrNotEmpty or ErrNotLeader if nothing
+// was done.
+func (s *Store) Restore(ctx context.Context, in io.Reader, check func(*State) error) (Version, error) {
 	if err := s.checkEmpty(); err != nil {
 		return Version{}, err // before a long upload
 	}
 	backup, err := readSnapshot(in)
 	if err != nil {
+		return Version{}, err
+	}
+	if err := check(backup); err != nil {
 		return Version{}, err
 	}
 	s.writes.Lock() // nothing may be acknowledged between the look and the leap

@@ -65,7 +65,7 @@ func EncodeRoute(r *release.Route) *storev1.Route {
 		}}
 	case release.Mock:
 		p.Integration = &storev1.Route_Mock{Mock: &storev1.MockIntegration{
-			Status: int32(i.Status), Headers: i.Headers, Body: i.Body,
+			Status: int32(i.Status), Headers: i.Headers, Body: i.Body, Template: i.Template,
 		}}
 	}
 	return p
@@ -86,7 +86,7 @@ func decodeRoute(p *storev1.Route) *release.Route {
 		r.Integration = release.Lambda{Function: i.Lambda.GetFunction(), Qualifier: i.Lambda.GetQualifier()}
 	case *storev1.Route_Mock:
 		r.Integration = release.Mock{
-			Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody(),
+			Status: int(i.Mock.GetStatus()), Headers: i.Mock.GetHeaders(), Body: i.Mock.GetBody(), Template: i.Mock.GetTemplate(),
 		}
 	}
 	return r

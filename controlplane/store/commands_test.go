@@ -183,7 +183,9 @@ var builders = map[string]func(args, *storev1.Command){
 			route := &release.Route{Method: method, Path: path, Integration: release.Mock{Status: 200}, Annotations: a.pairs("notes")}
 			edit.Put = append(edit.Put, &storev1.PutRoute{Api: edit.Api, Route: EncodeRoute(route)})
 		}
-		edit.Values = EncodeAPI(&release.API{ID: edit.Api, Description: a.text("description"), Annotations: a.pairs("notes")})
+		edit.Values = EncodeAPI(&release.API{
+			ID: edit.Api, Description: a.text("description"), Hosts: a.list("hosts"), Annotations: a.pairs("notes"),
+		})
 		c.Op = &storev1.Command_EditRoutes{EditRoutes: edit}
 	},
 	"deploy": func(a args, c *storev1.Command) {
@@ -276,10 +278,38 @@ var builders = map[string]func(args, *storev1.Command){
 		c.Op = &storev1.Command_ForgetAgents{ForgetAgents: &storev1.ForgetAgents{Ids: a.list("ids")}}
 	},
 	"put-trust": func(a args, c *storev1.Command) {
-		c.Op = &storev1.Command_PutTrust{PutTrust: &storev1.PutTrust{Trust: &storev1.Trust{
-			Cluster: a.text("cluster"), Roots: [][]byte{[]byte(a.text("root"))},
-			Issuers: []*storev1.Issuer{{Class: a.text("class"), Certificate: []byte(a.text("certificate")), SealedKey: []byte(a.text("sealed"))}},
-		}}}
+		trust := &storev1.Trust{Cluster: a.text("cluster"), Roots: [][]byte{[]byte(a.text("root"))}}
+		if class := a.text("class"); class != "" {
+			trust.Issuers = []*storev1.Issuer{{Class: class, Certificate: []byte(a.text("certificate")), SealedKey: []byte(a.text("sealed"))}}
+		} else {
+			trust.Issuers = issuersUnder(string(trust.GetRoots()[0]), a.text("sealed"))
+		}
+		c.Op = &storev1.Command_PutTrust{PutTrust: &storev1.PutTrust{Trust: trust}}
+	},
+	"start-rotation": func(a args, c *storev1.Command) {
+		root := a.text("root")
+		c.Op = &storev1.Command_StartRotation{StartRotation: &storev1.StartRotation{
+			Root: []byte(root), Issuers: issuersUnder(root, a.text("sealed")), Key: a.text("key"),
+		}}
+	},
+	"move-rotation": func(a args, c *storev1.Command) {
+		phase := func(name string) storev1.RotationPhase {
+			return storev1.RotationPhase(storev1.RotationPhase_value["ROTATION_PHASE_"+strings.ToUpper(a.text(name))])
+		}
+		c.Op = &storev1.Command_MoveRotation{MoveRotation: &storev1.MoveRotation{
+			Root: []byte(a.text("root")), From: phase("from"), To: phase("to"),
+		}}
+	},
+	"start-key-rotation": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_StartKeyRotation{StartKeyRotation: &storev1.StartKeyRotation{Key: a.text("key")}}
+	},
+	"reseal": func(a args, c *storev1.Command) {
+		op := &storev1.ResealAuthorities{Key: a.text("key"), Issuers: issuersUnder(a.text("root"), a.text("sealed"))}
+		if next := a.text("next"); next != "" {
+			op.NextIssuers = issuersUnder(next, a.text("sealed"))
+			op.Issuers = issuersOf(op.GetIssuers(), op.GetNextIssuers())
+		}
+		c.Op = &storev1.Command_ResealAuthorities{ResealAuthorities: op}
 	},
 	"put-join-token": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_PutJoinToken{PutJoinToken: &storev1.PutJoinToken{Token: &storev1.JoinToken{
@@ -318,6 +348,20 @@ var builders = map[string]func(args, *storev1.Command){
 	},
 	"delete-token": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_DeleteUserToken{DeleteUserToken: &storev1.DeleteUserToken{Id: a.text("id")}}
+	},
+	"create-access-key": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_CreateAccessKey{CreateAccessKey: &storev1.CreateAccessKey{Key: EncodeAccessKey(access.Key{
+			ID: a.text("id"), User: a.text("user"), Sealed: []byte(a.text("sealed")),
+			CreateTime: clockStart, ExpireTime: clockStart.Add(a.duration("ttl")),
+		})}}
+	},
+	"delete-access-key": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_DeleteAccessKey{DeleteAccessKey: &storev1.DeleteAccessKey{Id: a.text("id")}}
+	},
+	"reseal-access-key": func(a args, c *storev1.Command) {
+		c.Op = &storev1.Command_ResealAccessKeys{ResealAccessKeys: &storev1.ResealAccessKeys{
+			Keys: []*storev1.AccessKey{{Id: a.text("id"), Sealed: []byte(a.text("sealed"))}},
+		}}
 	},
 	"rollback": func(a args, c *storev1.Command) {
 		c.Op = &storev1.Command_RollbackStage{RollbackStage: &storev1.RollbackStage{
@@ -429,4 +473,12 @@ func (a args) canary() *storev1.Canary {
 		Deployment: a.number("deployment"), PartsPerMillion: uint32(a.number("percent") * 10_000),
 		Overrides: a.pairs("vars"), Salt: a.number("salt"),
 	})
+}
+
+// issuersUnder returns the authorities of a root, one for each class.
+func issuersUnder(root, sealed string) (out []*storev1.Issuer) {
+	for _, class := range []string{"server", "agent", "user"} {
+		out = append(out, &storev1.Issuer{Class: class, Certificate: []byte(root + "-" + class), SealedKey: []byte(sealed)})
+	}
+	return out
 }

@@ -117,6 +117,10 @@ delete-join-token id=t3
 use-join-token id=t1 secret=s1 class=agent name=edge-1 request=joined
 use-join-token id=t1 secret=wrong class=agent name=edge-2 request=not-joined
 revoke name=agent/edge-9
+start-rotation root=new sealed=key
+start-key-rotation key=k1
+reseal key=k2 root=new next=new sealed=key
+move-rotation root=new from=trust to=switch
 create-binding subject=user:root role=admin api=* stage=*
 create-binding subject=group:team/web role=deployer api=demo stage=prod
 create-binding subject=user:gone role=viewer api=a* stage=*
@@ -124,6 +128,10 @@ delete-binding subject=user:gone role=viewer api=a* stage=*
 create-token id=ab12cd34 user=ci secret=s ttl=720h
 create-token id=gone user=ci secret=t ttl=720h
 delete-token id=gone
+create-access-key id=FIFEA user=ci sealed=abc ttl=720h
+create-access-key id=FIFEGONE user=ci sealed=def ttl=720h
+reseal-access-key id=FIFEA sealed=xyz
+delete-access-key id=FIFEGONE
 update-api name=demo description=granted fields=(description) as=user:ann groups=(team/web) need=(apis.edit, demo, "")
 update-api name=demo description=denied fields=(description) as=user:ann groups=(team/web) need=(apis.manage, demo, *)
 `

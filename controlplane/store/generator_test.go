@@ -109,6 +109,7 @@ var draws = []func(*rapid.T, *storev1.Command){
 	drawCreateStage, drawUpdateStage, drawDeleteStage, drawStartCanary, drawStartCanary, drawUpdateCanary,
 	drawAbortCanary, drawPromoteCanary, drawRollback, drawConfigureAudit, drawRecordCalls, drawEditRoutes,
 	drawCreateBinding, drawDeleteBinding, drawCreateUserToken, drawDeleteUserToken,
+	drawCreateAccessKey, drawDeleteAccessKey, drawResealAccessKeys,
 }
 
 func drawConfigureAudit(t *rapid.T, c *storev1.Command) {
@@ -147,6 +148,23 @@ func drawCreateUserToken(t *rapid.T, c *storev1.Command) {
 
 func drawDeleteUserToken(t *rapid.T, c *storev1.Command) {
 	c.Op = &storev1.Command_DeleteUserToken{DeleteUserToken: &storev1.DeleteUserToken{Id: drawStage(t)}}
+}
+
+func drawCreateAccessKey(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_CreateAccessKey{CreateAccessKey: &storev1.CreateAccessKey{Key: EncodeAccessKey(access.Key{
+		ID: drawStage(t), User: "a", Sealed: []byte(drawText(t)),
+		CreateTime: clockStart, ExpireTime: clockStart.Add(time.Duration(drawSeconds(t)) * time.Second),
+	})}}
+}
+
+func drawDeleteAccessKey(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_DeleteAccessKey{DeleteAccessKey: &storev1.DeleteAccessKey{Id: drawStage(t)}}
+}
+
+func drawResealAccessKeys(t *rapid.T, c *storev1.Command) {
+	c.Op = &storev1.Command_ResealAccessKeys{ResealAccessKeys: &storev1.ResealAccessKeys{Keys: []*storev1.AccessKey{
+		{Id: drawStage(t), Sealed: []byte(drawText(t))},
+	}}}
 }
 
 func drawInitCluster(t *rapid.T, c *storev1.Command) {

@@ -18,6 +18,7 @@ const (
 	MaxImports     = 8 // under way at a time, with routes of up to release.MaxDeployment each
 	MaxBindings    = 10_000
 	MaxUserTokens  = 10_000 // those that have expired go first
+	MaxAccessKeys  = 10_000 // likewise
 )
 
 // ErrDiskFull says that this node's disk is too full to take changes.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
+	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
 // clockStart is when the clocks of these tests begin. Times are shown as
@@ -210,6 +211,7 @@ func showState(w io.Writer, s *State) {
 	}
 	if s.Trust() != nil {
 		fmt.Fprintf(w, "trust %s %q\n", s.Trust().GetCluster(), s.Trust().GetRoots())
+		showRotation(w, s.Trust())
 	}
 	for t := range s.JoinTokens("") {
 		fmt.Fprintf(w, "join token %s for %s/%s apis %v until %v uses %d\n", t.GetId(), t.GetClass(), t.GetPattern(), t.GetApis(),
@@ -227,6 +229,9 @@ func showState(w io.Writer, s *State) {
 	}
 	for t := range s.UserTokens("") {
 		fmt.Fprintf(w, "token %s of %s hash %x from %s to %s\n", t.ID, t.User, t.Hash[:4], showTime(t.CreateTime), showTime(t.ExpireTime))
+	}
+	for k := range s.AccessKeys("") {
+		fmt.Fprintf(w, "access key %s of %s sealed %q from %s to %s\n", k.ID, k.User, k.Sealed, showTime(k.CreateTime), showTime(k.ExpireTime))
 	}
 	for n := range s.Nodes() {
 		fmt.Fprintf(w, "node %s at %s schema %d\n", n.ID, n.GRPCAddress, n.Schema)
@@ -284,4 +289,21 @@ func stateText(s *State) string {
 	var b strings.Builder
 	showState(&b, s)
 	return b.String()
+}
+
+// showRotation writes what only the rotations of the root and the key bring.
+func showRotation(w io.Writer, trust *storev1.Trust) {
+	if r := trust.GetRotation(); r != nil {
+		fmt.Fprintf(w, "rotation to %q at %s since %s, moved %s\n", r.GetRoot(), PhaseName(r.GetPhase()),
+			showTime(decodeTime(r.GetStartTime())), showTime(decodeTime(r.GetMoveTime())))
+	}
+	if trust.GetRotation() != nil || trust.GetKey()+trust.GetNextKey() != "" {
+		for _, i := range trust.GetIssuers() {
+			fmt.Fprintf(w, "issuer %s %q sealed %q\n", i.GetClass(), i.GetCertificate(), i.GetSealedKey())
+		}
+		for _, i := range trust.GetRotation().GetIssuers() {
+			fmt.Fprintf(w, "next issuer %s %q sealed %q\n", i.GetClass(), i.GetCertificate(), i.GetSealedKey())
+		}
+		fmt.Fprintf(w, "key %q next %q\n", trust.GetKey(), trust.GetNextKey())
+	}
 }

@@ -114,6 +114,9 @@ func writeSnapshot(out io.Writer, s *State) error {
 	for c := range s.UserCertificates("") {
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_UserCertificate{UserCertificate: c}})
 	}
+	for k := range s.AccessKeys("") {
+		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_AccessKey{AccessKey: EncodeAccessKey(k)}})
+	}
 	for id := range s.outcomes.byIndex.from(0) {
 		r, _ := s.outcomes.byID.Get([]byte(id))
 		w.write(&storev1.SnapshotRecord{Record: &storev1.SnapshotRecord_Outcome{Outcome: encodeRemembered(r)}})
@@ -299,6 +302,9 @@ func (r *snapshotReader) read(record *storev1.SnapshotRecord) error {
 		s.tokens, _, _ = s.tokens.Insert([]byte(t.ID), t)
 	case *storev1.SnapshotRecord_UserCertificate:
 		s.certificates, _, _ = s.certificates.Insert([]byte(p.UserCertificate.GetId()), p.UserCertificate)
+	case *storev1.SnapshotRecord_AccessKey:
+		k := decodeAccessKey(p.AccessKey)
+		s.accessKeys, _, _ = s.accessKeys.Insert([]byte(k.ID), k)
 	case *storev1.SnapshotRecord_Outcome:
 		o := decodeRemembered(p.Outcome)
 		s.outcomes.byID, _, _ = s.outcomes.byID.Insert([]byte(o.id), o)

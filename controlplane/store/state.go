@@ -77,6 +77,7 @@ type State struct {
 	tokens      *iradix.Tree[access.Token]        // bearer tokens, by id
 
 	certificates *iradix.Tree[*storev1.UserCertificate] // by id
+	accessKeys   *iradix.Tree[access.Key]               // by id
 	changes      changeLog
 	outcomes     outcomeLog
 	auditLimits  AuditLimits
@@ -106,6 +107,7 @@ func newState() *State {
 		tokens:      iradix.New[access.Token](),
 
 		certificates: iradix.New[*storev1.UserCertificate](),
+		accessKeys:   iradix.New[access.Key](),
 		changes:      changeLog{},
 		outcomes:     newOutcomeLog(),
 		superseded:   make(chan struct{}),

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,7 +29,8 @@ var ErrRefused = errors.New("the control plane gives no certificate")
 const (
 	callTimeout = 10 * time.Second
 	pause       = time.Second      // between two rounds of attempts
-	look        = 10 * time.Second // between two looks at a certificate's age
+	look        = 2 * time.Second  // between two looks at a certificate's age
+	retry       = 10 * time.Second // after an attempt to renew it that has failed
 )
 
 // Joiner asks for a first certificate.
@@ -123,11 +123,11 @@ func (j Joiner) ask(
 func accept(
 	key *ecdsa.PrivateKey, resp *fifev1.IssueCertificateResponse, name string, trust identity.Trust,
 ) (*identity.Credential, []byte, error) {
-	chain, err := parse(resp.GetChain())
+	chain, err := identity.ParseCertificates(resp.GetChain())
 	if err != nil {
 		return nil, nil, err
 	}
-	roots, err := parse(resp.GetRoots())
+	roots, err := identity.ParseCertificates(resp.GetRoots())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,17 +139,6 @@ func accept(
 		return nil, nil, fmt.Errorf("%w: asked for %s of %s, got %s", identity.ErrInvalid, name, trust.Cluster, c.Identity)
 	}
 	return c, resp.GetClusterKey(), nil
-}
-
-func parse(ders [][]byte) ([]*x509.Certificate, error) {
-	out := make([]*x509.Certificate, len(ders))
-	for i, der := range ders {
-		var err error
-		if out[i], err = x509.ParseCertificate(der); err != nil {
-			return nil, fmt.Errorf("%w: %w", identity.ErrInvalid, err)
-		}
-	}
-	return out, nil
 }
 
 // Renew asks for another certificate over a connection on which the holder shows what
@@ -185,6 +174,9 @@ type Keeper struct {
 	Holder    *identity.Holder
 	Addresses []string // of the control plane's gRPC ports
 	Logger    *slog.Logger
+	// Moved is called when the certificate is by another root than before; nil for
+	// nothing.
+	Moved func()
 	// Dial connects to an address; nil means TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
@@ -192,19 +184,26 @@ type Keeper struct {
 // Run keeps the credential until ctx ends. A file that somebody else replaces is read
 // again.
 func (k Keeper) Run(ctx context.Context) {
-	for {
+	for root := k.Holder.Current().Root(); ; {
 		if _, err := k.Holder.Reload(); err != nil {
 			k.Logger.Error("credential cannot be read: the old one stays", "error", err)
 		}
-		if k.Holder.Current().Due() {
+		wait := look
+		if k.Holder.Due() {
 			if err := k.renew(ctx); err != nil {
+				wait = retry
 				k.Logger.Warn("certificate is not renewed", "expires", k.Holder.Current().Leaf().NotAfter, "error", err)
 			} else {
 				k.Logger.Info("certificate renewed", "expires", k.Holder.Current().Leaf().NotAfter)
 			}
 		}
+		if now := k.Holder.Current().Root(); now != nil && !now.Equal(root) {
+			if root = now; k.Moved != nil {
+				k.Moved()
+			}
+		}
 		select {
-		case <-time.After(look):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}

@@ -583,15 +583,21 @@ func (x *LambdaIntegration) GetQualifier() string {
 	return ""
 }
 
-// MockIntegration answers with a fixed response.
+// MockIntegration answers with a response of its own.
 type MockIntegration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HTTP status, 200 to 599; unset means 200.
 	Status int32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
-	// Response headers, at most 32.
+	// Response headers, at most 32, with at most 8 KiB of names and values.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Response body, at most 64 KiB.
-	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Whether `body` is a template. In it `$stageVariables.NAME` and `$context.NAME`, also
+	// with the name in braces as in `${context.stage}`, stand for a stage variable and for
+	// `apiId`, `deploymentId`, `extendedRequestId`, `httpMethod`, `isCanaryRequest`, `path`,
+	// `requestId`, `resourcePath` or `stage` of the request; at most 64 of them. What is not
+	// set is empty. Other directives of the Velocity template language are refused.
+	Template      bool `protobuf:"varint,10,opt,name=template,proto3" json:"template,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +651,13 @@ func (x *MockIntegration) GetBody() string {
 		return x.Body
 	}
 	return ""
+}
+
+func (x *MockIntegration) GetTemplate() bool {
+	if x != nil {
+		return x.Template
+	}
+	return false
 }
 
 // CreateApiRequest is the request of CreateApi.
@@ -2288,11 +2301,13 @@ const file_fife_v1_api_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\"M\n" +
 	"\x11LambdaIntegration\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1c\n" +
-	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xba\x01\n" +
+	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xd6\x01\n" +
 	"\x0fMockIntegration\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12?\n" +
 	"\aheaders\x18\x02 \x03(\v2%.fife.v1.MockIntegration.HeadersEntryR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\x12\x1a\n" +
+	"\btemplate\x18\n" +
+	" \x01(\bR\btemplate\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8d\x01\n" +

@@ -21,8 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error of
-// fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
+// ErrorReason is the reason in the one google.rpc.ErrorInfo that every error that
+// a node gives for a call of fife.v1 carries; its domain is `fife`, and the reason's text has no prefix,
 // for example `STALE_ETAG`. Metadata keys are named at each value.
 type ErrorReason int32
 
@@ -120,6 +120,27 @@ const (
 	// RESOURCE_EXHAUSTED: the caller has too many streams open on a node. `caller`,
 	// `limit`.
 	ErrorReason_ERROR_REASON_TOO_MANY_STREAMS ErrorReason = 84
+	// FAILED_PRECONDITION: a rotation of the root is under way, or has not come to where
+	// the call takes it from. `phase`.
+	ErrorReason_ERROR_REASON_ROTATION_OPEN ErrorReason = 85
+	// FAILED_PRECONDITION: no rotation of the root is under way.
+	ErrorReason_ERROR_REASON_NO_ROTATION ErrorReason = 86
+	// FAILED_PRECONDITION: the step would cut somebody off who has not followed yet.
+	// `names`, some of them, separated by spaces; `count`.
+	ErrorReason_ERROR_REASON_WOULD_CUT_OFF ErrorReason = 87
+	// FAILED_PRECONDITION: the backup's secrets are sealed with a key that the cluster
+	// does not have.
+	ErrorReason_ERROR_REASON_OTHER_KEY ErrorReason = 70
+	// CANCELED: the caller has given the call up. Of a change that may have been made
+	// OUTCOME_UNKNOWN is said instead.
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 95
+	// DEADLINE_EXCEEDED: the caller's deadline has passed. Of a change that may have
+	// been made OUTCOME_UNKNOWN is said instead. Mostly the caller's own gRPC library
+	// is first to say it, without a reason.
+	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 96
+	// FAILED_PRECONDITION: the node speaks plaintext, or does not have the key yet that
+	// seals the secrets of access keys.
+	ErrorReason_ERROR_REASON_NO_CLUSTER_KEY ErrorReason = 90
 )
 
 // Enum value maps for ErrorReason.
@@ -164,6 +185,13 @@ var (
 		82: "ERROR_REASON_CALLERS_UNKNOWN",
 		83: "ERROR_REASON_RATE_LIMITED",
 		84: "ERROR_REASON_TOO_MANY_STREAMS",
+		85: "ERROR_REASON_ROTATION_OPEN",
+		86: "ERROR_REASON_NO_ROTATION",
+		87: "ERROR_REASON_WOULD_CUT_OFF",
+		70: "ERROR_REASON_OTHER_KEY",
+		95: "ERROR_REASON_CANCELED",
+		96: "ERROR_REASON_DEADLINE_EXCEEDED",
+		90: "ERROR_REASON_NO_CLUSTER_KEY",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":        0,
@@ -205,6 +233,13 @@ var (
 		"ERROR_REASON_CALLERS_UNKNOWN":    82,
 		"ERROR_REASON_RATE_LIMITED":       83,
 		"ERROR_REASON_TOO_MANY_STREAMS":   84,
+		"ERROR_REASON_ROTATION_OPEN":      85,
+		"ERROR_REASON_NO_ROTATION":        86,
+		"ERROR_REASON_WOULD_CUT_OFF":      87,
+		"ERROR_REASON_OTHER_KEY":          70,
+		"ERROR_REASON_CANCELED":           95,
+		"ERROR_REASON_DEADLINE_EXCEEDED":  96,
+		"ERROR_REASON_NO_CLUSTER_KEY":     90,
 	}
 )
 
@@ -239,7 +274,7 @@ var File_fife_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xf2\t\n" +
+	"\x1afife/v1/error_reason.proto\x12\afife.v1*\xcc\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -280,7 +315,14 @@ const file_fife_v1_error_reason_proto_rawDesc = "" +
 	"\x1dERROR_REASON_PROMOTION_NEEDED\x10Q\x12 \n" +
 	"\x1cERROR_REASON_CALLERS_UNKNOWN\x10R\x12\x1d\n" +
 	"\x19ERROR_REASON_RATE_LIMITED\x10S\x12!\n" +
-	"\x1dERROR_REASON_TOO_MANY_STREAMS\x10TB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
+	"\x1dERROR_REASON_TOO_MANY_STREAMS\x10T\x12\x1e\n" +
+	"\x1aERROR_REASON_ROTATION_OPEN\x10U\x12\x1c\n" +
+	"\x18ERROR_REASON_NO_ROTATION\x10V\x12\x1e\n" +
+	"\x1aERROR_REASON_WOULD_CUT_OFF\x10W\x12\x1a\n" +
+	"\x16ERROR_REASON_OTHER_KEY\x10F\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10_\x12\"\n" +
+	"\x1eERROR_REASON_DEADLINE_EXCEEDED\x10`\x12\x1f\n" +
+	"\x1bERROR_REASON_NO_CLUSTER_KEY\x10ZB0Z.github.com/fifegateway/fife/gen/fife/v1;fifev1b\x06proto3"
 
 var (
 	file_fife_v1_error_reason_proto_rawDescOnce sync.Once

@@ -319,8 +319,13 @@ type Stage struct {
 	// not known (FAILED_PRECONDITION, CALLERS_UNKNOWN). It is changed only if update_mask
 	// names it.
 	RequireOtherPromoter bool `protobuf:"varint,18,opt,name=require_other_promoter,json=requireOtherPromoter,proto3" json:"require_other_promoter,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Variables whose values are secret: sealed in the log, in snapshots and in backups,
+	// and opened for the agents that serve the stage alone. In responses their values are
+	// empty; in requests an empty value stands for the one that the stage has. A name
+	// that is here is not among the variables. Clusters without TLS refuse them.
+	SecretVariables map[string]string `protobuf:"bytes,17,rep,name=secret_variables,json=secretVariables,proto3" json:"secret_variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
@@ -477,6 +482,13 @@ func (x *Stage) GetRequireOtherPromoter() bool {
 		return x.RequireOtherPromoter
 	}
 	return false
+}
+
+func (x *Stage) GetSecretVariables() map[string]string {
+	if x != nil {
+		return x.SecretVariables
+	}
+	return nil
 }
 
 // Throttle limits the requests of a stage, as those of Amazon API Gateway's stages
@@ -1078,9 +1090,12 @@ type Canary struct {
 	// Output only. The subjects that have started it, or have changed its deployment or
 	// its overrides since; a change of percent makes nobody an author. Empty if they are
 	// not known, as where nobody is asked who calls.
-	Authors       []string `protobuf:"bytes,40,rep,name=authors,proto3" json:"authors,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Authors []string `protobuf:"bytes,40,rep,name=authors,proto3" json:"authors,omitempty"`
+	// Secret variables for canary requests only. The rules are those of
+	// Stage.secret_variables.
+	SecretOverrides map[string]string `protobuf:"bytes,6,rep,name=secret_overrides,json=secretOverrides,proto3" json:"secret_overrides,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Canary) Reset() {
@@ -1151,6 +1166,13 @@ func (x *Canary) GetStartTime() *timestamppb.Timestamp {
 func (x *Canary) GetAuthors() []string {
 	if x != nil {
 		return x.Authors
+	}
+	return nil
+}
+
+func (x *Canary) GetSecretOverrides() map[string]string {
+	if x != nil {
+		return x.SecretOverrides
 	}
 	return nil
 }
@@ -1361,9 +1383,11 @@ type StageConfig struct {
 	// The stage's variables.
 	Variables map[string]string `protobuf:"bytes,2,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The open canary, if any.
-	Canary        *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Canary *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
+	// Names of the stage's secret variables.
+	SecretVariables []string `protobuf:"bytes,4,rep,name=secret_variables,json=secretVariables,proto3" json:"secret_variables,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StageConfig) Reset() {
@@ -1413,6 +1437,13 @@ func (x *StageConfig) GetVariables() map[string]string {
 func (x *StageConfig) GetCanary() *Canary {
 	if x != nil {
 		return x.Canary
+	}
+	return nil
+}
+
+func (x *StageConfig) GetSecretVariables() []string {
+	if x != nil {
+		return x.SecretVariables
 	}
 	return nil
 }
@@ -3705,7 +3736,7 @@ var File_fife_v1_stage_proto protoreflect.FileDescriptor
 
 const file_fife_v1_stage_proto_rawDesc = "" +
 	"\n" +
-	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\a\n" +
+	"\x13fife/v1/stage.proto\x12\afife.v1\x1a\x15fife/v1/version.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\b\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1e\n" +
@@ -3729,11 +3760,15 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\tpromotion\x18\x0f \x01(\v2\x12.fife.v1.PromotionR\tpromotion\x12A\n" +
 	"\vannotations\x18\x14 \x03(\v2\x1f.fife.v1.Stage.AnnotationsEntryR\vannotations\x12-\n" +
 	"\bthrottle\x18\x10 \x01(\v2\x11.fife.v1.ThrottleR\bthrottle\x124\n" +
-	"\x16require_other_promoter\x18\x12 \x01(\bR\x14requireOtherPromoter\x1a<\n" +
+	"\x16require_other_promoter\x18\x12 \x01(\bR\x14requireOtherPromoter\x12N\n" +
+	"\x10secret_variables\x18\x11 \x03(\v2#.fife.v1.Stage.SecretVariablesEntryR\x0fsecretVariables\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
+	"\x14SecretVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
 	"\bThrottle\x12\x1d\n" +
@@ -3793,7 +3828,7 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x04mode\x18\x01 \x01(\x0e2\x11.fife.v1.SyncModeR\x04mode\x125\n" +
 	"\n" +
 	"on_timeout\x18\x02 \x01(\x0e2\x16.fife.v1.TimeoutPolicyR\tonTimeout\x12B\n" +
-	"\x0fprepare_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0eprepareTimeout\"\xc8\x02\n" +
+	"\x0fprepare_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0eprepareTimeout\"\xdd\x03\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +
@@ -3803,8 +3838,12 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x04salt\x18\x04 \x01(\x06R\x04salt\x129\n" +
 	"\n" +
 	"start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x18\n" +
-	"\aauthors\x18( \x03(\tR\aauthors\x1aD\n" +
+	"\aauthors\x18( \x03(\tR\aauthors\x12O\n" +
+	"\x10secret_overrides\x18\x06 \x03(\v2$.fife.v1.Canary.SecretOverridesEntryR\x0fsecretOverrides\x1aD\n" +
 	"\x16VariableOverridesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
+	"\x14SecretOverridesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x01\n" +
 	"\vSplitPolicy\x121\n" +
@@ -3818,13 +3857,14 @@ const file_fife_v1_stage_proto_rawDesc = "" +
 	"\x06cookie\x18\x02 \x01(\tH\x00R\x06cookie\x12)\n" +
 	"\x0fquery_parameter\x18\x03 \x01(\tH\x00R\x0equeryParameter\x12\x1d\n" +
 	"\tclient_ip\x18\x04 \x01(\bH\x00R\bclientIpB\b\n" +
-	"\x06source\"\xd7\x01\n" +
+	"\x06source\"\x82\x02\n" +
 	"\vStageConfig\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +
 	"deployment\x12A\n" +
 	"\tvariables\x18\x02 \x03(\v2#.fife.v1.StageConfig.VariablesEntryR\tvariables\x12'\n" +
-	"\x06canary\x18\x03 \x01(\v2\x0f.fife.v1.CanaryR\x06canary\x1a<\n" +
+	"\x06canary\x18\x03 \x01(\v2\x0f.fife.v1.CanaryR\x06canary\x12)\n" +
+	"\x10secret_variables\x18\x04 \x03(\tR\x0fsecretVariables\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x02\n" +
@@ -4047,7 +4087,7 @@ func file_fife_v1_stage_proto_rawDescGZIP() []byte {
 }
 
 var file_fife_v1_stage_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_fife_v1_stage_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_fife_v1_stage_proto_goTypes = []any{
 	(StalePolicy)(0),                   // 0: fife.v1.StalePolicy
 	(SyncMode)(0),                      // 1: fife.v1.SyncMode
@@ -4098,133 +4138,137 @@ var file_fife_v1_stage_proto_goTypes = []any{
 	(*ExplainSplitResponse)(nil),       // 46: fife.v1.ExplainSplitResponse
 	nil,                                // 47: fife.v1.Stage.VariablesEntry
 	nil,                                // 48: fife.v1.Stage.AnnotationsEntry
-	nil,                                // 49: fife.v1.AgentLabels.LabelsEntry
-	nil,                                // 50: fife.v1.Canary.VariableOverridesEntry
-	nil,                                // 51: fife.v1.StageConfig.VariablesEntry
-	(*timestamppb.Timestamp)(nil),      // 52: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 53: google.protobuf.Duration
-	(*Version)(nil),                    // 54: fife.v1.Version
-	(ReadConsistency)(0),               // 55: fife.v1.ReadConsistency
-	(*Staleness)(nil),                  // 56: fife.v1.Staleness
-	(*fieldmaskpb.FieldMask)(nil),      // 57: google.protobuf.FieldMask
+	nil,                                // 49: fife.v1.Stage.SecretVariablesEntry
+	nil,                                // 50: fife.v1.AgentLabels.LabelsEntry
+	nil,                                // 51: fife.v1.Canary.VariableOverridesEntry
+	nil,                                // 52: fife.v1.Canary.SecretOverridesEntry
+	nil,                                // 53: fife.v1.StageConfig.VariablesEntry
+	(*timestamppb.Timestamp)(nil),      // 54: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 55: google.protobuf.Duration
+	(*Version)(nil),                    // 56: fife.v1.Version
+	(ReadConsistency)(0),               // 57: fife.v1.ReadConsistency
+	(*Staleness)(nil),                  // 58: fife.v1.Staleness
+	(*fieldmaskpb.FieldMask)(nil),      // 59: google.protobuf.FieldMask
 }
 var file_fife_v1_stage_proto_depIdxs = []int32{
 	47, // 0: fife.v1.Stage.variables:type_name -> fife.v1.Stage.VariablesEntry
 	11, // 1: fife.v1.Stage.canary:type_name -> fife.v1.Canary
 	12, // 2: fife.v1.Stage.split:type_name -> fife.v1.SplitPolicy
-	52, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	52, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	54, // 3: fife.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	54, // 4: fife.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 5: fife.v1.Stage.stale_policy:type_name -> fife.v1.StalePolicy
 	6,  // 6: fife.v1.Stage.waves:type_name -> fife.v1.Wave
 	8,  // 7: fife.v1.Stage.promotion:type_name -> fife.v1.Promotion
 	48, // 8: fife.v1.Stage.annotations:type_name -> fife.v1.Stage.AnnotationsEntry
 	5,  // 9: fife.v1.Stage.throttle:type_name -> fife.v1.Throttle
-	7,  // 10: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
-	53, // 11: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	49, // 12: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
-	3,  // 13: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
-	1,  // 14: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
-	2,  // 15: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
-	52, // 16: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	52, // 17: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	14, // 18: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
-	54, // 19: fife.v1.Promotion.committed:type_name -> fife.v1.Version
-	52, // 20: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	52, // 21: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 22: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
-	53, // 23: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	53, // 24: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	1,  // 25: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
-	2,  // 26: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
-	53, // 27: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
-	50, // 28: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
-	52, // 29: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	13, // 30: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
-	51, // 31: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
-	11, // 32: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
-	52, // 33: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
-	14, // 34: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
-	14, // 35: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
-	4,  // 36: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
-	4,  // 37: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
-	54, // 38: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
-	55, // 39: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
-	4,  // 40: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
-	56, // 41: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
-	55, // 42: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
-	4,  // 43: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
-	56, // 44: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
-	4,  // 45: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
-	57, // 46: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 47: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
-	54, // 48: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
-	16, // 49: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
-	54, // 50: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
-	11, // 51: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
-	4,  // 52: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
-	54, // 53: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 54: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	11, // 55: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
-	57, // 56: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
-	4,  // 57: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
-	54, // 58: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 59: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	4,  // 60: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
-	54, // 61: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 62: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	10, // 63: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
-	4,  // 64: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
-	54, // 65: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
-	16, // 66: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
-	4,  // 67: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
-	54, // 68: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
-	4,  // 69: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
-	54, // 70: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
-	4,  // 71: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
-	54, // 72: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
-	4,  // 73: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
-	54, // 74: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
-	16, // 75: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
-	55, // 76: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
-	15, // 77: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
-	56, // 78: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
-	55, // 79: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
-	56, // 80: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
-	17, // 81: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
-	19, // 82: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
-	21, // 83: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
-	23, // 84: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
-	25, // 85: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
-	27, // 86: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
-	29, // 87: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
-	31, // 88: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
-	33, // 89: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
-	35, // 90: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
-	37, // 91: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
-	39, // 92: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
-	41, // 93: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
-	43, // 94: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
-	45, // 95: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
-	18, // 96: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
-	20, // 97: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
-	22, // 98: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
-	24, // 99: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
-	26, // 100: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
-	28, // 101: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
-	30, // 102: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
-	32, // 103: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
-	34, // 104: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
-	36, // 105: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
-	38, // 106: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
-	40, // 107: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
-	42, // 108: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
-	44, // 109: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
-	46, // 110: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
-	96, // [96:111] is the sub-list for method output_type
-	81, // [81:96] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	49, // 10: fife.v1.Stage.secret_variables:type_name -> fife.v1.Stage.SecretVariablesEntry
+	7,  // 11: fife.v1.Wave.labels:type_name -> fife.v1.AgentLabels
+	55, // 12: fife.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	50, // 13: fife.v1.AgentLabels.labels:type_name -> fife.v1.AgentLabels.LabelsEntry
+	3,  // 14: fife.v1.Promotion.state:type_name -> fife.v1.Promotion.State
+	1,  // 15: fife.v1.Promotion.mode:type_name -> fife.v1.SyncMode
+	2,  // 16: fife.v1.Promotion.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	54, // 17: fife.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	54, // 18: fife.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	14, // 19: fife.v1.Promotion.config:type_name -> fife.v1.StageConfig
+	56, // 20: fife.v1.Promotion.committed:type_name -> fife.v1.Version
+	54, // 21: fife.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	54, // 22: fife.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 23: fife.v1.Promotion.report:type_name -> fife.v1.PromotionReport
+	55, // 24: fife.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	55, // 25: fife.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	1,  // 26: fife.v1.SyncOptions.mode:type_name -> fife.v1.SyncMode
+	2,  // 27: fife.v1.SyncOptions.on_timeout:type_name -> fife.v1.TimeoutPolicy
+	55, // 28: fife.v1.SyncOptions.prepare_timeout:type_name -> google.protobuf.Duration
+	51, // 29: fife.v1.Canary.variable_overrides:type_name -> fife.v1.Canary.VariableOverridesEntry
+	54, // 30: fife.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	52, // 31: fife.v1.Canary.secret_overrides:type_name -> fife.v1.Canary.SecretOverridesEntry
+	13, // 32: fife.v1.SplitPolicy.sticky_key:type_name -> fife.v1.StickyKey
+	53, // 33: fife.v1.StageConfig.variables:type_name -> fife.v1.StageConfig.VariablesEntry
+	11, // 34: fife.v1.StageConfig.canary:type_name -> fife.v1.Canary
+	54, // 35: fife.v1.StageRevision.create_time:type_name -> google.protobuf.Timestamp
+	14, // 36: fife.v1.StageRevision.before:type_name -> fife.v1.StageConfig
+	14, // 37: fife.v1.StageRevision.after:type_name -> fife.v1.StageConfig
+	4,  // 38: fife.v1.CreateStageRequest.stage:type_name -> fife.v1.Stage
+	4,  // 39: fife.v1.CreateStageResponse.stage:type_name -> fife.v1.Stage
+	56, // 40: fife.v1.CreateStageResponse.version:type_name -> fife.v1.Version
+	57, // 41: fife.v1.GetStageRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 42: fife.v1.GetStageResponse.stage:type_name -> fife.v1.Stage
+	58, // 43: fife.v1.GetStageResponse.staleness:type_name -> fife.v1.Staleness
+	57, // 44: fife.v1.ListStagesRequest.consistency:type_name -> fife.v1.ReadConsistency
+	4,  // 45: fife.v1.ListStagesResponse.stages:type_name -> fife.v1.Stage
+	58, // 46: fife.v1.ListStagesResponse.staleness:type_name -> fife.v1.Staleness
+	4,  // 47: fife.v1.UpdateStageRequest.stage:type_name -> fife.v1.Stage
+	59, // 48: fife.v1.UpdateStageRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 49: fife.v1.UpdateStageResponse.stage:type_name -> fife.v1.Stage
+	56, // 50: fife.v1.UpdateStageResponse.version:type_name -> fife.v1.Version
+	16, // 51: fife.v1.UpdateStageResponse.preview:type_name -> fife.v1.StagePreview
+	56, // 52: fife.v1.DeleteStageResponse.version:type_name -> fife.v1.Version
+	11, // 53: fife.v1.StartCanaryRequest.canary:type_name -> fife.v1.Canary
+	4,  // 54: fife.v1.StartCanaryResponse.stage:type_name -> fife.v1.Stage
+	56, // 55: fife.v1.StartCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 56: fife.v1.StartCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	11, // 57: fife.v1.UpdateCanaryRequest.canary:type_name -> fife.v1.Canary
+	59, // 58: fife.v1.UpdateCanaryRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 59: fife.v1.UpdateCanaryResponse.stage:type_name -> fife.v1.Stage
+	56, // 60: fife.v1.UpdateCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 61: fife.v1.UpdateCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 62: fife.v1.AbortCanaryResponse.stage:type_name -> fife.v1.Stage
+	56, // 63: fife.v1.AbortCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 64: fife.v1.AbortCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	10, // 65: fife.v1.PromoteCanaryRequest.sync:type_name -> fife.v1.SyncOptions
+	4,  // 66: fife.v1.PromoteCanaryResponse.stage:type_name -> fife.v1.Stage
+	56, // 67: fife.v1.PromoteCanaryResponse.version:type_name -> fife.v1.Version
+	16, // 68: fife.v1.PromoteCanaryResponse.preview:type_name -> fife.v1.StagePreview
+	4,  // 69: fife.v1.AbortPromotionResponse.stage:type_name -> fife.v1.Stage
+	56, // 70: fife.v1.AbortPromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 71: fife.v1.ResumePromotionResponse.stage:type_name -> fife.v1.Stage
+	56, // 72: fife.v1.ResumePromotionResponse.version:type_name -> fife.v1.Version
+	4,  // 73: fife.v1.WatchStageResponse.stage:type_name -> fife.v1.Stage
+	56, // 74: fife.v1.WatchStageResponse.version:type_name -> fife.v1.Version
+	4,  // 75: fife.v1.RollbackStageResponse.stage:type_name -> fife.v1.Stage
+	56, // 76: fife.v1.RollbackStageResponse.version:type_name -> fife.v1.Version
+	16, // 77: fife.v1.RollbackStageResponse.preview:type_name -> fife.v1.StagePreview
+	57, // 78: fife.v1.ListStageRevisionsRequest.consistency:type_name -> fife.v1.ReadConsistency
+	15, // 79: fife.v1.ListStageRevisionsResponse.revisions:type_name -> fife.v1.StageRevision
+	58, // 80: fife.v1.ListStageRevisionsResponse.staleness:type_name -> fife.v1.Staleness
+	57, // 81: fife.v1.ExplainSplitRequest.consistency:type_name -> fife.v1.ReadConsistency
+	58, // 82: fife.v1.ExplainSplitResponse.staleness:type_name -> fife.v1.Staleness
+	17, // 83: fife.v1.StageService.CreateStage:input_type -> fife.v1.CreateStageRequest
+	19, // 84: fife.v1.StageService.GetStage:input_type -> fife.v1.GetStageRequest
+	21, // 85: fife.v1.StageService.ListStages:input_type -> fife.v1.ListStagesRequest
+	23, // 86: fife.v1.StageService.UpdateStage:input_type -> fife.v1.UpdateStageRequest
+	25, // 87: fife.v1.StageService.DeleteStage:input_type -> fife.v1.DeleteStageRequest
+	27, // 88: fife.v1.StageService.StartCanary:input_type -> fife.v1.StartCanaryRequest
+	29, // 89: fife.v1.StageService.UpdateCanary:input_type -> fife.v1.UpdateCanaryRequest
+	31, // 90: fife.v1.StageService.AbortCanary:input_type -> fife.v1.AbortCanaryRequest
+	33, // 91: fife.v1.StageService.PromoteCanary:input_type -> fife.v1.PromoteCanaryRequest
+	35, // 92: fife.v1.StageService.AbortPromotion:input_type -> fife.v1.AbortPromotionRequest
+	37, // 93: fife.v1.StageService.ResumePromotion:input_type -> fife.v1.ResumePromotionRequest
+	39, // 94: fife.v1.StageService.WatchStage:input_type -> fife.v1.WatchStageRequest
+	41, // 95: fife.v1.StageService.RollbackStage:input_type -> fife.v1.RollbackStageRequest
+	43, // 96: fife.v1.StageService.ListStageRevisions:input_type -> fife.v1.ListStageRevisionsRequest
+	45, // 97: fife.v1.StageService.ExplainSplit:input_type -> fife.v1.ExplainSplitRequest
+	18, // 98: fife.v1.StageService.CreateStage:output_type -> fife.v1.CreateStageResponse
+	20, // 99: fife.v1.StageService.GetStage:output_type -> fife.v1.GetStageResponse
+	22, // 100: fife.v1.StageService.ListStages:output_type -> fife.v1.ListStagesResponse
+	24, // 101: fife.v1.StageService.UpdateStage:output_type -> fife.v1.UpdateStageResponse
+	26, // 102: fife.v1.StageService.DeleteStage:output_type -> fife.v1.DeleteStageResponse
+	28, // 103: fife.v1.StageService.StartCanary:output_type -> fife.v1.StartCanaryResponse
+	30, // 104: fife.v1.StageService.UpdateCanary:output_type -> fife.v1.UpdateCanaryResponse
+	32, // 105: fife.v1.StageService.AbortCanary:output_type -> fife.v1.AbortCanaryResponse
+	34, // 106: fife.v1.StageService.PromoteCanary:output_type -> fife.v1.PromoteCanaryResponse
+	36, // 107: fife.v1.StageService.AbortPromotion:output_type -> fife.v1.AbortPromotionResponse
+	38, // 108: fife.v1.StageService.ResumePromotion:output_type -> fife.v1.ResumePromotionResponse
+	40, // 109: fife.v1.StageService.WatchStage:output_type -> fife.v1.WatchStageResponse
+	42, // 110: fife.v1.StageService.RollbackStage:output_type -> fife.v1.RollbackStageResponse
+	44, // 111: fife.v1.StageService.ListStageRevisions:output_type -> fife.v1.ListStageRevisionsResponse
+	46, // 112: fife.v1.StageService.ExplainSplit:output_type -> fife.v1.ExplainSplitResponse
+	98, // [98:113] is the sub-list for method output_type
+	83, // [83:98] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_fife_v1_stage_proto_init() }
@@ -4250,7 +4294,7 @@ func file_fife_v1_stage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_v1_stage_proto_rawDesc), len(file_fife_v1_stage_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   48,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

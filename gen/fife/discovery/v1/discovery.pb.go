@@ -37,8 +37,10 @@
 // Flow. At most one frame is unanswered at any time. An Ack says that the agent
 // has the state on disk and routes by it. A Nack says that the agent keeps what
 // it had, and why; the node then sends nothing until there is a newer version,
-// with one exception: a Nack with `resync` set asks for a full snapshot of the
-// same state, once.
+// with two exceptions: a Nack with `resync` set asks for a full snapshot of the
+// same state, once, and one with `retry` set for the same step again, later. The
+// node sends that with its answer to the first Renew after 5 seconds, and for each
+// further such Nack of the same version after twice as long, 1 minute at most.
 //
 // Digest. Both sides sum, modulo 2^64, XXH64 with seed 0 of `NAME@REVISION` over
 // every resource held (for example `apis/demo/stages/prod@42`). After a frame
@@ -58,6 +60,12 @@
 // frame. A timed one then sends, with the new configuration, the `former` one to
 // route by until `flip_time`, by the leader's clock, which Lease tells. Promotions
 // in waves say in `wave` which agents route by `next` already.
+//
+// Trust. An agent that speaks TLS names in its hello the roots that it trusts. When
+// these are to be others it gets a Trust, keeps that on its disk and answers it with
+// Trusting. Once its own certificate is by another root than new ones are it renews
+// that, and then opens its stream anew: whom a stream is of was proved by the
+// certificate that it began with.
 //
 // Ends. Either side may close at any time. The agent reconnects with
 // exponential back-off and full jitter, other nodes first. A stream that cannot
@@ -88,7 +96,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// StreamRequest is what an agent says.
+// StreamRequest is what an agent says, in at most 256 KiB; a larger one ends the
+// stream with INTERNAL.
 type StreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Exactly one.
@@ -99,6 +108,7 @@ type StreamRequest struct {
 	//	*StreamRequest_Ack
 	//	*StreamRequest_Nack
 	//	*StreamRequest_Renew
+	//	*StreamRequest_Trusting
 	Message       isStreamRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -177,6 +187,15 @@ func (x *StreamRequest) GetRenew() *Renew {
 	return nil
 }
 
+func (x *StreamRequest) GetTrusting() *Trusting {
+	if x != nil {
+		if x, ok := x.Message.(*StreamRequest_Trusting); ok {
+			return x.Trusting
+		}
+	}
+	return nil
+}
+
 type isStreamRequest_Message interface {
 	isStreamRequest_Message()
 }
@@ -201,6 +220,11 @@ type StreamRequest_Renew struct {
 	Renew *Renew `protobuf:"bytes,4,opt,name=renew,proto3,oneof"`
 }
 
+type StreamRequest_Trusting struct {
+	// The answer to a Trust.
+	Trusting *Trusting `protobuf:"bytes,71,opt,name=trusting,proto3,oneof"`
+}
+
 func (*StreamRequest_Hello) isStreamRequest_Message() {}
 
 func (*StreamRequest_Ack) isStreamRequest_Message() {}
@@ -208,6 +232,8 @@ func (*StreamRequest_Ack) isStreamRequest_Message() {}
 func (*StreamRequest_Nack) isStreamRequest_Message() {}
 
 func (*StreamRequest_Renew) isStreamRequest_Message() {}
+
+func (*StreamRequest_Trusting) isStreamRequest_Message() {}
 
 // StreamResponse is what a node says.
 type StreamResponse struct {
@@ -219,6 +245,7 @@ type StreamResponse struct {
 	//	*StreamResponse_Frame
 	//	*StreamResponse_Chunk
 	//	*StreamResponse_Lease
+	//	*StreamResponse_Trust
 	Message       isStreamResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -288,6 +315,15 @@ func (x *StreamResponse) GetLease() *Lease {
 	return nil
 }
 
+func (x *StreamResponse) GetTrust() *Trust {
+	if x != nil {
+		if x, ok := x.Message.(*StreamResponse_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
 type isStreamResponse_Message interface {
 	isStreamResponse_Message()
 }
@@ -307,11 +343,19 @@ type StreamResponse_Lease struct {
 	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3,oneof"`
 }
 
+type StreamResponse_Trust struct {
+	// Whom to trust, to an agent that has named its roots in its hello. It may come
+	// between the chunks of a frame.
+	Trust *Trust `protobuf:"bytes,72,opt,name=trust,proto3,oneof"`
+}
+
 func (*StreamResponse_Frame) isStreamResponse_Message() {}
 
 func (*StreamResponse_Chunk) isStreamResponse_Message() {}
 
 func (*StreamResponse_Lease) isStreamResponse_Message() {}
+
+func (*StreamResponse_Trust) isStreamResponse_Message() {}
 
 // Version names one committed state of what agents route by.
 type Version struct {
@@ -385,7 +429,10 @@ type Hello struct {
 	// Build of the agent.
 	Build string `protobuf:"bytes,6,opt,name=build,proto3" json:"build,omitempty"`
 	// The cluster that `have` and `seen` are of; empty if they are unset.
-	ClusterId     string `protobuf:"bytes,7,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterId string `protobuf:"bytes,7,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// SHA-256 of the root certificates that the agent trusts, in DER; none if it
+	// takes no Trust.
+	Roots         [][]byte `protobuf:"bytes,70,rep,name=roots,proto3" json:"roots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +516,124 @@ func (x *Hello) GetClusterId() string {
 	return ""
 }
 
+func (x *Hello) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+// Trust says which roots the agent is to trust, in place of those that it does.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER of the roots.
+	Roots [][]byte `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	// SHA-256 of the one by which agents are issued certificates.
+	Issuing []byte `protobuf:"bytes,2,opt,name=issuing,proto3" json:"issuing,omitempty"`
+	// Within which time an agent whose certificate is by another root is to renew it,
+	// at a random moment.
+	RenewWithin   *durationpb.Duration `protobuf:"bytes,3,opt,name=renew_within,json=renewWithin,proto3" json:"renew_within,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Trust) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *Trust) GetIssuing() []byte {
+	if x != nil {
+		return x.Issuing
+	}
+	return nil
+}
+
+func (x *Trust) GetRenewWithin() *durationpb.Duration {
+	if x != nil {
+		return x.RenewWithin
+	}
+	return nil
+}
+
+// Trusting says which roots the agent trusts, kept on its disk.
+type Trusting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of each root, in DER.
+	Roots         [][]byte `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trusting) Reset() {
+	*x = Trusting{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trusting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trusting) ProtoMessage() {}
+
+func (x *Trusting) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trusting.ProtoReflect.Descriptor instead.
+func (*Trusting) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Trusting) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
 // Ack says that a frame is on disk and routed by.
 type Ack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -480,7 +645,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +657,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[4]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +670,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{4}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Ack) GetVersion() *Version {
@@ -523,14 +688,17 @@ type Nack struct {
 	// Why, for operators, at most 4 KiB.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Whether the agent asks for a full snapshot of the same state.
-	Resync        bool `protobuf:"varint,3,opt,name=resync,proto3" json:"resync,omitempty"`
+	Resync bool `protobuf:"varint,3,opt,name=resync,proto3" json:"resync,omitempty"`
+	// Whether the reason is the agent's own and may pass, such as a full disk: the
+	// agent asks to be sent the same step again, later.
+	Retry         bool `protobuf:"varint,80,opt,name=retry,proto3" json:"retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Nack) Reset() {
 	*x = Nack{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +710,7 @@ func (x *Nack) String() string {
 func (*Nack) ProtoMessage() {}
 
 func (x *Nack) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[5]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +723,7 @@ func (x *Nack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nack.ProtoReflect.Descriptor instead.
 func (*Nack) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{5}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Nack) GetVersion() *Version {
@@ -579,6 +747,13 @@ func (x *Nack) GetResync() bool {
 	return false
 }
 
+func (x *Nack) GetRetry() bool {
+	if x != nil {
+		return x.Retry
+	}
+	return false
+}
+
 // Renew asks for a lease.
 type Renew struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -593,7 +768,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +780,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[6]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +793,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{6}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Renew) GetSequence() uint64 {
@@ -658,7 +833,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +845,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[7]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +858,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{7}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Lease) GetSequence() uint64 {
@@ -749,7 +924,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +936,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[8]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +949,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{8}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Frame) GetFrom() *Version {
@@ -832,7 +1007,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +1019,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[9]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +1032,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{9}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Chunk) GetData() []byte {
@@ -896,7 +1071,7 @@ type Resource struct {
 
 func (x *Resource) Reset() {
 	*x = Resource{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -908,7 +1083,7 @@ func (x *Resource) String() string {
 func (*Resource) ProtoMessage() {}
 
 func (x *Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[10]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -921,7 +1096,7 @@ func (x *Resource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resource.ProtoReflect.Descriptor instead.
 func (*Resource) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{10}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Resource) GetName() string {
@@ -1008,7 +1183,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1195,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[11]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1208,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{11}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Api) GetHosts() []string {
@@ -1058,7 +1233,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1245,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[12]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1258,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{12}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Deployment) GetRoutes() []*Route {
@@ -1130,7 +1305,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1317,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[13]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1330,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{13}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Route) GetMethod() string {
@@ -1251,7 +1426,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1438,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[14]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1451,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{14}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -1306,7 +1481,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1493,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[15]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1506,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{15}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -1348,22 +1523,24 @@ func (x *LambdaIntegration) GetQualifier() string {
 	return ""
 }
 
-// MockIntegration answers with a fixed response.
+// MockIntegration answers with a response of its own.
 type MockIntegration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HTTP status.
 	Status int32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
 	// Response headers.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Response body.
-	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Response body; empty if it has parts.
+	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Pieces of the body, if some depend on the request.
+	Parts         []*MockPart `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1552,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[16]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1565,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{16}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -1411,6 +1588,120 @@ func (x *MockIntegration) GetBody() string {
 	}
 	return ""
 }
+
+func (x *MockIntegration) GetParts() []*MockPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+// MockPart is a piece of a mock's body.
+type MockPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*MockPart_Text
+	//	*MockPart_Variable
+	//	*MockPart_Context
+	Part          isMockPart_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MockPart) Reset() {
+	*x = MockPart{}
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MockPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MockPart) ProtoMessage() {}
+
+func (x *MockPart) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MockPart.ProtoReflect.Descriptor instead.
+func (*MockPart) Descriptor() ([]byte, []int) {
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MockPart) GetPart() isMockPart_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *MockPart) GetText() string {
+	if x != nil {
+		if x, ok := x.Part.(*MockPart_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *MockPart) GetVariable() string {
+	if x != nil {
+		if x, ok := x.Part.(*MockPart_Variable); ok {
+			return x.Variable
+		}
+	}
+	return ""
+}
+
+func (x *MockPart) GetContext() string {
+	if x != nil {
+		if x, ok := x.Part.(*MockPart_Context); ok {
+			return x.Context
+		}
+	}
+	return ""
+}
+
+type isMockPart_Part interface {
+	isMockPart_Part()
+}
+
+type MockPart_Text struct {
+	// As it is.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3,oneof"`
+}
+
+type MockPart_Variable struct {
+	// Name of the stage variable that stands there; nothing if it is not set.
+	Variable string `protobuf:"bytes,2,opt,name=variable,proto3,oneof"`
+}
+
+type MockPart_Context struct {
+	// Name of what stands there of the request, as API Gateway's `$context` has it:
+	// `apiId`, `deploymentId`, `extendedRequestId`, `httpMethod`, `isCanaryRequest`
+	// (nothing on a stage without a canary), `path`, `requestId`, `resourcePath` or
+	// `stage`.
+	Context string `protobuf:"bytes,3,opt,name=context,proto3,oneof"`
+}
+
+func (*MockPart_Text) isMockPart_Part() {}
+
+func (*MockPart_Variable) isMockPart_Part() {}
+
+func (*MockPart_Context) isMockPart_Part() {}
 
 // Stage is what a stage serves.
 type Stage struct {
@@ -1447,14 +1738,17 @@ type Stage struct {
 	// answered its client by it, is routed by it here too if it is held ready.
 	ConsistentClients bool `protobuf:"varint,15,opt,name=consistent_clients,json=consistentClients,proto3" json:"consistent_clients,omitempty"`
 	// How much of the stage's traffic the agent lets through; unset means all.
-	Throttle      *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Throttle *Throttle `protobuf:"bytes,16,opt,name=throttle,proto3" json:"throttle,omitempty"`
+	// Names of the variables whose values are secret. An agent shows these nowhere, and
+	// keeps them sealed.
+	SecretVariables []string `protobuf:"bytes,60,rep,name=secret_variables,json=secretVariables,proto3" json:"secret_variables,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1760,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[17]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1773,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{17}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Stage) GetDeployment() uint64 {
@@ -1594,6 +1888,13 @@ func (x *Stage) GetThrottle() *Throttle {
 	return nil
 }
 
+func (x *Stage) GetSecretVariables() []string {
+	if x != nil {
+		return x.SecretVariables
+	}
+	return nil
+}
+
 // Throttle limits the requests of a stage on one agent, in whatever configuration they
 // are routed by. Those above a limit are answered 429.
 type Throttle struct {
@@ -1612,7 +1913,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +1925,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[18]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +1938,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{18}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -1669,14 +1970,16 @@ type StageConfig struct {
 	// Stage variables.
 	Variables map[string]string `protobuf:"bytes,2,rep,name=variables,proto3" json:"variables,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The open canary, if any.
-	Canary        *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Canary *Canary `protobuf:"bytes,3,opt,name=canary,proto3" json:"canary,omitempty"`
+	// As those of Stage.
+	SecretVariables []string `protobuf:"bytes,60,rep,name=secret_variables,json=secretVariables,proto3" json:"secret_variables,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1991,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[19]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +2004,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{19}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -1725,6 +2028,13 @@ func (x *StageConfig) GetCanary() *Canary {
 	return nil
 }
 
+func (x *StageConfig) GetSecretVariables() []string {
+	if x != nil {
+		return x.SecretVariables
+	}
+	return nil
+}
+
 // AgentSelector selects agents by any one of its fields.
 type AgentSelector struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1741,7 +2051,7 @@ type AgentSelector struct {
 
 func (x *AgentSelector) Reset() {
 	*x = AgentSelector{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2063,7 @@ func (x *AgentSelector) String() string {
 func (*AgentSelector) ProtoMessage() {}
 
 func (x *AgentSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[20]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2076,7 @@ func (x *AgentSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSelector.ProtoReflect.Descriptor instead.
 func (*AgentSelector) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{20}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AgentSelector) GetAgents() []string {
@@ -1800,14 +2110,16 @@ type Canary struct {
 	// Variables for canary requests: they win over the stage's.
 	VariableOverrides map[string]string `protobuf:"bytes,3,rep,name=variable_overrides,json=variableOverrides,proto3" json:"variable_overrides,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Seed of the sticky split.
-	Salt          uint64 `protobuf:"fixed64,4,opt,name=salt,proto3" json:"salt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Salt uint64 `protobuf:"fixed64,4,opt,name=salt,proto3" json:"salt,omitempty"`
+	// Names of the overrides whose values are secret, as those of Stage.
+	SecretOverrides []string `protobuf:"bytes,60,rep,name=secret_overrides,json=secretOverrides,proto3" json:"secret_overrides,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2131,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[21]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2144,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{21}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -1863,6 +2175,13 @@ func (x *Canary) GetSalt() uint64 {
 	return 0
 }
 
+func (x *Canary) GetSecretOverrides() []string {
+	if x != nil {
+		return x.SecretOverrides
+	}
+	return nil
+}
+
 // StickyKey says where a request carries its key.
 type StickyKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1881,7 +2200,7 @@ type StickyKey struct {
 
 func (x *StickyKey) Reset() {
 	*x = StickyKey{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +2212,7 @@ func (x *StickyKey) String() string {
 func (*StickyKey) ProtoMessage() {}
 
 func (x *StickyKey) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[22]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +2225,7 @@ func (x *StickyKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StickyKey.ProtoReflect.Descriptor instead.
 func (*StickyKey) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{22}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StickyKey) GetSource() isStickyKey_Source {
@@ -1995,7 +2314,7 @@ type Redirect struct {
 
 func (x *Redirect) Reset() {
 	*x = Redirect{}
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2326,7 @@ func (x *Redirect) String() string {
 func (*Redirect) ProtoMessage() {}
 
 func (x *Redirect) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[23]
+	mi := &file_fife_discovery_v1_discovery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2339,7 @@ func (x *Redirect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Redirect.ProtoReflect.Descriptor instead.
 func (*Redirect) Descriptor() ([]byte, []int) {
-	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{23}
+	return file_fife_discovery_v1_discovery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Redirect) GetAddresses() []string {
@@ -2034,21 +2353,23 @@ var File_fife_discovery_v1_discovery_proto protoreflect.FileDescriptor
 
 const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\n" +
-	"!fife/discovery/v1/discovery.proto\x12\x11fife.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x01\n" +
+	"!fife/discovery/v1/discovery.proto\x12\x11fife.discovery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x02\n" +
 	"\rStreamRequest\x120\n" +
 	"\x05hello\x18\x01 \x01(\v2\x18.fife.discovery.v1.HelloH\x00R\x05hello\x12*\n" +
 	"\x03ack\x18\x02 \x01(\v2\x16.fife.discovery.v1.AckH\x00R\x03ack\x12-\n" +
 	"\x04nack\x18\x03 \x01(\v2\x17.fife.discovery.v1.NackH\x00R\x04nack\x120\n" +
-	"\x05renew\x18\x04 \x01(\v2\x18.fife.discovery.v1.RenewH\x00R\x05renewB\t\n" +
-	"\amessage\"\xb1\x01\n" +
+	"\x05renew\x18\x04 \x01(\v2\x18.fife.discovery.v1.RenewH\x00R\x05renew\x129\n" +
+	"\btrusting\x18G \x01(\v2\x1b.fife.discovery.v1.TrustingH\x00R\btrustingB\t\n" +
+	"\amessage\"\xe3\x01\n" +
 	"\x0eStreamResponse\x120\n" +
 	"\x05frame\x18\x01 \x01(\v2\x18.fife.discovery.v1.FrameH\x00R\x05frame\x120\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x18.fife.discovery.v1.ChunkH\x00R\x05chunk\x120\n" +
-	"\x05lease\x18\x03 \x01(\v2\x18.fife.discovery.v1.LeaseH\x00R\x05leaseB\t\n" +
+	"\x05lease\x18\x03 \x01(\v2\x18.fife.discovery.v1.LeaseH\x00R\x05lease\x120\n" +
+	"\x05trust\x18H \x01(\v2\x18.fife.discovery.v1.TrustH\x00R\x05trustB\t\n" +
 	"\amessage\"5\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05index\x18\x02 \x01(\x04R\x05index\"\xc4\x02\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"\xda\x02\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12<\n" +
 	"\x06labels\x18\x02 \x03(\v2$.fife.discovery.v1.Hello.LabelsEntryR\x06labels\x12.\n" +
@@ -2057,16 +2378,24 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x04apis\x18\x05 \x03(\tR\x04apis\x12\x14\n" +
 	"\x05build\x18\x06 \x01(\tR\x05build\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\a \x01(\tR\tclusterId\x1a9\n" +
+	"cluster_id\x18\a \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05roots\x18F \x03(\fR\x05roots\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"u\n" +
+	"\x05Trust\x12\x14\n" +
+	"\x05roots\x18\x01 \x03(\fR\x05roots\x12\x18\n" +
+	"\aissuing\x18\x02 \x01(\fR\aissuing\x12<\n" +
+	"\frenew_within\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vrenewWithin\" \n" +
+	"\bTrusting\x12\x14\n" +
+	"\x05roots\x18\x01 \x03(\fR\x05roots\";\n" +
 	"\x03Ack\x124\n" +
-	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\"l\n" +
+	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\"\x82\x01\n" +
 	"\x04Nack\x124\n" +
 	"\aversion\x18\x01 \x01(\v2\x1a.fife.discovery.v1.VersionR\aversion\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06resync\x18\x03 \x01(\bR\x06resync\"_\n" +
+	"\x06resync\x18\x03 \x01(\bR\x06resync\x12\x14\n" +
+	"\x05retry\x18P \x01(\bR\x05retry\"_\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12:\n" +
 	"\vclock_error\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
@@ -2119,14 +2448,21 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\"M\n" +
 	"\x11LambdaIntegration\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1c\n" +
-	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xc4\x01\n" +
+	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xf7\x01\n" +
 	"\x0fMockIntegration\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12I\n" +
 	"\aheaders\x18\x02 \x03(\v2/.fife.discovery.v1.MockIntegration.HeadersEntryR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\x121\n" +
+	"\x05parts\x18\n" +
+	" \x03(\v2\x1b.fife.discovery.v1.MockPartR\x05parts\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
+	"\bMockPart\x12\x14\n" +
+	"\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x1c\n" +
+	"\bvariable\x18\x02 \x01(\tH\x00R\bvariable\x12\x1a\n" +
+	"\acontext\x18\x03 \x01(\tH\x00R\acontextB\x06\n" +
+	"\x04part\"\xd6\x06\n" +
 	"\x05Stage\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
@@ -2148,20 +2484,22 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\tflip_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bflipTime\x12\x1a\n" +
 	"\bpromoted\x18\x0e \x01(\x04R\bpromoted\x12-\n" +
 	"\x12consistent_clients\x18\x0f \x01(\bR\x11consistentClients\x127\n" +
-	"\bthrottle\x18\x10 \x01(\v2\x1b.fife.discovery.v1.ThrottleR\bthrottle\x1a<\n" +
+	"\bthrottle\x18\x10 \x01(\v2\x1b.fife.discovery.v1.ThrottleR\bthrottle\x12)\n" +
+	"\x10secret_variables\x18< \x03(\tR\x0fsecretVariables\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"|\n" +
 	"\bThrottle\x128\n" +
 	"\x18millirequests_per_second\x18\x01 \x01(\rR\x16millirequestsPerSecond\x12\x14\n" +
 	"\x05burst\x18\x02 \x01(\rR\x05burst\x12 \n" +
-	"\vconcurrency\x18\x03 \x01(\rR\vconcurrency\"\xeb\x01\n" +
+	"\vconcurrency\x18\x03 \x01(\rR\vconcurrency\"\x96\x02\n" +
 	"\vStageConfig\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
 	"deployment\x12K\n" +
 	"\tvariables\x18\x02 \x03(\v2-.fife.discovery.v1.StageConfig.VariablesEntryR\tvariables\x121\n" +
-	"\x06canary\x18\x03 \x01(\v2\x19.fife.discovery.v1.CanaryR\x06canary\x1a<\n" +
+	"\x06canary\x18\x03 \x01(\v2\x19.fife.discovery.v1.CanaryR\x06canary\x12)\n" +
+	"\x10secret_variables\x18< \x03(\tR\x0fsecretVariables\x1a<\n" +
 	"\x0eVariablesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd4\x01\n" +
@@ -2171,14 +2509,15 @@ const file_fife_discovery_v1_discovery_proto_rawDesc = "" +
 	"\x11parts_per_million\x18\x03 \x01(\rR\x0fpartsPerMillion\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x02\n" +
 	"\x06Canary\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\x04R\n" +
 	"deployment\x12*\n" +
 	"\x11parts_per_million\x18\x02 \x01(\rR\x0fpartsPerMillion\x12_\n" +
 	"\x12variable_overrides\x18\x03 \x03(\v20.fife.discovery.v1.Canary.VariableOverridesEntryR\x11variableOverrides\x12\x12\n" +
-	"\x04salt\x18\x04 \x01(\x06R\x04salt\x1aD\n" +
+	"\x04salt\x18\x04 \x01(\x06R\x04salt\x12)\n" +
+	"\x10secret_overrides\x18< \x03(\tR\x0fsecretOverrides\x1aD\n" +
 	"\x16VariableOverridesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x01\n" +
@@ -2205,91 +2544,98 @@ func file_fife_discovery_v1_discovery_proto_rawDescGZIP() []byte {
 	return file_fife_discovery_v1_discovery_proto_rawDescData
 }
 
-var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_fife_discovery_v1_discovery_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_fife_discovery_v1_discovery_proto_goTypes = []any{
 	(*StreamRequest)(nil),         // 0: fife.discovery.v1.StreamRequest
 	(*StreamResponse)(nil),        // 1: fife.discovery.v1.StreamResponse
 	(*Version)(nil),               // 2: fife.discovery.v1.Version
 	(*Hello)(nil),                 // 3: fife.discovery.v1.Hello
-	(*Ack)(nil),                   // 4: fife.discovery.v1.Ack
-	(*Nack)(nil),                  // 5: fife.discovery.v1.Nack
-	(*Renew)(nil),                 // 6: fife.discovery.v1.Renew
-	(*Lease)(nil),                 // 7: fife.discovery.v1.Lease
-	(*Frame)(nil),                 // 8: fife.discovery.v1.Frame
-	(*Chunk)(nil),                 // 9: fife.discovery.v1.Chunk
-	(*Resource)(nil),              // 10: fife.discovery.v1.Resource
-	(*Api)(nil),                   // 11: fife.discovery.v1.Api
-	(*Deployment)(nil),            // 12: fife.discovery.v1.Deployment
-	(*Route)(nil),                 // 13: fife.discovery.v1.Route
-	(*HttpIntegration)(nil),       // 14: fife.discovery.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 15: fife.discovery.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 16: fife.discovery.v1.MockIntegration
-	(*Stage)(nil),                 // 17: fife.discovery.v1.Stage
-	(*Throttle)(nil),              // 18: fife.discovery.v1.Throttle
-	(*StageConfig)(nil),           // 19: fife.discovery.v1.StageConfig
-	(*AgentSelector)(nil),         // 20: fife.discovery.v1.AgentSelector
-	(*Canary)(nil),                // 21: fife.discovery.v1.Canary
-	(*StickyKey)(nil),             // 22: fife.discovery.v1.StickyKey
-	(*Redirect)(nil),              // 23: fife.discovery.v1.Redirect
-	nil,                           // 24: fife.discovery.v1.Hello.LabelsEntry
-	nil,                           // 25: fife.discovery.v1.MockIntegration.HeadersEntry
-	nil,                           // 26: fife.discovery.v1.Stage.VariablesEntry
-	nil,                           // 27: fife.discovery.v1.StageConfig.VariablesEntry
-	nil,                           // 28: fife.discovery.v1.AgentSelector.LabelsEntry
-	nil,                           // 29: fife.discovery.v1.Canary.VariableOverridesEntry
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*Trust)(nil),                 // 4: fife.discovery.v1.Trust
+	(*Trusting)(nil),              // 5: fife.discovery.v1.Trusting
+	(*Ack)(nil),                   // 6: fife.discovery.v1.Ack
+	(*Nack)(nil),                  // 7: fife.discovery.v1.Nack
+	(*Renew)(nil),                 // 8: fife.discovery.v1.Renew
+	(*Lease)(nil),                 // 9: fife.discovery.v1.Lease
+	(*Frame)(nil),                 // 10: fife.discovery.v1.Frame
+	(*Chunk)(nil),                 // 11: fife.discovery.v1.Chunk
+	(*Resource)(nil),              // 12: fife.discovery.v1.Resource
+	(*Api)(nil),                   // 13: fife.discovery.v1.Api
+	(*Deployment)(nil),            // 14: fife.discovery.v1.Deployment
+	(*Route)(nil),                 // 15: fife.discovery.v1.Route
+	(*HttpIntegration)(nil),       // 16: fife.discovery.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 17: fife.discovery.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 18: fife.discovery.v1.MockIntegration
+	(*MockPart)(nil),              // 19: fife.discovery.v1.MockPart
+	(*Stage)(nil),                 // 20: fife.discovery.v1.Stage
+	(*Throttle)(nil),              // 21: fife.discovery.v1.Throttle
+	(*StageConfig)(nil),           // 22: fife.discovery.v1.StageConfig
+	(*AgentSelector)(nil),         // 23: fife.discovery.v1.AgentSelector
+	(*Canary)(nil),                // 24: fife.discovery.v1.Canary
+	(*StickyKey)(nil),             // 25: fife.discovery.v1.StickyKey
+	(*Redirect)(nil),              // 26: fife.discovery.v1.Redirect
+	nil,                           // 27: fife.discovery.v1.Hello.LabelsEntry
+	nil,                           // 28: fife.discovery.v1.MockIntegration.HeadersEntry
+	nil,                           // 29: fife.discovery.v1.Stage.VariablesEntry
+	nil,                           // 30: fife.discovery.v1.StageConfig.VariablesEntry
+	nil,                           // 31: fife.discovery.v1.AgentSelector.LabelsEntry
+	nil,                           // 32: fife.discovery.v1.Canary.VariableOverridesEntry
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_fife_discovery_v1_discovery_proto_depIdxs = []int32{
 	3,  // 0: fife.discovery.v1.StreamRequest.hello:type_name -> fife.discovery.v1.Hello
-	4,  // 1: fife.discovery.v1.StreamRequest.ack:type_name -> fife.discovery.v1.Ack
-	5,  // 2: fife.discovery.v1.StreamRequest.nack:type_name -> fife.discovery.v1.Nack
-	6,  // 3: fife.discovery.v1.StreamRequest.renew:type_name -> fife.discovery.v1.Renew
-	8,  // 4: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
-	9,  // 5: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
-	7,  // 6: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
-	24, // 7: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
-	2,  // 8: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
-	2,  // 9: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
-	2,  // 10: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
-	2,  // 11: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
-	30, // 12: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
-	30, // 13: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	31, // 14: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
-	30, // 15: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
-	30, // 16: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
-	2,  // 17: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
-	2,  // 18: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
-	10, // 19: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
-	11, // 20: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
-	12, // 21: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
-	17, // 22: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
-	13, // 23: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
-	30, // 24: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	30, // 25: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
-	14, // 26: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
-	15, // 27: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
-	16, // 28: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
-	25, // 29: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
-	26, // 30: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
-	21, // 31: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
-	22, // 32: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
-	19, // 33: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
-	20, // 34: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
-	19, // 35: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
-	31, // 36: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
-	18, // 37: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
-	27, // 38: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
-	21, // 39: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
-	28, // 40: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
-	29, // 41: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
-	0,  // 42: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
-	1,  // 43: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
-	43, // [43:44] is the sub-list for method output_type
-	42, // [42:43] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	6,  // 1: fife.discovery.v1.StreamRequest.ack:type_name -> fife.discovery.v1.Ack
+	7,  // 2: fife.discovery.v1.StreamRequest.nack:type_name -> fife.discovery.v1.Nack
+	8,  // 3: fife.discovery.v1.StreamRequest.renew:type_name -> fife.discovery.v1.Renew
+	5,  // 4: fife.discovery.v1.StreamRequest.trusting:type_name -> fife.discovery.v1.Trusting
+	10, // 5: fife.discovery.v1.StreamResponse.frame:type_name -> fife.discovery.v1.Frame
+	11, // 6: fife.discovery.v1.StreamResponse.chunk:type_name -> fife.discovery.v1.Chunk
+	9,  // 7: fife.discovery.v1.StreamResponse.lease:type_name -> fife.discovery.v1.Lease
+	4,  // 8: fife.discovery.v1.StreamResponse.trust:type_name -> fife.discovery.v1.Trust
+	27, // 9: fife.discovery.v1.Hello.labels:type_name -> fife.discovery.v1.Hello.LabelsEntry
+	2,  // 10: fife.discovery.v1.Hello.have:type_name -> fife.discovery.v1.Version
+	2,  // 11: fife.discovery.v1.Hello.seen:type_name -> fife.discovery.v1.Version
+	33, // 12: fife.discovery.v1.Trust.renew_within:type_name -> google.protobuf.Duration
+	2,  // 13: fife.discovery.v1.Ack.version:type_name -> fife.discovery.v1.Version
+	2,  // 14: fife.discovery.v1.Nack.version:type_name -> fife.discovery.v1.Version
+	33, // 15: fife.discovery.v1.Renew.clock_error:type_name -> google.protobuf.Duration
+	33, // 16: fife.discovery.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	34, // 17: fife.discovery.v1.Lease.leader_time:type_name -> google.protobuf.Timestamp
+	33, // 18: fife.discovery.v1.Lease.leader_time_error:type_name -> google.protobuf.Duration
+	33, // 19: fife.discovery.v1.Lease.reconnect_within:type_name -> google.protobuf.Duration
+	2,  // 20: fife.discovery.v1.Frame.from:type_name -> fife.discovery.v1.Version
+	2,  // 21: fife.discovery.v1.Frame.to:type_name -> fife.discovery.v1.Version
+	12, // 22: fife.discovery.v1.Frame.upserts:type_name -> fife.discovery.v1.Resource
+	13, // 23: fife.discovery.v1.Resource.api:type_name -> fife.discovery.v1.Api
+	14, // 24: fife.discovery.v1.Resource.deployment:type_name -> fife.discovery.v1.Deployment
+	20, // 25: fife.discovery.v1.Resource.stage:type_name -> fife.discovery.v1.Stage
+	15, // 26: fife.discovery.v1.Deployment.routes:type_name -> fife.discovery.v1.Route
+	33, // 27: fife.discovery.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	33, // 28: fife.discovery.v1.Route.timeout:type_name -> google.protobuf.Duration
+	16, // 29: fife.discovery.v1.Route.http:type_name -> fife.discovery.v1.HttpIntegration
+	17, // 30: fife.discovery.v1.Route.lambda:type_name -> fife.discovery.v1.LambdaIntegration
+	18, // 31: fife.discovery.v1.Route.mock:type_name -> fife.discovery.v1.MockIntegration
+	28, // 32: fife.discovery.v1.MockIntegration.headers:type_name -> fife.discovery.v1.MockIntegration.HeadersEntry
+	19, // 33: fife.discovery.v1.MockIntegration.parts:type_name -> fife.discovery.v1.MockPart
+	29, // 34: fife.discovery.v1.Stage.variables:type_name -> fife.discovery.v1.Stage.VariablesEntry
+	24, // 35: fife.discovery.v1.Stage.canary:type_name -> fife.discovery.v1.Canary
+	25, // 36: fife.discovery.v1.Stage.sticky_key:type_name -> fife.discovery.v1.StickyKey
+	22, // 37: fife.discovery.v1.Stage.next:type_name -> fife.discovery.v1.StageConfig
+	23, // 38: fife.discovery.v1.Stage.wave:type_name -> fife.discovery.v1.AgentSelector
+	22, // 39: fife.discovery.v1.Stage.former:type_name -> fife.discovery.v1.StageConfig
+	34, // 40: fife.discovery.v1.Stage.flip_time:type_name -> google.protobuf.Timestamp
+	21, // 41: fife.discovery.v1.Stage.throttle:type_name -> fife.discovery.v1.Throttle
+	30, // 42: fife.discovery.v1.StageConfig.variables:type_name -> fife.discovery.v1.StageConfig.VariablesEntry
+	24, // 43: fife.discovery.v1.StageConfig.canary:type_name -> fife.discovery.v1.Canary
+	31, // 44: fife.discovery.v1.AgentSelector.labels:type_name -> fife.discovery.v1.AgentSelector.LabelsEntry
+	32, // 45: fife.discovery.v1.Canary.variable_overrides:type_name -> fife.discovery.v1.Canary.VariableOverridesEntry
+	0,  // 46: fife.discovery.v1.DiscoveryService.Stream:input_type -> fife.discovery.v1.StreamRequest
+	1,  // 47: fife.discovery.v1.DiscoveryService.Stream:output_type -> fife.discovery.v1.StreamResponse
+	47, // [47:48] is the sub-list for method output_type
+	46, // [46:47] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_fife_discovery_v1_discovery_proto_init() }
@@ -2302,23 +2648,30 @@ func file_fife_discovery_v1_discovery_proto_init() {
 		(*StreamRequest_Ack)(nil),
 		(*StreamRequest_Nack)(nil),
 		(*StreamRequest_Renew)(nil),
+		(*StreamRequest_Trusting)(nil),
 	}
 	file_fife_discovery_v1_discovery_proto_msgTypes[1].OneofWrappers = []any{
 		(*StreamResponse_Frame)(nil),
 		(*StreamResponse_Chunk)(nil),
 		(*StreamResponse_Lease)(nil),
+		(*StreamResponse_Trust)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[10].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[12].OneofWrappers = []any{
 		(*Resource_Api)(nil),
 		(*Resource_Deployment)(nil),
 		(*Resource_Stage)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[13].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[15].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_discovery_v1_discovery_proto_msgTypes[22].OneofWrappers = []any{
+	file_fife_discovery_v1_discovery_proto_msgTypes[19].OneofWrappers = []any{
+		(*MockPart_Text)(nil),
+		(*MockPart_Variable)(nil),
+		(*MockPart_Context)(nil),
+	}
+	file_fife_discovery_v1_discovery_proto_msgTypes[25].OneofWrappers = []any{
 		(*StickyKey_Header)(nil),
 		(*StickyKey_Cookie)(nil),
 		(*StickyKey_QueryParameter)(nil),
@@ -2330,7 +2683,7 @@ func file_fife_discovery_v1_discovery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_discovery_v1_discovery_proto_rawDesc), len(file_fife_discovery_v1_discovery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

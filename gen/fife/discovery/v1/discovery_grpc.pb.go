@@ -37,8 +37,10 @@
 // Flow. At most one frame is unanswered at any time. An Ack says that the agent
 // has the state on disk and routes by it. A Nack says that the agent keeps what
 // it had, and why; the node then sends nothing until there is a newer version,
-// with one exception: a Nack with `resync` set asks for a full snapshot of the
-// same state, once.
+// with two exceptions: a Nack with `resync` set asks for a full snapshot of the
+// same state, once, and one with `retry` set for the same step again, later. The
+// node sends that with its answer to the first Renew after 5 seconds, and for each
+// further such Nack of the same version after twice as long, 1 minute at most.
 //
 // Digest. Both sides sum, modulo 2^64, XXH64 with seed 0 of `NAME@REVISION` over
 // every resource held (for example `apis/demo/stages/prod@42`). After a frame
@@ -58,6 +60,12 @@
 // frame. A timed one then sends, with the new configuration, the `former` one to
 // route by until `flip_time`, by the leader's clock, which Lease tells. Promotions
 // in waves say in `wave` which agents route by `next` already.
+//
+// Trust. An agent that speaks TLS names in its hello the roots that it trusts. When
+// these are to be others it gets a Trust, keeps that on its disk and answers it with
+// Trusting. Once its own certificate is by another root than new ones are it renews
+// that, and then opens its stream anew: whom a stream is of was proved by the
+// certificate that it began with.
 //
 // Ends. Either side may close at any time. The agent reconnects with
 // exponential back-off and full jitter, other nodes first. A stream that cannot

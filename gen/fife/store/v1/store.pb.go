@@ -27,6 +27,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RotationPhase is how far the rotation of the root has come.
+type RotationPhase int32
+
+const (
+	// None is under way.
+	RotationPhase_ROTATION_PHASE_UNSPECIFIED RotationPhase = 0
+	// Both roots are trusted, the old one issues.
+	RotationPhase_ROTATION_PHASE_TRUST RotationPhase = 1
+	// Agents and users are issued certificates by the new one.
+	RotationPhase_ROTATION_PHASE_SWITCH RotationPhase = 2
+	// So are servers; the old one goes once all of them have theirs.
+	RotationPhase_ROTATION_PHASE_RETIRE RotationPhase = 3
+)
+
+// Enum value maps for RotationPhase.
+var (
+	RotationPhase_name = map[int32]string{
+		0: "ROTATION_PHASE_UNSPECIFIED",
+		1: "ROTATION_PHASE_TRUST",
+		2: "ROTATION_PHASE_SWITCH",
+		3: "ROTATION_PHASE_RETIRE",
+	}
+	RotationPhase_value = map[string]int32{
+		"ROTATION_PHASE_UNSPECIFIED": 0,
+		"ROTATION_PHASE_TRUST":       1,
+		"ROTATION_PHASE_SWITCH":      2,
+		"ROTATION_PHASE_RETIRE":      3,
+	}
+)
+
+func (x RotationPhase) Enum() *RotationPhase {
+	p := new(RotationPhase)
+	*p = x
+	return p
+}
+
+func (x RotationPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RotationPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_fife_store_v1_store_proto_enumTypes[0].Descriptor()
+}
+
+func (RotationPhase) Type() protoreflect.EnumType {
+	return &file_fife_store_v1_store_proto_enumTypes[0]
+}
+
+func (x RotationPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RotationPhase.Descriptor instead.
+func (RotationPhase) EnumDescriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{0}
+}
+
 // Target is a part of a stage.
 type Target int32
 
@@ -64,11 +121,11 @@ func (x Target) String() string {
 }
 
 func (Target) Descriptor() protoreflect.EnumDescriptor {
-	return file_fife_store_v1_store_proto_enumTypes[0].Descriptor()
+	return file_fife_store_v1_store_proto_enumTypes[1].Descriptor()
 }
 
 func (Target) Type() protoreflect.EnumType {
-	return &file_fife_store_v1_store_proto_enumTypes[0]
+	return &file_fife_store_v1_store_proto_enumTypes[1]
 }
 
 func (x Target) Number() protoreflect.EnumNumber {
@@ -77,7 +134,7 @@ func (x Target) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Target.Descriptor instead.
 func (Target) EnumDescriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{0}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
 }
 
 // KeySource is where a sticky key is.
@@ -125,11 +182,11 @@ func (x KeySource) String() string {
 }
 
 func (KeySource) Descriptor() protoreflect.EnumDescriptor {
-	return file_fife_store_v1_store_proto_enumTypes[1].Descriptor()
+	return file_fife_store_v1_store_proto_enumTypes[2].Descriptor()
 }
 
 func (KeySource) Type() protoreflect.EnumType {
-	return &file_fife_store_v1_store_proto_enumTypes[1]
+	return &file_fife_store_v1_store_proto_enumTypes[2]
 }
 
 func (x KeySource) Number() protoreflect.EnumNumber {
@@ -138,7 +195,7 @@ func (x KeySource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use KeySource.Descriptor instead.
 func (KeySource) EnumDescriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{1}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{2}
 }
 
 // Command is one entry of the log. Everything that applying it needs is in it:
@@ -206,6 +263,13 @@ type Command struct {
 	//	*Command_UseJoinToken
 	//	*Command_RevokeIdentity
 	//	*Command_RecordCertificate
+	//	*Command_StartRotation
+	//	*Command_MoveRotation
+	//	*Command_StartKeyRotation
+	//	*Command_ResealAuthorities
+	//	*Command_CreateAccessKey
+	//	*Command_DeleteAccessKey
+	//	*Command_ResealAccessKeys
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -646,6 +710,69 @@ func (x *Command) GetRecordCertificate() *RecordCertificate {
 	return nil
 }
 
+func (x *Command) GetStartRotation() *StartRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_StartRotation); ok {
+			return x.StartRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMoveRotation() *MoveRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_MoveRotation); ok {
+			return x.MoveRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetStartKeyRotation() *StartKeyRotation {
+	if x != nil {
+		if x, ok := x.Op.(*Command_StartKeyRotation); ok {
+			return x.StartKeyRotation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResealAuthorities() *ResealAuthorities {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ResealAuthorities); ok {
+			return x.ResealAuthorities
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateAccessKey() *CreateAccessKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CreateAccessKey); ok {
+			return x.CreateAccessKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteAccessKey() *DeleteAccessKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DeleteAccessKey); ok {
+			return x.DeleteAccessKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResealAccessKeys() *ResealAccessKeys {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ResealAccessKeys); ok {
+			return x.ResealAccessKeys
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -840,6 +967,41 @@ type Command_RecordCertificate struct {
 	RecordCertificate *RecordCertificate `protobuf:"bytes,120,opt,name=record_certificate,json=recordCertificate,proto3,oneof"`
 }
 
+type Command_StartRotation struct {
+	// Trust a new root beside the old one.
+	StartRotation *StartRotation `protobuf:"bytes,95,opt,name=start_rotation,json=startRotation,proto3,oneof"`
+}
+
+type Command_MoveRotation struct {
+	// Take the rotation of the root a step further.
+	MoveRotation *MoveRotation `protobuf:"bytes,96,opt,name=move_rotation,json=moveRotation,proto3,oneof"`
+}
+
+type Command_StartKeyRotation struct {
+	// Have the servers share another key.
+	StartKeyRotation *StartKeyRotation `protobuf:"bytes,97,opt,name=start_key_rotation,json=startKeyRotation,proto3,oneof"`
+}
+
+type Command_ResealAuthorities struct {
+	// Put in place what was sealed with the new key.
+	ResealAuthorities *ResealAuthorities `protobuf:"bytes,98,opt,name=reseal_authorities,json=resealAuthorities,proto3,oneof"`
+}
+
+type Command_CreateAccessKey struct {
+	// Put an access key on the record.
+	CreateAccessKey *CreateAccessKey `protobuf:"bytes,130,opt,name=create_access_key,json=createAccessKey,proto3,oneof"`
+}
+
+type Command_DeleteAccessKey struct {
+	// Take an access key off the record.
+	DeleteAccessKey *DeleteAccessKey `protobuf:"bytes,131,opt,name=delete_access_key,json=deleteAccessKey,proto3,oneof"`
+}
+
+type Command_ResealAccessKeys struct {
+	// Put secrets of access keys in place as the cluster's new key seals them.
+	ResealAccessKeys *ResealAccessKeys `protobuf:"bytes,132,opt,name=reseal_access_keys,json=resealAccessKeys,proto3,oneof"`
+}
+
 func (*Command_InitCluster) isCommand_Op() {}
 
 func (*Command_PutNode) isCommand_Op() {}
@@ -915,6 +1077,20 @@ func (*Command_UseJoinToken) isCommand_Op() {}
 func (*Command_RevokeIdentity) isCommand_Op() {}
 
 func (*Command_RecordCertificate) isCommand_Op() {}
+
+func (*Command_StartRotation) isCommand_Op() {}
+
+func (*Command_MoveRotation) isCommand_Op() {}
+
+func (*Command_StartKeyRotation) isCommand_Op() {}
+
+func (*Command_ResealAuthorities) isCommand_Op() {}
+
+func (*Command_CreateAccessKey) isCommand_Op() {}
+
+func (*Command_DeleteAccessKey) isCommand_Op() {}
+
+func (*Command_ResealAccessKeys) isCommand_Op() {}
 
 // Authorization is what a command's actor must be allowed to do. The actor is the
 // subject.
@@ -1338,6 +1514,227 @@ func (x *DeleteUserToken) GetId() string {
 	return ""
 }
 
+// AccessKey is a key that requests are signed with.
+type AccessKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name of the user that it acts as.
+	User string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	// Its secret, sealed for servers.
+	Sealed []byte `protobuf:"bytes,3,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// When it was made.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ends.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessKey) Reset() {
+	*x = AccessKey{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessKey) ProtoMessage() {}
+
+func (x *AccessKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessKey.ProtoReflect.Descriptor instead.
+func (*AccessKey) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AccessKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AccessKey) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *AccessKey) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *AccessKey) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *AccessKey) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// CreateAccessKey puts an access key on the record.
+type CreateAccessKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key           *AccessKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateAccessKey) Reset() {
+	*x = CreateAccessKey{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateAccessKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateAccessKey) ProtoMessage() {}
+
+func (x *CreateAccessKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateAccessKey.ProtoReflect.Descriptor instead.
+func (*CreateAccessKey) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CreateAccessKey) GetKey() *AccessKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// DeleteAccessKey takes an access key off the record.
+type DeleteAccessKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAccessKey) Reset() {
+	*x = DeleteAccessKey{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAccessKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAccessKey) ProtoMessage() {}
+
+func (x *DeleteAccessKey) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAccessKey.ProtoReflect.Descriptor instead.
+func (*DeleteAccessKey) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DeleteAccessKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ResealAccessKeys puts secrets in place that were sealed anew. It leaves keys alone
+// that are gone.
+type ResealAccessKeys struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of each key its id and its secret.
+	Keys          []*AccessKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealAccessKeys) Reset() {
+	*x = ResealAccessKeys{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealAccessKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealAccessKeys) ProtoMessage() {}
+
+func (x *ResealAccessKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealAccessKeys.ProtoReflect.Descriptor instead.
+func (*ResealAccessKeys) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ResealAccessKeys) GetKeys() []*AccessKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // PutTrust records whom the cluster trusts, in place of what was recorded.
 type PutTrust struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1349,7 +1746,7 @@ type PutTrust struct {
 
 func (x *PutTrust) Reset() {
 	*x = PutTrust{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1758,7 @@ func (x *PutTrust) String() string {
 func (*PutTrust) ProtoMessage() {}
 
 func (x *PutTrust) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[8]
+	mi := &file_fife_store_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1771,7 @@ func (x *PutTrust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTrust.ProtoReflect.Descriptor instead.
 func (*PutTrust) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PutTrust) GetTrust() *Trust {
@@ -1392,14 +1789,20 @@ type Trust struct {
 	// DER of the roots, the newest first.
 	Roots [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
 	// One for each class.
-	Issuers       []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	Issuers []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// The rotation of the root under way; unset if there is none.
+	Rotation *Rotation `protobuf:"bytes,20,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// Id of the key that the servers are to share next; empty if they have it.
+	NextKey string `protobuf:"bytes,21,opt,name=next_key,json=nextKey,proto3" json:"next_key,omitempty"`
+	// Id of the key that seals, once it has been another than the first.
+	Key           string `protobuf:"bytes,22,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1814,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[9]
+	mi := &file_fife_store_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1827,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Trust) GetCluster() string {
@@ -1448,6 +1851,350 @@ func (x *Trust) GetIssuers() []*Issuer {
 	return nil
 }
 
+func (x *Trust) GetRotation() *Rotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *Trust) GetNextKey() string {
+	if x != nil {
+		return x.NextKey
+	}
+	return ""
+}
+
+func (x *Trust) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// Rotation is one of the root.
+type Rotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far it has come.
+	Phase RotationPhase `protobuf:"varint,1,opt,name=phase,proto3,enum=fife.store.v1.RotationPhase" json:"phase,omitempty"`
+	// DER of the new root.
+	Root []byte `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	// The authorities that it has issued, one for each class.
+	Issuers []*Issuer `protobuf:"bytes,3,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// When it was begun.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it came to the phase.
+	MoveTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=move_time,json=moveTime,proto3" json:"move_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rotation) Reset() {
+	*x = Rotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rotation) ProtoMessage() {}
+
+func (x *Rotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
+func (*Rotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Rotation) GetPhase() RotationPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+func (x *Rotation) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *Rotation) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *Rotation) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Rotation) GetMoveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.MoveTime
+	}
+	return nil
+}
+
+// StartRotation trusts a new root beside the old one.
+type StartRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER of the new root.
+	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	// The authorities that it has issued, one for each class.
+	Issuers []*Issuer `protobuf:"bytes,2,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// Id of the key that has sealed theirs: if another seals by now, nobody may be able
+	// to open them.
+	Key           string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRotation) Reset() {
+	*x = StartRotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRotation) ProtoMessage() {}
+
+func (x *StartRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRotation.ProtoReflect.Descriptor instead.
+func (*StartRotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StartRotation) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *StartRotation) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *StartRotation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// MoveRotation takes the rotation of the root a step further, or back.
+type MoveRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DER of the new root, so that a late one moves no other rotation.
+	Root []byte `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	// Where it must be.
+	From RotationPhase `protobuf:"varint,2,opt,name=from,proto3,enum=fife.store.v1.RotationPhase" json:"from,omitempty"`
+	// Where it goes; unspecified ends it: from RETIRE the old root is dropped, from
+	// TRUST the new one.
+	To            RotationPhase `protobuf:"varint,3,opt,name=to,proto3,enum=fife.store.v1.RotationPhase" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveRotation) Reset() {
+	*x = MoveRotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveRotation) ProtoMessage() {}
+
+func (x *MoveRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveRotation.ProtoReflect.Descriptor instead.
+func (*MoveRotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *MoveRotation) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *MoveRotation) GetFrom() RotationPhase {
+	if x != nil {
+		return x.From
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+func (x *MoveRotation) GetTo() RotationPhase {
+	if x != nil {
+		return x.To
+	}
+	return RotationPhase_ROTATION_PHASE_UNSPECIFIED
+}
+
+// StartKeyRotation has the servers share another key.
+type StartKeyRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartKeyRotation) Reset() {
+	*x = StartKeyRotation{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartKeyRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartKeyRotation) ProtoMessage() {}
+
+func (x *StartKeyRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartKeyRotation.ProtoReflect.Descriptor instead.
+func (*StartKeyRotation) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StartKeyRotation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// ResealAuthorities puts the keys of the authorities in place as the new key seals
+// them. That key seals from then on.
+type ResealAuthorities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the new key, so that a late one does nothing.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// All that are in use and, if a rotation of the root is under way, all of that.
+	Issuers []*Issuer `protobuf:"bytes,2,rep,name=issuers,proto3" json:"issuers,omitempty"`
+	// Those of the rotation of the root under way.
+	NextIssuers   []*Issuer `protobuf:"bytes,3,rep,name=next_issuers,json=nextIssuers,proto3" json:"next_issuers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResealAuthorities) Reset() {
+	*x = ResealAuthorities{}
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResealAuthorities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResealAuthorities) ProtoMessage() {}
+
+func (x *ResealAuthorities) ProtoReflect() protoreflect.Message {
+	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResealAuthorities.ProtoReflect.Descriptor instead.
+func (*ResealAuthorities) Descriptor() ([]byte, []int) {
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ResealAuthorities) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ResealAuthorities) GetIssuers() []*Issuer {
+	if x != nil {
+		return x.Issuers
+	}
+	return nil
+}
+
+func (x *ResealAuthorities) GetNextIssuers() []*Issuer {
+	if x != nil {
+		return x.NextIssuers
+	}
+	return nil
+}
+
 // Issuer is the authority of a class.
 type Issuer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1463,7 +2210,7 @@ type Issuer struct {
 
 func (x *Issuer) Reset() {
 	*x = Issuer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +2222,7 @@ func (x *Issuer) String() string {
 func (*Issuer) ProtoMessage() {}
 
 func (x *Issuer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[10]
+	mi := &file_fife_store_v1_store_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +2235,7 @@ func (x *Issuer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
 func (*Issuer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Issuer) GetClass() string {
@@ -1535,7 +2282,7 @@ type JoinToken struct {
 
 func (x *JoinToken) Reset() {
 	*x = JoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +2294,7 @@ func (x *JoinToken) String() string {
 func (*JoinToken) ProtoMessage() {}
 
 func (x *JoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[11]
+	mi := &file_fife_store_v1_store_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +2307,7 @@ func (x *JoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinToken.ProtoReflect.Descriptor instead.
 func (*JoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinToken) GetId() string {
@@ -1623,7 +2370,7 @@ type PutJoinToken struct {
 
 func (x *PutJoinToken) Reset() {
 	*x = PutJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +2382,7 @@ func (x *PutJoinToken) String() string {
 func (*PutJoinToken) ProtoMessage() {}
 
 func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[12]
+	mi := &file_fife_store_v1_store_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +2395,7 @@ func (x *PutJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutJoinToken.ProtoReflect.Descriptor instead.
 func (*PutJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PutJoinToken) GetToken() *JoinToken {
@@ -1669,7 +2416,7 @@ type DeleteJoinToken struct {
 
 func (x *DeleteJoinToken) Reset() {
 	*x = DeleteJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +2428,7 @@ func (x *DeleteJoinToken) String() string {
 func (*DeleteJoinToken) ProtoMessage() {}
 
 func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[13]
+	mi := &file_fife_store_v1_store_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +2441,7 @@ func (x *DeleteJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteJoinToken.ProtoReflect.Descriptor instead.
 func (*DeleteJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteJoinToken) GetId() string {
@@ -1721,7 +2468,7 @@ type UseJoinToken struct {
 
 func (x *UseJoinToken) Reset() {
 	*x = UseJoinToken{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +2480,7 @@ func (x *UseJoinToken) String() string {
 func (*UseJoinToken) ProtoMessage() {}
 
 func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[14]
+	mi := &file_fife_store_v1_store_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +2493,7 @@ func (x *UseJoinToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseJoinToken.ProtoReflect.Descriptor instead.
 func (*UseJoinToken) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UseJoinToken) GetId() string {
@@ -1789,7 +2536,7 @@ type RevokeIdentity struct {
 
 func (x *RevokeIdentity) Reset() {
 	*x = RevokeIdentity{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +2548,7 @@ func (x *RevokeIdentity) String() string {
 func (*RevokeIdentity) ProtoMessage() {}
 
 func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[15]
+	mi := &file_fife_store_v1_store_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +2561,7 @@ func (x *RevokeIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeIdentity.ProtoReflect.Descriptor instead.
 func (*RevokeIdentity) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{15}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RevokeIdentity) GetName() string {
@@ -1835,7 +2582,7 @@ type RecordCertificate struct {
 
 func (x *RecordCertificate) Reset() {
 	*x = RecordCertificate{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2594,7 @@ func (x *RecordCertificate) String() string {
 func (*RecordCertificate) ProtoMessage() {}
 
 func (x *RecordCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[16]
+	mi := &file_fife_store_v1_store_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2607,7 @@ func (x *RecordCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCertificate.ProtoReflect.Descriptor instead.
 func (*RecordCertificate) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{16}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RecordCertificate) GetCertificate() *UserCertificate {
@@ -1889,7 +2636,7 @@ type UserCertificate struct {
 
 func (x *UserCertificate) Reset() {
 	*x = UserCertificate{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +2648,7 @@ func (x *UserCertificate) String() string {
 func (*UserCertificate) ProtoMessage() {}
 
 func (x *UserCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[17]
+	mi := &file_fife_store_v1_store_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +2661,7 @@ func (x *UserCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserCertificate.ProtoReflect.Descriptor instead.
 func (*UserCertificate) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{17}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UserCertificate) GetId() string {
@@ -1969,7 +2716,7 @@ type Enrolment struct {
 
 func (x *Enrolment) Reset() {
 	*x = Enrolment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2728,7 @@ func (x *Enrolment) String() string {
 func (*Enrolment) ProtoMessage() {}
 
 func (x *Enrolment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[18]
+	mi := &file_fife_store_v1_store_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2741,7 @@ func (x *Enrolment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enrolment.ProtoReflect.Descriptor instead.
 func (*Enrolment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{18}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Enrolment) GetName() string {
@@ -2042,7 +2789,7 @@ type InitCluster struct {
 
 func (x *InitCluster) Reset() {
 	*x = InitCluster{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2801,7 @@ func (x *InitCluster) String() string {
 func (*InitCluster) ProtoMessage() {}
 
 func (x *InitCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[19]
+	mi := &file_fife_store_v1_store_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2814,7 @@ func (x *InitCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitCluster.ProtoReflect.Descriptor instead.
 func (*InitCluster) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{19}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InitCluster) GetClusterId() string {
@@ -2111,7 +2858,7 @@ type AuditLimits struct {
 
 func (x *AuditLimits) Reset() {
 	*x = AuditLimits{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2870,7 @@ func (x *AuditLimits) String() string {
 func (*AuditLimits) ProtoMessage() {}
 
 func (x *AuditLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[20]
+	mi := &file_fife_store_v1_store_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2883,7 @@ func (x *AuditLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditLimits.ProtoReflect.Descriptor instead.
 func (*AuditLimits) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{20}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AuditLimits) GetRetention() *durationpb.Duration {
@@ -2164,7 +2911,7 @@ type ConfigureAudit struct {
 
 func (x *ConfigureAudit) Reset() {
 	*x = ConfigureAudit{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2923,7 @@ func (x *ConfigureAudit) String() string {
 func (*ConfigureAudit) ProtoMessage() {}
 
 func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[21]
+	mi := &file_fife_store_v1_store_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2936,7 @@ func (x *ConfigureAudit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureAudit.ProtoReflect.Descriptor instead.
 func (*ConfigureAudit) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{21}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConfigureAudit) GetLimits() *AuditLimits {
@@ -2211,7 +2958,7 @@ type RecordCalls struct {
 
 func (x *RecordCalls) Reset() {
 	*x = RecordCalls{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2970,7 @@ func (x *RecordCalls) String() string {
 func (*RecordCalls) ProtoMessage() {}
 
 func (x *RecordCalls) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[22]
+	mi := &file_fife_store_v1_store_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2983,7 @@ func (x *RecordCalls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCalls.ProtoReflect.Descriptor instead.
 func (*RecordCalls) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{22}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RecordCalls) GetCalls() []*AuditEntry {
@@ -2283,7 +3030,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +3042,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[23]
+	mi := &file_fife_store_v1_store_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +3055,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{23}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AuditEntry) GetNumber() uint64 {
@@ -2424,7 +3171,7 @@ type AuditRecord struct {
 
 func (x *AuditRecord) Reset() {
 	*x = AuditRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +3183,7 @@ func (x *AuditRecord) String() string {
 func (*AuditRecord) ProtoMessage() {}
 
 func (x *AuditRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[24]
+	mi := &file_fife_store_v1_store_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +3196,7 @@ func (x *AuditRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecord.ProtoReflect.Descriptor instead.
 func (*AuditRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{24}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AuditRecord) GetChain() uint32 {
@@ -2490,7 +3237,7 @@ type AuditChain struct {
 
 func (x *AuditChain) Reset() {
 	*x = AuditChain{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +3249,7 @@ func (x *AuditChain) String() string {
 func (*AuditChain) ProtoMessage() {}
 
 func (x *AuditChain) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[25]
+	mi := &file_fife_store_v1_store_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +3262,7 @@ func (x *AuditChain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditChain.ProtoReflect.Descriptor instead.
 func (*AuditChain) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{25}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AuditChain) GetForgotten() uint64 {
@@ -2557,7 +3304,7 @@ type PutNode struct {
 
 func (x *PutNode) Reset() {
 	*x = PutNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +3316,7 @@ func (x *PutNode) String() string {
 func (*PutNode) ProtoMessage() {}
 
 func (x *PutNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[26]
+	mi := &file_fife_store_v1_store_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +3329,7 @@ func (x *PutNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
 func (*PutNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{26}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutNode) GetNode() *Node {
@@ -2604,7 +3351,7 @@ type DeleteNode struct {
 
 func (x *DeleteNode) Reset() {
 	*x = DeleteNode{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +3363,7 @@ func (x *DeleteNode) String() string {
 func (*DeleteNode) ProtoMessage() {}
 
 func (x *DeleteNode) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[27]
+	mi := &file_fife_store_v1_store_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +3376,7 @@ func (x *DeleteNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNode.ProtoReflect.Descriptor instead.
 func (*DeleteNode) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{27}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteNode) GetId() string {
@@ -2649,7 +3396,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +3408,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[28]
+	mi := &file_fife_store_v1_store_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +3421,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{28}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
 }
 
 // CreateApi makes an API.
@@ -2688,7 +3435,7 @@ type CreateApi struct {
 
 func (x *CreateApi) Reset() {
 	*x = CreateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +3447,7 @@ func (x *CreateApi) String() string {
 func (*CreateApi) ProtoMessage() {}
 
 func (x *CreateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[29]
+	mi := &file_fife_store_v1_store_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +3460,7 @@ func (x *CreateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApi.ProtoReflect.Descriptor instead.
 func (*CreateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{29}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CreateApi) GetApi() *Api {
@@ -2738,7 +3485,7 @@ type UpdateApi struct {
 
 func (x *UpdateApi) Reset() {
 	*x = UpdateApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +3497,7 @@ func (x *UpdateApi) String() string {
 func (*UpdateApi) ProtoMessage() {}
 
 func (x *UpdateApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[30]
+	mi := &file_fife_store_v1_store_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +3510,7 @@ func (x *UpdateApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateApi.ProtoReflect.Descriptor instead.
 func (*UpdateApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{30}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UpdateApi) GetApi() *Api {
@@ -2802,7 +3549,7 @@ type DeleteApi struct {
 
 func (x *DeleteApi) Reset() {
 	*x = DeleteApi{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +3561,7 @@ func (x *DeleteApi) String() string {
 func (*DeleteApi) ProtoMessage() {}
 
 func (x *DeleteApi) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[31]
+	mi := &file_fife_store_v1_store_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +3574,7 @@ func (x *DeleteApi) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApi.ProtoReflect.Descriptor instead.
 func (*DeleteApi) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{31}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeleteApi) GetApi() string {
@@ -2873,7 +3620,7 @@ type EditRoutes struct {
 
 func (x *EditRoutes) Reset() {
 	*x = EditRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +3632,7 @@ func (x *EditRoutes) String() string {
 func (*EditRoutes) ProtoMessage() {}
 
 func (x *EditRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[32]
+	mi := &file_fife_store_v1_store_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +3645,7 @@ func (x *EditRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRoutes.ProtoReflect.Descriptor instead.
 func (*EditRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{32}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EditRoutes) GetApi() string {
@@ -2958,7 +3705,7 @@ type PutRoute struct {
 
 func (x *PutRoute) Reset() {
 	*x = PutRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3717,7 @@ func (x *PutRoute) String() string {
 func (*PutRoute) ProtoMessage() {}
 
 func (x *PutRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[33]
+	mi := &file_fife_store_v1_store_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3730,7 @@ func (x *PutRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoute.ProtoReflect.Descriptor instead.
 func (*PutRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{33}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutRoute) GetApi() string {
@@ -3024,7 +3771,7 @@ type DeleteRoute struct {
 
 func (x *DeleteRoute) Reset() {
 	*x = DeleteRoute{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3783,7 @@ func (x *DeleteRoute) String() string {
 func (*DeleteRoute) ProtoMessage() {}
 
 func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[34]
+	mi := &file_fife_store_v1_store_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3796,7 @@ func (x *DeleteRoute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoute.ProtoReflect.Descriptor instead.
 func (*DeleteRoute) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{34}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeleteRoute) GetApi() string {
@@ -3099,7 +3846,7 @@ type StageRoutes struct {
 
 func (x *StageRoutes) Reset() {
 	*x = StageRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3111,7 +3858,7 @@ func (x *StageRoutes) String() string {
 func (*StageRoutes) ProtoMessage() {}
 
 func (x *StageRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[35]
+	mi := &file_fife_store_v1_store_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3124,7 +3871,7 @@ func (x *StageRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRoutes.ProtoReflect.Descriptor instead.
 func (*StageRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{35}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StageRoutes) GetApi() string {
@@ -3182,7 +3929,7 @@ type ImportRoutes struct {
 
 func (x *ImportRoutes) Reset() {
 	*x = ImportRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3941,7 @@ func (x *ImportRoutes) String() string {
 func (*ImportRoutes) ProtoMessage() {}
 
 func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[36]
+	mi := &file_fife_store_v1_store_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3954,7 @@ func (x *ImportRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRoutes.ProtoReflect.Descriptor instead.
 func (*ImportRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{36}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ImportRoutes) GetApi() string {
@@ -3296,7 +4043,7 @@ type CreateDeployment struct {
 
 func (x *CreateDeployment) Reset() {
 	*x = CreateDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3308,7 +4055,7 @@ func (x *CreateDeployment) String() string {
 func (*CreateDeployment) ProtoMessage() {}
 
 func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[37]
+	mi := &file_fife_store_v1_store_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3321,7 +4068,7 @@ func (x *CreateDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeployment.ProtoReflect.Descriptor instead.
 func (*CreateDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{37}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CreateDeployment) GetApi() string {
@@ -3388,7 +4135,7 @@ type DeleteDeployment struct {
 
 func (x *DeleteDeployment) Reset() {
 	*x = DeleteDeployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3400,7 +4147,7 @@ func (x *DeleteDeployment) String() string {
 func (*DeleteDeployment) ProtoMessage() {}
 
 func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[38]
+	mi := &file_fife_store_v1_store_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3413,7 +4160,7 @@ func (x *DeleteDeployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDeployment.ProtoReflect.Descriptor instead.
 func (*DeleteDeployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{38}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteDeployment) GetApi() string {
@@ -3452,7 +4199,7 @@ type CreateStage struct {
 
 func (x *CreateStage) Reset() {
 	*x = CreateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +4211,7 @@ func (x *CreateStage) String() string {
 func (*CreateStage) ProtoMessage() {}
 
 func (x *CreateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[39]
+	mi := &file_fife_store_v1_store_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +4224,7 @@ func (x *CreateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStage.ProtoReflect.Descriptor instead.
 func (*CreateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{39}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CreateStage) GetApi() string {
@@ -3520,7 +4267,7 @@ type UpdateStage struct {
 
 func (x *UpdateStage) Reset() {
 	*x = UpdateStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +4279,7 @@ func (x *UpdateStage) String() string {
 func (*UpdateStage) ProtoMessage() {}
 
 func (x *UpdateStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[40]
+	mi := &file_fife_store_v1_store_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +4292,7 @@ func (x *UpdateStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStage.ProtoReflect.Descriptor instead.
 func (*UpdateStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{40}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UpdateStage) GetApi() string {
@@ -3618,7 +4365,7 @@ type StageFields struct {
 
 func (x *StageFields) Reset() {
 	*x = StageFields{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3630,7 +4377,7 @@ func (x *StageFields) String() string {
 func (*StageFields) ProtoMessage() {}
 
 func (x *StageFields) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[41]
+	mi := &file_fife_store_v1_store_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3643,7 +4390,7 @@ func (x *StageFields) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageFields.ProtoReflect.Descriptor instead.
 func (*StageFields) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{41}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *StageFields) GetDescription() string {
@@ -3752,7 +4499,7 @@ type Throttle struct {
 
 func (x *Throttle) Reset() {
 	*x = Throttle{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3764,7 +4511,7 @@ func (x *Throttle) String() string {
 func (*Throttle) ProtoMessage() {}
 
 func (x *Throttle) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[42]
+	mi := &file_fife_store_v1_store_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3777,7 +4524,7 @@ func (x *Throttle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
 func (*Throttle) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{42}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Throttle) GetMillirequestsPerSecond() uint32 {
@@ -3816,7 +4563,7 @@ type DeleteStage struct {
 
 func (x *DeleteStage) Reset() {
 	*x = DeleteStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3828,7 +4575,7 @@ func (x *DeleteStage) String() string {
 func (*DeleteStage) ProtoMessage() {}
 
 func (x *DeleteStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[43]
+	mi := &file_fife_store_v1_store_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3841,7 +4588,7 @@ func (x *DeleteStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStage.ProtoReflect.Descriptor instead.
 func (*DeleteStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{43}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DeleteStage) GetApi() string {
@@ -3884,7 +4631,7 @@ type StartCanary struct {
 
 func (x *StartCanary) Reset() {
 	*x = StartCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +4643,7 @@ func (x *StartCanary) String() string {
 func (*StartCanary) ProtoMessage() {}
 
 func (x *StartCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[44]
+	mi := &file_fife_store_v1_store_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +4656,7 @@ func (x *StartCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartCanary.ProtoReflect.Descriptor instead.
 func (*StartCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{44}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StartCanary) GetApi() string {
@@ -3966,7 +4713,7 @@ type UpdateCanary struct {
 
 func (x *UpdateCanary) Reset() {
 	*x = UpdateCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +4725,7 @@ func (x *UpdateCanary) String() string {
 func (*UpdateCanary) ProtoMessage() {}
 
 func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[45]
+	mi := &file_fife_store_v1_store_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +4738,7 @@ func (x *UpdateCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCanary.ProtoReflect.Descriptor instead.
 func (*UpdateCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{45}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *UpdateCanary) GetApi() string {
@@ -4044,7 +4791,7 @@ type AbortCanary struct {
 
 func (x *AbortCanary) Reset() {
 	*x = AbortCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4056,7 +4803,7 @@ func (x *AbortCanary) String() string {
 func (*AbortCanary) ProtoMessage() {}
 
 func (x *AbortCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[46]
+	mi := &file_fife_store_v1_store_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4069,7 +4816,7 @@ func (x *AbortCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortCanary.ProtoReflect.Descriptor instead.
 func (*AbortCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{46}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AbortCanary) GetApi() string {
@@ -4112,7 +4859,7 @@ type PromoteCanary struct {
 
 func (x *PromoteCanary) Reset() {
 	*x = PromoteCanary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +4871,7 @@ func (x *PromoteCanary) String() string {
 func (*PromoteCanary) ProtoMessage() {}
 
 func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[47]
+	mi := &file_fife_store_v1_store_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +4884,7 @@ func (x *PromoteCanary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteCanary.ProtoReflect.Descriptor instead.
 func (*PromoteCanary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{47}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PromoteCanary) GetApi() string {
@@ -4198,7 +4945,7 @@ type OpenPromotion struct {
 
 func (x *OpenPromotion) Reset() {
 	*x = OpenPromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4210,7 +4957,7 @@ func (x *OpenPromotion) String() string {
 func (*OpenPromotion) ProtoMessage() {}
 
 func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[48]
+	mi := &file_fife_store_v1_store_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4223,7 +4970,7 @@ func (x *OpenPromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenPromotion.ProtoReflect.Descriptor instead.
 func (*OpenPromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{48}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *OpenPromotion) GetApi() string {
@@ -4301,7 +5048,7 @@ type MovePromotion struct {
 
 func (x *MovePromotion) Reset() {
 	*x = MovePromotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4313,7 +5060,7 @@ func (x *MovePromotion) String() string {
 func (*MovePromotion) ProtoMessage() {}
 
 func (x *MovePromotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[49]
+	mi := &file_fife_store_v1_store_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4326,7 +5073,7 @@ func (x *MovePromotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePromotion.ProtoReflect.Descriptor instead.
 func (*MovePromotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{49}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *MovePromotion) GetApi() string {
@@ -4408,7 +5155,7 @@ type PromotionReport struct {
 
 func (x *PromotionReport) Reset() {
 	*x = PromotionReport{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4420,7 +5167,7 @@ func (x *PromotionReport) String() string {
 func (*PromotionReport) ProtoMessage() {}
 
 func (x *PromotionReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[50]
+	mi := &file_fife_store_v1_store_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4433,7 +5180,7 @@ func (x *PromotionReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromotionReport.ProtoReflect.Descriptor instead.
 func (*PromotionReport) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{50}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PromotionReport) GetAgents() uint32 {
@@ -4496,7 +5243,7 @@ type RegisterAgents struct {
 
 func (x *RegisterAgents) Reset() {
 	*x = RegisterAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4508,7 +5255,7 @@ func (x *RegisterAgents) String() string {
 func (*RegisterAgents) ProtoMessage() {}
 
 func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[51]
+	mi := &file_fife_store_v1_store_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4521,7 +5268,7 @@ func (x *RegisterAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgents.ProtoReflect.Descriptor instead.
 func (*RegisterAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{51}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RegisterAgents) GetAgents() []*Agent {
@@ -4542,7 +5289,7 @@ type ForgetAgents struct {
 
 func (x *ForgetAgents) Reset() {
 	*x = ForgetAgents{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4554,7 +5301,7 @@ func (x *ForgetAgents) String() string {
 func (*ForgetAgents) ProtoMessage() {}
 
 func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[52]
+	mi := &file_fife_store_v1_store_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4567,7 +5314,7 @@ func (x *ForgetAgents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetAgents.ProtoReflect.Descriptor instead.
 func (*ForgetAgents) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{52}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ForgetAgents) GetIds() []string {
@@ -4590,7 +5337,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4602,7 +5349,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[53]
+	mi := &file_fife_store_v1_store_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4615,7 +5362,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{53}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Agent) GetId() string {
@@ -4649,7 +5396,7 @@ type RollbackStage struct {
 
 func (x *RollbackStage) Reset() {
 	*x = RollbackStage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4661,7 +5408,7 @@ func (x *RollbackStage) String() string {
 func (*RollbackStage) ProtoMessage() {}
 
 func (x *RollbackStage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[54]
+	mi := &file_fife_store_v1_store_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4674,7 +5421,7 @@ func (x *RollbackStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackStage.ProtoReflect.Descriptor instead.
 func (*RollbackStage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{54}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RollbackStage) GetApi() string {
@@ -4720,7 +5467,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4732,7 +5479,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[55]
+	mi := &file_fife_store_v1_store_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4745,7 +5492,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{55}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Node) GetId() string {
@@ -4800,7 +5547,7 @@ type Api struct {
 
 func (x *Api) Reset() {
 	*x = Api{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4812,7 +5559,7 @@ func (x *Api) String() string {
 func (*Api) ProtoMessage() {}
 
 func (x *Api) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[56]
+	mi := &file_fife_store_v1_store_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4825,7 +5572,7 @@ func (x *Api) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Api.ProtoReflect.Descriptor instead.
 func (*Api) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{56}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Api) GetId() string {
@@ -4932,7 +5679,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4944,7 +5691,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[57]
+	mi := &file_fife_store_v1_store_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4957,7 +5704,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{57}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Route) GetMethod() string {
@@ -5067,7 +5814,7 @@ type HttpIntegration struct {
 
 func (x *HttpIntegration) Reset() {
 	*x = HttpIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5079,7 +5826,7 @@ func (x *HttpIntegration) String() string {
 func (*HttpIntegration) ProtoMessage() {}
 
 func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[58]
+	mi := &file_fife_store_v1_store_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5092,7 +5839,7 @@ func (x *HttpIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpIntegration.ProtoReflect.Descriptor instead.
 func (*HttpIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{58}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HttpIntegration) GetUri() string {
@@ -5122,7 +5869,7 @@ type LambdaIntegration struct {
 
 func (x *LambdaIntegration) Reset() {
 	*x = LambdaIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5134,7 +5881,7 @@ func (x *LambdaIntegration) String() string {
 func (*LambdaIntegration) ProtoMessage() {}
 
 func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[59]
+	mi := &file_fife_store_v1_store_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5147,7 +5894,7 @@ func (x *LambdaIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LambdaIntegration.ProtoReflect.Descriptor instead.
 func (*LambdaIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{59}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *LambdaIntegration) GetFunction() string {
@@ -5164,7 +5911,7 @@ func (x *LambdaIntegration) GetQualifier() string {
 	return ""
 }
 
-// MockIntegration answers with a fixed response.
+// MockIntegration answers with a response of its own.
 type MockIntegration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HTTP status.
@@ -5172,14 +5919,16 @@ type MockIntegration struct {
 	// Response headers.
 	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Response body.
-	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	Body string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	// Whether the body is a template.
+	Template      bool `protobuf:"varint,10,opt,name=template,proto3" json:"template,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MockIntegration) Reset() {
 	*x = MockIntegration{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5191,7 +5940,7 @@ func (x *MockIntegration) String() string {
 func (*MockIntegration) ProtoMessage() {}
 
 func (x *MockIntegration) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[60]
+	mi := &file_fife_store_v1_store_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5204,7 +5953,7 @@ func (x *MockIntegration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MockIntegration.ProtoReflect.Descriptor instead.
 func (*MockIntegration) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{60}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *MockIntegration) GetStatus() int32 {
@@ -5226,6 +5975,13 @@ func (x *MockIntegration) GetBody() string {
 		return x.Body
 	}
 	return ""
+}
+
+func (x *MockIntegration) GetTemplate() bool {
+	if x != nil {
+		return x.Template
+	}
+	return false
 }
 
 // Deployment is a frozen draft.
@@ -5255,7 +6011,7 @@ type Deployment struct {
 
 func (x *Deployment) Reset() {
 	*x = Deployment{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5267,7 +6023,7 @@ func (x *Deployment) String() string {
 func (*Deployment) ProtoMessage() {}
 
 func (x *Deployment) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[61]
+	mi := &file_fife_store_v1_store_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5280,7 +6036,7 @@ func (x *Deployment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
 func (*Deployment) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{61}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Deployment) GetApi() string {
@@ -5367,7 +6123,7 @@ type Canary struct {
 
 func (x *Canary) Reset() {
 	*x = Canary{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5379,7 +6135,7 @@ func (x *Canary) String() string {
 func (*Canary) ProtoMessage() {}
 
 func (x *Canary) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[62]
+	mi := &file_fife_store_v1_store_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5392,7 +6148,7 @@ func (x *Canary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Canary.ProtoReflect.Descriptor instead.
 func (*Canary) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{62}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Canary) GetDeployment() uint64 {
@@ -5454,7 +6210,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5466,7 +6222,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[63]
+	mi := &file_fife_store_v1_store_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5479,7 +6235,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{63}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Split) GetSource() KeySource {
@@ -5525,7 +6281,7 @@ type StageConfig struct {
 
 func (x *StageConfig) Reset() {
 	*x = StageConfig{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5537,7 +6293,7 @@ func (x *StageConfig) String() string {
 func (*StageConfig) ProtoMessage() {}
 
 func (x *StageConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[64]
+	mi := &file_fife_store_v1_store_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5550,7 +6306,7 @@ func (x *StageConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageConfig.ProtoReflect.Descriptor instead.
 func (*StageConfig) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{64}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *StageConfig) GetDeployment() uint64 {
@@ -5595,7 +6351,7 @@ type StageRevision struct {
 
 func (x *StageRevision) Reset() {
 	*x = StageRevision{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5607,7 +6363,7 @@ func (x *StageRevision) String() string {
 func (*StageRevision) ProtoMessage() {}
 
 func (x *StageRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[65]
+	mi := &file_fife_store_v1_store_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5620,7 +6376,7 @@ func (x *StageRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageRevision.ProtoReflect.Descriptor instead.
 func (*StageRevision) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{65}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *StageRevision) GetNumber() uint64 {
@@ -5682,7 +6438,7 @@ type Wave struct {
 
 func (x *Wave) Reset() {
 	*x = Wave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5694,7 +6450,7 @@ func (x *Wave) String() string {
 func (*Wave) ProtoMessage() {}
 
 func (x *Wave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[66]
+	mi := &file_fife_store_v1_store_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5707,7 +6463,7 @@ func (x *Wave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wave.ProtoReflect.Descriptor instead.
 func (*Wave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{66}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Wave) GetOnePerLabel() string {
@@ -5781,7 +6537,7 @@ type Promotion struct {
 
 func (x *Promotion) Reset() {
 	*x = Promotion{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5793,7 +6549,7 @@ func (x *Promotion) String() string {
 func (*Promotion) ProtoMessage() {}
 
 func (x *Promotion) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[67]
+	mi := &file_fife_store_v1_store_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5806,7 +6562,7 @@ func (x *Promotion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promotion.ProtoReflect.Descriptor instead.
 func (*Promotion) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{67}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Promotion) GetNumber() uint64 {
@@ -5947,7 +6703,7 @@ type ReachedWave struct {
 
 func (x *ReachedWave) Reset() {
 	*x = ReachedWave{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5959,7 +6715,7 @@ func (x *ReachedWave) String() string {
 func (*ReachedWave) ProtoMessage() {}
 
 func (x *ReachedWave) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[68]
+	mi := &file_fife_store_v1_store_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5972,7 +6728,7 @@ func (x *ReachedWave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReachedWave.ProtoReflect.Descriptor instead.
 func (*ReachedWave) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{68}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ReachedWave) GetAgents() []string {
@@ -6057,7 +6813,7 @@ type Stage struct {
 
 func (x *Stage) Reset() {
 	*x = Stage{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6069,7 +6825,7 @@ func (x *Stage) String() string {
 func (*Stage) ProtoMessage() {}
 
 func (x *Stage) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[69]
+	mi := &file_fife_store_v1_store_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6082,7 +6838,7 @@ func (x *Stage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stage.ProtoReflect.Descriptor instead.
 func (*Stage) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{69}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Stage) GetApi() string {
@@ -6251,7 +7007,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6263,7 +7019,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[70]
+	mi := &file_fife_store_v1_store_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6276,7 +7032,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{70}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Outcome) GetRequestId() string {
@@ -6386,7 +7142,7 @@ type Imported struct {
 
 func (x *Imported) Reset() {
 	*x = Imported{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6398,7 +7154,7 @@ func (x *Imported) String() string {
 func (*Imported) ProtoMessage() {}
 
 func (x *Imported) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[71]
+	mi := &file_fife_store_v1_store_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6411,7 +7167,7 @@ func (x *Imported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Imported.ProtoReflect.Descriptor instead.
 func (*Imported) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{71}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Imported) GetAdded() uint32 {
@@ -6480,7 +7236,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6492,7 +7248,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[72]
+	mi := &file_fife_store_v1_store_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6505,7 +7261,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{72}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Refusal) GetKind() string {
@@ -6549,7 +7305,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6561,7 +7317,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[73]
+	mi := &file_fife_store_v1_store_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6574,7 +7330,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{73}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -6604,7 +7360,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6616,7 +7372,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[74]
+	mi := &file_fife_store_v1_store_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6629,7 +7385,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{74}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Change) GetIndex() uint64 {
@@ -6677,7 +7433,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6689,7 +7445,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[75]
+	mi := &file_fife_store_v1_store_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6702,7 +7458,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{75}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *SnapshotHeader) GetSchema() uint32 {
@@ -6808,6 +7564,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Binding
 	//	*SnapshotRecord_UserToken
 	//	*SnapshotRecord_UserCertificate
+	//	*SnapshotRecord_AccessKey
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6815,7 +7572,7 @@ type SnapshotRecord struct {
 
 func (x *SnapshotRecord) Reset() {
 	*x = SnapshotRecord{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6827,7 +7584,7 @@ func (x *SnapshotRecord) String() string {
 func (*SnapshotRecord) ProtoMessage() {}
 
 func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[76]
+	mi := &file_fife_store_v1_store_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6840,7 +7597,7 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
 func (*SnapshotRecord) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{76}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *SnapshotRecord) GetRecord() isSnapshotRecord_Record {
@@ -7021,6 +7778,15 @@ func (x *SnapshotRecord) GetUserCertificate() *UserCertificate {
 	return nil
 }
 
+func (x *SnapshotRecord) GetAccessKey() *AccessKey {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_AccessKey); ok {
+			return x.AccessKey
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -7120,6 +7886,11 @@ type SnapshotRecord_UserCertificate struct {
 	UserCertificate *UserCertificate `protobuf:"bytes,60,opt,name=user_certificate,json=userCertificate,proto3,oneof"`
 }
 
+type SnapshotRecord_AccessKey struct {
+	// An access key.
+	AccessKey *AccessKey `protobuf:"bytes,42,opt,name=access_key,json=accessKey,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Header) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
@@ -7158,6 +7929,8 @@ func (*SnapshotRecord_UserToken) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_UserCertificate) isSnapshotRecord_Record() {}
 
+func (*SnapshotRecord_AccessKey) isSnapshotRecord_Record() {}
+
 // DeploymentRoutes are routes of a deployment.
 type DeploymentRoutes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -7169,7 +7942,7 @@ type DeploymentRoutes struct {
 
 func (x *DeploymentRoutes) Reset() {
 	*x = DeploymentRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7181,7 +7954,7 @@ func (x *DeploymentRoutes) String() string {
 func (*DeploymentRoutes) ProtoMessage() {}
 
 func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[77]
+	mi := &file_fife_store_v1_store_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7194,7 +7967,7 @@ func (x *DeploymentRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentRoutes.ProtoReflect.Descriptor instead.
 func (*DeploymentRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{77}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DeploymentRoutes) GetRoutes() []*Route {
@@ -7221,7 +7994,7 @@ type StagedRoutes struct {
 
 func (x *StagedRoutes) Reset() {
 	*x = StagedRoutes{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[78]
+	mi := &file_fife_store_v1_store_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7233,7 +8006,7 @@ func (x *StagedRoutes) String() string {
 func (*StagedRoutes) ProtoMessage() {}
 
 func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[78]
+	mi := &file_fife_store_v1_store_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7246,7 +8019,7 @@ func (x *StagedRoutes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StagedRoutes.ProtoReflect.Descriptor instead.
 func (*StagedRoutes) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{78}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *StagedRoutes) GetApi() string {
@@ -7290,7 +8063,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_fife_store_v1_store_proto_msgTypes[79]
+	mi := &file_fife_store_v1_store_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7302,7 +8075,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_fife_store_v1_store_proto_msgTypes[79]
+	mi := &file_fife_store_v1_store_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7315,7 +8088,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{79}
+	return file_fife_store_v1_store_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -7336,7 +8109,7 @@ var File_fife_store_v1_store_proto protoreflect.FileDescriptor
 
 const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x16\n" +
+	"\x19fife/store/v1/store.proto\x12\rfife.store.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd4\x1a\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x16\n" +
@@ -7392,7 +8165,14 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x11delete_join_token\x18\\ \x01(\v2\x1e.fife.store.v1.DeleteJoinTokenH\x00R\x0fdeleteJoinToken\x12C\n" +
 	"\x0euse_join_token\x18] \x01(\v2\x1b.fife.store.v1.UseJoinTokenH\x00R\fuseJoinToken\x12H\n" +
 	"\x0frevoke_identity\x18^ \x01(\v2\x1d.fife.store.v1.RevokeIdentityH\x00R\x0erevokeIdentity\x12Q\n" +
-	"\x12record_certificate\x18x \x01(\v2 .fife.store.v1.RecordCertificateH\x00R\x11recordCertificateB\x04\n" +
+	"\x12record_certificate\x18x \x01(\v2 .fife.store.v1.RecordCertificateH\x00R\x11recordCertificate\x12E\n" +
+	"\x0estart_rotation\x18_ \x01(\v2\x1c.fife.store.v1.StartRotationH\x00R\rstartRotation\x12B\n" +
+	"\rmove_rotation\x18` \x01(\v2\x1b.fife.store.v1.MoveRotationH\x00R\fmoveRotation\x12O\n" +
+	"\x12start_key_rotation\x18a \x01(\v2\x1f.fife.store.v1.StartKeyRotationH\x00R\x10startKeyRotation\x12Q\n" +
+	"\x12reseal_authorities\x18b \x01(\v2 .fife.store.v1.ResealAuthoritiesH\x00R\x11resealAuthorities\x12M\n" +
+	"\x11create_access_key\x18\x82\x01 \x01(\v2\x1e.fife.store.v1.CreateAccessKeyH\x00R\x0fcreateAccessKey\x12M\n" +
+	"\x11delete_access_key\x18\x83\x01 \x01(\v2\x1e.fife.store.v1.DeleteAccessKeyH\x00R\x0fdeleteAccessKey\x12P\n" +
+	"\x12reseal_access_keys\x18\x84\x01 \x01(\v2\x1f.fife.store.v1.ResealAccessKeysH\x00R\x10resealAccessKeysB\x04\n" +
 	"\x02op\"\x85\x01\n" +
 	"\rAuthorization\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x14\n" +
@@ -7422,13 +8202,51 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x0fCreateUserToken\x12.\n" +
 	"\x05token\x18\x01 \x01(\v2\x18.fife.store.v1.UserTokenR\x05token\"!\n" +
 	"\x0fDeleteUserToken\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"6\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xc1\x01\n" +
+	"\tAccessKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x16\n" +
+	"\x06sealed\x18\x03 \x01(\fR\x06sealed\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"=\n" +
+	"\x0fCreateAccessKey\x12*\n" +
+	"\x03key\x18\x01 \x01(\v2\x18.fife.store.v1.AccessKeyR\x03key\"!\n" +
+	"\x0fDeleteAccessKey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"@\n" +
+	"\x10ResealAccessKeys\x12,\n" +
+	"\x04keys\x18\x01 \x03(\v2\x18.fife.store.v1.AccessKeyR\x04keys\"6\n" +
 	"\bPutTrust\x12*\n" +
-	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"h\n" +
+	"\x05trust\x18\x01 \x01(\v2\x14.fife.store.v1.TrustR\x05trust\"\xca\x01\n" +
 	"\x05Trust\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\fR\x05roots\x12/\n" +
-	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\"_\n" +
+	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x123\n" +
+	"\brotation\x18\x14 \x01(\v2\x17.fife.store.v1.RotationR\brotation\x12\x19\n" +
+	"\bnext_key\x18\x15 \x01(\tR\anextKey\x12\x10\n" +
+	"\x03key\x18\x16 \x01(\tR\x03key\"\xf7\x01\n" +
+	"\bRotation\x122\n" +
+	"\x05phase\x18\x01 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x05phase\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\fR\x04root\x12/\n" +
+	"\aissuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x127\n" +
+	"\tmove_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bmoveTime\"f\n" +
+	"\rStartRotation\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\fR\x04root\x12/\n" +
+	"\aissuers\x18\x02 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"\x82\x01\n" +
+	"\fMoveRotation\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\fR\x04root\x120\n" +
+	"\x04from\x18\x02 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x04from\x12,\n" +
+	"\x02to\x18\x03 \x01(\x0e2\x1c.fife.store.v1.RotationPhaseR\x02to\"$\n" +
+	"\x10StartKeyRotation\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\x90\x01\n" +
+	"\x11ResealAuthorities\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
+	"\aissuers\x18\x02 \x03(\v2\x15.fife.store.v1.IssuerR\aissuers\x128\n" +
+	"\fnext_issuers\x18\x03 \x03(\v2\x15.fife.store.v1.IssuerR\vnextIssuers\"_\n" +
 	"\x06Issuer\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\fR\vcertificate\x12\x1d\n" +
@@ -7746,11 +8564,13 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\"M\n" +
 	"\x11LambdaIntegration\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x1c\n" +
-	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xc0\x01\n" +
+	"\tqualifier\x18\x02 \x01(\tR\tqualifier\"\xdc\x01\n" +
 	"\x0fMockIntegration\x12\x16\n" +
 	"\x06status\x18\x01 \x01(\x05R\x06status\x12E\n" +
 	"\aheaders\x18\x02 \x03(\v2+.fife.store.v1.MockIntegration.HeadersEntryR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\tR\x04body\x1a:\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\x12\x1a\n" +
+	"\btemplate\x18\n" +
+	" \x01(\bR\btemplate\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
@@ -7921,7 +8741,7 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\bdeparted\x18\t \x03(\tR\bdeparted\x120\n" +
 	"\x05audit\x18\n" +
 	" \x01(\v2\x1a.fife.store.v1.AuditLimitsR\x05audit\x12<\n" +
-	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xb5\b\n" +
+	"\faudit_chains\x18\v \x03(\v2\x19.fife.store.v1.AuditChainR\vauditChains\"\xf0\b\n" +
 	"\x0eSnapshotRecord\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.fife.store.v1.SnapshotHeaderH\x00R\x06header\x12)\n" +
 	"\x04node\x18\x02 \x01(\v2\x13.fife.store.v1.NodeH\x00R\x04node\x12&\n" +
@@ -7946,7 +8766,9 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\abinding\x18( \x01(\v2\x16.fife.store.v1.BindingH\x00R\abinding\x129\n" +
 	"\n" +
 	"user_token\x18) \x01(\v2\x18.fife.store.v1.UserTokenH\x00R\tuserToken\x12K\n" +
-	"\x10user_certificate\x18< \x01(\v2\x1e.fife.store.v1.UserCertificateH\x00R\x0fuserCertificateB\b\n" +
+	"\x10user_certificate\x18< \x01(\v2\x1e.fife.store.v1.UserCertificateH\x00R\x0fuserCertificate\x129\n" +
+	"\n" +
+	"access_key\x18* \x01(\v2\x18.fife.store.v1.AccessKeyH\x00R\taccessKeyB\b\n" +
 	"\x06record\"@\n" +
 	"\x10DeploymentRoutes\x12,\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"\x96\x01\n" +
@@ -7957,7 +8779,12 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x06routes\x18\x04 \x03(\v2\x14.fife.store.v1.RouteR\x06routes\"G\n" +
 	"\x0fSnapshotTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x1a\n" +
-	"\bchecksum\x18\x02 \x01(\x06R\bchecksum*D\n" +
+	"\bchecksum\x18\x02 \x01(\x06R\bchecksum*\x7f\n" +
+	"\rRotationPhase\x12\x1e\n" +
+	"\x1aROTATION_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ROTATION_PHASE_TRUST\x10\x01\x12\x19\n" +
+	"\x15ROTATION_PHASE_SWITCH\x10\x02\x12\x19\n" +
+	"\x15ROTATION_PHASE_RETIRE\x10\x03*D\n" +
 	"\x06Target\x12\x16\n" +
 	"\x12TARGET_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vTARGET_BASE\x10\x01\x12\x11\n" +
@@ -7981,277 +8808,309 @@ func file_fife_store_v1_store_proto_rawDescGZIP() []byte {
 	return file_fife_store_v1_store_proto_rawDescData
 }
 
-var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 94)
+var file_fife_store_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_fife_store_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 103)
 var file_fife_store_v1_store_proto_goTypes = []any{
-	(Target)(0),                   // 0: fife.store.v1.Target
-	(KeySource)(0),                // 1: fife.store.v1.KeySource
-	(*Command)(nil),               // 2: fife.store.v1.Command
-	(*Authorization)(nil),         // 3: fife.store.v1.Authorization
-	(*Binding)(nil),               // 4: fife.store.v1.Binding
-	(*CreateBinding)(nil),         // 5: fife.store.v1.CreateBinding
-	(*DeleteBinding)(nil),         // 6: fife.store.v1.DeleteBinding
-	(*UserToken)(nil),             // 7: fife.store.v1.UserToken
-	(*CreateUserToken)(nil),       // 8: fife.store.v1.CreateUserToken
-	(*DeleteUserToken)(nil),       // 9: fife.store.v1.DeleteUserToken
-	(*PutTrust)(nil),              // 10: fife.store.v1.PutTrust
-	(*Trust)(nil),                 // 11: fife.store.v1.Trust
-	(*Issuer)(nil),                // 12: fife.store.v1.Issuer
-	(*JoinToken)(nil),             // 13: fife.store.v1.JoinToken
-	(*PutJoinToken)(nil),          // 14: fife.store.v1.PutJoinToken
-	(*DeleteJoinToken)(nil),       // 15: fife.store.v1.DeleteJoinToken
-	(*UseJoinToken)(nil),          // 16: fife.store.v1.UseJoinToken
-	(*RevokeIdentity)(nil),        // 17: fife.store.v1.RevokeIdentity
-	(*RecordCertificate)(nil),     // 18: fife.store.v1.RecordCertificate
-	(*UserCertificate)(nil),       // 19: fife.store.v1.UserCertificate
-	(*Enrolment)(nil),             // 20: fife.store.v1.Enrolment
-	(*InitCluster)(nil),           // 21: fife.store.v1.InitCluster
-	(*AuditLimits)(nil),           // 22: fife.store.v1.AuditLimits
-	(*ConfigureAudit)(nil),        // 23: fife.store.v1.ConfigureAudit
-	(*RecordCalls)(nil),           // 24: fife.store.v1.RecordCalls
-	(*AuditEntry)(nil),            // 25: fife.store.v1.AuditEntry
-	(*AuditRecord)(nil),           // 26: fife.store.v1.AuditRecord
-	(*AuditChain)(nil),            // 27: fife.store.v1.AuditChain
-	(*PutNode)(nil),               // 28: fife.store.v1.PutNode
-	(*DeleteNode)(nil),            // 29: fife.store.v1.DeleteNode
-	(*Checkpoint)(nil),            // 30: fife.store.v1.Checkpoint
-	(*CreateApi)(nil),             // 31: fife.store.v1.CreateApi
-	(*UpdateApi)(nil),             // 32: fife.store.v1.UpdateApi
-	(*DeleteApi)(nil),             // 33: fife.store.v1.DeleteApi
-	(*EditRoutes)(nil),            // 34: fife.store.v1.EditRoutes
-	(*PutRoute)(nil),              // 35: fife.store.v1.PutRoute
-	(*DeleteRoute)(nil),           // 36: fife.store.v1.DeleteRoute
-	(*StageRoutes)(nil),           // 37: fife.store.v1.StageRoutes
-	(*ImportRoutes)(nil),          // 38: fife.store.v1.ImportRoutes
-	(*CreateDeployment)(nil),      // 39: fife.store.v1.CreateDeployment
-	(*DeleteDeployment)(nil),      // 40: fife.store.v1.DeleteDeployment
-	(*CreateStage)(nil),           // 41: fife.store.v1.CreateStage
-	(*UpdateStage)(nil),           // 42: fife.store.v1.UpdateStage
-	(*StageFields)(nil),           // 43: fife.store.v1.StageFields
-	(*Throttle)(nil),              // 44: fife.store.v1.Throttle
-	(*DeleteStage)(nil),           // 45: fife.store.v1.DeleteStage
-	(*StartCanary)(nil),           // 46: fife.store.v1.StartCanary
-	(*UpdateCanary)(nil),          // 47: fife.store.v1.UpdateCanary
-	(*AbortCanary)(nil),           // 48: fife.store.v1.AbortCanary
-	(*PromoteCanary)(nil),         // 49: fife.store.v1.PromoteCanary
-	(*OpenPromotion)(nil),         // 50: fife.store.v1.OpenPromotion
-	(*MovePromotion)(nil),         // 51: fife.store.v1.MovePromotion
-	(*PromotionReport)(nil),       // 52: fife.store.v1.PromotionReport
-	(*RegisterAgents)(nil),        // 53: fife.store.v1.RegisterAgents
-	(*ForgetAgents)(nil),          // 54: fife.store.v1.ForgetAgents
-	(*Agent)(nil),                 // 55: fife.store.v1.Agent
-	(*RollbackStage)(nil),         // 56: fife.store.v1.RollbackStage
-	(*Node)(nil),                  // 57: fife.store.v1.Node
-	(*Api)(nil),                   // 58: fife.store.v1.Api
-	(*Route)(nil),                 // 59: fife.store.v1.Route
-	(*HttpIntegration)(nil),       // 60: fife.store.v1.HttpIntegration
-	(*LambdaIntegration)(nil),     // 61: fife.store.v1.LambdaIntegration
-	(*MockIntegration)(nil),       // 62: fife.store.v1.MockIntegration
-	(*Deployment)(nil),            // 63: fife.store.v1.Deployment
-	(*Canary)(nil),                // 64: fife.store.v1.Canary
-	(*Split)(nil),                 // 65: fife.store.v1.Split
-	(*StageConfig)(nil),           // 66: fife.store.v1.StageConfig
-	(*StageRevision)(nil),         // 67: fife.store.v1.StageRevision
-	(*Wave)(nil),                  // 68: fife.store.v1.Wave
-	(*Promotion)(nil),             // 69: fife.store.v1.Promotion
-	(*ReachedWave)(nil),           // 70: fife.store.v1.ReachedWave
-	(*Stage)(nil),                 // 71: fife.store.v1.Stage
-	(*Outcome)(nil),               // 72: fife.store.v1.Outcome
-	(*Imported)(nil),              // 73: fife.store.v1.Imported
-	(*Refusal)(nil),               // 74: fife.store.v1.Refusal
-	(*FieldViolation)(nil),        // 75: fife.store.v1.FieldViolation
-	(*Change)(nil),                // 76: fife.store.v1.Change
-	(*SnapshotHeader)(nil),        // 77: fife.store.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),        // 78: fife.store.v1.SnapshotRecord
-	(*DeploymentRoutes)(nil),      // 79: fife.store.v1.DeploymentRoutes
-	(*StagedRoutes)(nil),          // 80: fife.store.v1.StagedRoutes
-	(*SnapshotTrailer)(nil),       // 81: fife.store.v1.SnapshotTrailer
-	nil,                           // 82: fife.store.v1.AuditEntry.BeforeEntry
-	nil,                           // 83: fife.store.v1.AuditEntry.AfterEntry
-	nil,                           // 84: fife.store.v1.StageFields.VariablesEntry
-	nil,                           // 85: fife.store.v1.StageFields.AnnotationsEntry
-	nil,                           // 86: fife.store.v1.Agent.LabelsEntry
-	nil,                           // 87: fife.store.v1.Api.AnnotationsEntry
-	nil,                           // 88: fife.store.v1.Route.AnnotationsEntry
-	nil,                           // 89: fife.store.v1.MockIntegration.HeadersEntry
-	nil,                           // 90: fife.store.v1.Canary.OverridesEntry
-	nil,                           // 91: fife.store.v1.StageConfig.VariablesEntry
-	nil,                           // 92: fife.store.v1.Wave.LabelsEntry
-	nil,                           // 93: fife.store.v1.ReachedWave.LabelsEntry
-	nil,                           // 94: fife.store.v1.Stage.AnnotationsEntry
-	nil,                           // 95: fife.store.v1.Refusal.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 96: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 97: google.protobuf.Duration
+	(RotationPhase)(0),            // 0: fife.store.v1.RotationPhase
+	(Target)(0),                   // 1: fife.store.v1.Target
+	(KeySource)(0),                // 2: fife.store.v1.KeySource
+	(*Command)(nil),               // 3: fife.store.v1.Command
+	(*Authorization)(nil),         // 4: fife.store.v1.Authorization
+	(*Binding)(nil),               // 5: fife.store.v1.Binding
+	(*CreateBinding)(nil),         // 6: fife.store.v1.CreateBinding
+	(*DeleteBinding)(nil),         // 7: fife.store.v1.DeleteBinding
+	(*UserToken)(nil),             // 8: fife.store.v1.UserToken
+	(*CreateUserToken)(nil),       // 9: fife.store.v1.CreateUserToken
+	(*DeleteUserToken)(nil),       // 10: fife.store.v1.DeleteUserToken
+	(*AccessKey)(nil),             // 11: fife.store.v1.AccessKey
+	(*CreateAccessKey)(nil),       // 12: fife.store.v1.CreateAccessKey
+	(*DeleteAccessKey)(nil),       // 13: fife.store.v1.DeleteAccessKey
+	(*ResealAccessKeys)(nil),      // 14: fife.store.v1.ResealAccessKeys
+	(*PutTrust)(nil),              // 15: fife.store.v1.PutTrust
+	(*Trust)(nil),                 // 16: fife.store.v1.Trust
+	(*Rotation)(nil),              // 17: fife.store.v1.Rotation
+	(*StartRotation)(nil),         // 18: fife.store.v1.StartRotation
+	(*MoveRotation)(nil),          // 19: fife.store.v1.MoveRotation
+	(*StartKeyRotation)(nil),      // 20: fife.store.v1.StartKeyRotation
+	(*ResealAuthorities)(nil),     // 21: fife.store.v1.ResealAuthorities
+	(*Issuer)(nil),                // 22: fife.store.v1.Issuer
+	(*JoinToken)(nil),             // 23: fife.store.v1.JoinToken
+	(*PutJoinToken)(nil),          // 24: fife.store.v1.PutJoinToken
+	(*DeleteJoinToken)(nil),       // 25: fife.store.v1.DeleteJoinToken
+	(*UseJoinToken)(nil),          // 26: fife.store.v1.UseJoinToken
+	(*RevokeIdentity)(nil),        // 27: fife.store.v1.RevokeIdentity
+	(*RecordCertificate)(nil),     // 28: fife.store.v1.RecordCertificate
+	(*UserCertificate)(nil),       // 29: fife.store.v1.UserCertificate
+	(*Enrolment)(nil),             // 30: fife.store.v1.Enrolment
+	(*InitCluster)(nil),           // 31: fife.store.v1.InitCluster
+	(*AuditLimits)(nil),           // 32: fife.store.v1.AuditLimits
+	(*ConfigureAudit)(nil),        // 33: fife.store.v1.ConfigureAudit
+	(*RecordCalls)(nil),           // 34: fife.store.v1.RecordCalls
+	(*AuditEntry)(nil),            // 35: fife.store.v1.AuditEntry
+	(*AuditRecord)(nil),           // 36: fife.store.v1.AuditRecord
+	(*AuditChain)(nil),            // 37: fife.store.v1.AuditChain
+	(*PutNode)(nil),               // 38: fife.store.v1.PutNode
+	(*DeleteNode)(nil),            // 39: fife.store.v1.DeleteNode
+	(*Checkpoint)(nil),            // 40: fife.store.v1.Checkpoint
+	(*CreateApi)(nil),             // 41: fife.store.v1.CreateApi
+	(*UpdateApi)(nil),             // 42: fife.store.v1.UpdateApi
+	(*DeleteApi)(nil),             // 43: fife.store.v1.DeleteApi
+	(*EditRoutes)(nil),            // 44: fife.store.v1.EditRoutes
+	(*PutRoute)(nil),              // 45: fife.store.v1.PutRoute
+	(*DeleteRoute)(nil),           // 46: fife.store.v1.DeleteRoute
+	(*StageRoutes)(nil),           // 47: fife.store.v1.StageRoutes
+	(*ImportRoutes)(nil),          // 48: fife.store.v1.ImportRoutes
+	(*CreateDeployment)(nil),      // 49: fife.store.v1.CreateDeployment
+	(*DeleteDeployment)(nil),      // 50: fife.store.v1.DeleteDeployment
+	(*CreateStage)(nil),           // 51: fife.store.v1.CreateStage
+	(*UpdateStage)(nil),           // 52: fife.store.v1.UpdateStage
+	(*StageFields)(nil),           // 53: fife.store.v1.StageFields
+	(*Throttle)(nil),              // 54: fife.store.v1.Throttle
+	(*DeleteStage)(nil),           // 55: fife.store.v1.DeleteStage
+	(*StartCanary)(nil),           // 56: fife.store.v1.StartCanary
+	(*UpdateCanary)(nil),          // 57: fife.store.v1.UpdateCanary
+	(*AbortCanary)(nil),           // 58: fife.store.v1.AbortCanary
+	(*PromoteCanary)(nil),         // 59: fife.store.v1.PromoteCanary
+	(*OpenPromotion)(nil),         // 60: fife.store.v1.OpenPromotion
+	(*MovePromotion)(nil),         // 61: fife.store.v1.MovePromotion
+	(*PromotionReport)(nil),       // 62: fife.store.v1.PromotionReport
+	(*RegisterAgents)(nil),        // 63: fife.store.v1.RegisterAgents
+	(*ForgetAgents)(nil),          // 64: fife.store.v1.ForgetAgents
+	(*Agent)(nil),                 // 65: fife.store.v1.Agent
+	(*RollbackStage)(nil),         // 66: fife.store.v1.RollbackStage
+	(*Node)(nil),                  // 67: fife.store.v1.Node
+	(*Api)(nil),                   // 68: fife.store.v1.Api
+	(*Route)(nil),                 // 69: fife.store.v1.Route
+	(*HttpIntegration)(nil),       // 70: fife.store.v1.HttpIntegration
+	(*LambdaIntegration)(nil),     // 71: fife.store.v1.LambdaIntegration
+	(*MockIntegration)(nil),       // 72: fife.store.v1.MockIntegration
+	(*Deployment)(nil),            // 73: fife.store.v1.Deployment
+	(*Canary)(nil),                // 74: fife.store.v1.Canary
+	(*Split)(nil),                 // 75: fife.store.v1.Split
+	(*StageConfig)(nil),           // 76: fife.store.v1.StageConfig
+	(*StageRevision)(nil),         // 77: fife.store.v1.StageRevision
+	(*Wave)(nil),                  // 78: fife.store.v1.Wave
+	(*Promotion)(nil),             // 79: fife.store.v1.Promotion
+	(*ReachedWave)(nil),           // 80: fife.store.v1.ReachedWave
+	(*Stage)(nil),                 // 81: fife.store.v1.Stage
+	(*Outcome)(nil),               // 82: fife.store.v1.Outcome
+	(*Imported)(nil),              // 83: fife.store.v1.Imported
+	(*Refusal)(nil),               // 84: fife.store.v1.Refusal
+	(*FieldViolation)(nil),        // 85: fife.store.v1.FieldViolation
+	(*Change)(nil),                // 86: fife.store.v1.Change
+	(*SnapshotHeader)(nil),        // 87: fife.store.v1.SnapshotHeader
+	(*SnapshotRecord)(nil),        // 88: fife.store.v1.SnapshotRecord
+	(*DeploymentRoutes)(nil),      // 89: fife.store.v1.DeploymentRoutes
+	(*StagedRoutes)(nil),          // 90: fife.store.v1.StagedRoutes
+	(*SnapshotTrailer)(nil),       // 91: fife.store.v1.SnapshotTrailer
+	nil,                           // 92: fife.store.v1.AuditEntry.BeforeEntry
+	nil,                           // 93: fife.store.v1.AuditEntry.AfterEntry
+	nil,                           // 94: fife.store.v1.StageFields.VariablesEntry
+	nil,                           // 95: fife.store.v1.StageFields.AnnotationsEntry
+	nil,                           // 96: fife.store.v1.Agent.LabelsEntry
+	nil,                           // 97: fife.store.v1.Api.AnnotationsEntry
+	nil,                           // 98: fife.store.v1.Route.AnnotationsEntry
+	nil,                           // 99: fife.store.v1.MockIntegration.HeadersEntry
+	nil,                           // 100: fife.store.v1.Canary.OverridesEntry
+	nil,                           // 101: fife.store.v1.StageConfig.VariablesEntry
+	nil,                           // 102: fife.store.v1.Wave.LabelsEntry
+	nil,                           // 103: fife.store.v1.ReachedWave.LabelsEntry
+	nil,                           // 104: fife.store.v1.Stage.AnnotationsEntry
+	nil,                           // 105: fife.store.v1.Refusal.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 106: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 107: google.protobuf.Duration
 }
 var file_fife_store_v1_store_proto_depIdxs = []int32{
-	96,  // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
-	3,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
-	21,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
-	28,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
-	29,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
-	30,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
-	31,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
-	32,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
-	33,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
-	35,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
-	36,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
-	37,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
-	38,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
-	34,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
-	39,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
-	40,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
-	41,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
-	42,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
-	45,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
-	46,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
-	47,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
-	48,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
-	49,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
-	56,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
-	50,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
-	51,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
-	53,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
-	54,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
-	23,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
-	24,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
-	5,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
-	6,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
-	8,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
-	9,   // 33: fife.store.v1.Command.delete_user_token:type_name -> fife.store.v1.DeleteUserToken
-	10,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
-	14,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
-	15,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
-	16,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
-	17,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
-	18,  // 39: fife.store.v1.Command.record_certificate:type_name -> fife.store.v1.RecordCertificate
-	4,   // 40: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
-	4,   // 41: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
-	96,  // 42: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
-	96,  // 43: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
-	7,   // 44: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
-	11,  // 45: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
-	12,  // 46: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
-	96,  // 47: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
-	13,  // 48: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
-	19,  // 49: fife.store.v1.RecordCertificate.certificate:type_name -> fife.store.v1.UserCertificate
-	96,  // 50: fife.store.v1.UserCertificate.create_time:type_name -> google.protobuf.Timestamp
-	96,  // 51: fife.store.v1.UserCertificate.expire_time:type_name -> google.protobuf.Timestamp
-	96,  // 52: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
-	96,  // 53: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
-	22,  // 54: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
-	4,   // 55: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
-	97,  // 56: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
-	22,  // 57: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
-	25,  // 58: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
-	96,  // 59: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
-	82,  // 60: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
-	83,  // 61: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
-	57,  // 62: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
-	58,  // 63: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
-	58,  // 64: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
-	36,  // 65: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
-	35,  // 66: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
-	58,  // 67: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
-	59,  // 68: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
-	59,  // 69: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
-	59,  // 70: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
-	0,   // 71: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
-	43,  // 72: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
-	43,  // 73: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
-	43,  // 74: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
-	84,  // 75: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
-	65,  // 76: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
-	68,  // 77: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
-	64,  // 78: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
-	85,  // 79: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
-	44,  // 80: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
-	64,  // 81: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
-	64,  // 82: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
-	97,  // 83: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
-	96,  // 84: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
-	52,  // 85: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
-	97,  // 86: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
-	97,  // 87: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
-	55,  // 88: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
-	86,  // 89: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
-	97,  // 90: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
-	96,  // 91: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
-	96,  // 92: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
-	87,  // 93: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
-	97,  // 94: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
-	60,  // 95: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
-	61,  // 96: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
-	62,  // 97: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
-	88,  // 98: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
-	89,  // 99: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
-	96,  // 100: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	97,  // 101: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
-	90,  // 102: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
-	96,  // 103: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
-	1,   // 104: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
-	91,  // 105: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
-	64,  // 106: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
-	96,  // 107: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
-	66,  // 108: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
-	92,  // 109: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
-	97,  // 110: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
-	96,  // 111: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
-	96,  // 112: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
-	66,  // 113: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
-	96,  // 114: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
-	96,  // 115: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
-	52,  // 116: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
-	70,  // 117: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
-	66,  // 118: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
-	93,  // 119: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
-	97,  // 120: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
-	66,  // 121: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
-	65,  // 122: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
-	96,  // 123: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
-	67,  // 124: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
-	96,  // 125: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
-	68,  // 126: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
-	69,  // 127: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
-	44,  // 128: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
-	94,  // 129: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
-	96,  // 130: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
-	74,  // 131: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
-	58,  // 132: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
-	59,  // 133: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
-	63,  // 134: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
-	71,  // 135: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
-	73,  // 136: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
-	95,  // 137: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
-	75,  // 138: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
-	22,  // 139: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
-	27,  // 140: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
-	77,  // 141: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
-	57,  // 142: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
-	58,  // 143: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
-	59,  // 144: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
-	63,  // 145: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
-	79,  // 146: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
-	71,  // 147: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
-	72,  // 148: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
-	76,  // 149: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
-	81,  // 150: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
-	55,  // 151: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
-	26,  // 152: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
-	80,  // 153: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
-	11,  // 154: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
-	13,  // 155: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
-	20,  // 156: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
-	4,   // 157: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
-	7,   // 158: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
-	19,  // 159: fife.store.v1.SnapshotRecord.user_certificate:type_name -> fife.store.v1.UserCertificate
-	59,  // 160: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
-	96,  // 161: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
-	59,  // 162: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
-	163, // [163:163] is the sub-list for method output_type
-	163, // [163:163] is the sub-list for method input_type
-	163, // [163:163] is the sub-list for extension type_name
-	163, // [163:163] is the sub-list for extension extendee
-	0,   // [0:163] is the sub-list for field type_name
+	106, // 0: fife.store.v1.Command.time:type_name -> google.protobuf.Timestamp
+	4,   // 1: fife.store.v1.Command.authorization:type_name -> fife.store.v1.Authorization
+	31,  // 2: fife.store.v1.Command.init_cluster:type_name -> fife.store.v1.InitCluster
+	38,  // 3: fife.store.v1.Command.put_node:type_name -> fife.store.v1.PutNode
+	39,  // 4: fife.store.v1.Command.delete_node:type_name -> fife.store.v1.DeleteNode
+	40,  // 5: fife.store.v1.Command.checkpoint:type_name -> fife.store.v1.Checkpoint
+	41,  // 6: fife.store.v1.Command.create_api:type_name -> fife.store.v1.CreateApi
+	42,  // 7: fife.store.v1.Command.update_api:type_name -> fife.store.v1.UpdateApi
+	43,  // 8: fife.store.v1.Command.delete_api:type_name -> fife.store.v1.DeleteApi
+	45,  // 9: fife.store.v1.Command.put_route:type_name -> fife.store.v1.PutRoute
+	46,  // 10: fife.store.v1.Command.delete_route:type_name -> fife.store.v1.DeleteRoute
+	47,  // 11: fife.store.v1.Command.stage_routes:type_name -> fife.store.v1.StageRoutes
+	48,  // 12: fife.store.v1.Command.import_routes:type_name -> fife.store.v1.ImportRoutes
+	44,  // 13: fife.store.v1.Command.edit_routes:type_name -> fife.store.v1.EditRoutes
+	49,  // 14: fife.store.v1.Command.create_deployment:type_name -> fife.store.v1.CreateDeployment
+	50,  // 15: fife.store.v1.Command.delete_deployment:type_name -> fife.store.v1.DeleteDeployment
+	51,  // 16: fife.store.v1.Command.create_stage:type_name -> fife.store.v1.CreateStage
+	52,  // 17: fife.store.v1.Command.update_stage:type_name -> fife.store.v1.UpdateStage
+	55,  // 18: fife.store.v1.Command.delete_stage:type_name -> fife.store.v1.DeleteStage
+	56,  // 19: fife.store.v1.Command.start_canary:type_name -> fife.store.v1.StartCanary
+	57,  // 20: fife.store.v1.Command.update_canary:type_name -> fife.store.v1.UpdateCanary
+	58,  // 21: fife.store.v1.Command.abort_canary:type_name -> fife.store.v1.AbortCanary
+	59,  // 22: fife.store.v1.Command.promote_canary:type_name -> fife.store.v1.PromoteCanary
+	66,  // 23: fife.store.v1.Command.rollback_stage:type_name -> fife.store.v1.RollbackStage
+	60,  // 24: fife.store.v1.Command.open_promotion:type_name -> fife.store.v1.OpenPromotion
+	61,  // 25: fife.store.v1.Command.move_promotion:type_name -> fife.store.v1.MovePromotion
+	63,  // 26: fife.store.v1.Command.register_agents:type_name -> fife.store.v1.RegisterAgents
+	64,  // 27: fife.store.v1.Command.forget_agents:type_name -> fife.store.v1.ForgetAgents
+	33,  // 28: fife.store.v1.Command.configure_audit:type_name -> fife.store.v1.ConfigureAudit
+	34,  // 29: fife.store.v1.Command.record_calls:type_name -> fife.store.v1.RecordCalls
+	6,   // 30: fife.store.v1.Command.create_binding:type_name -> fife.store.v1.CreateBinding
+	7,   // 31: fife.store.v1.Command.delete_binding:type_name -> fife.store.v1.DeleteBinding
+	9,   // 32: fife.store.v1.Command.create_user_token:type_name -> fife.store.v1.CreateUserToken
+	10,  // 33: fife.store.v1.Command.delete_user_token:type_name -> fife.store.v1.DeleteUserToken
+	15,  // 34: fife.store.v1.Command.put_trust:type_name -> fife.store.v1.PutTrust
+	24,  // 35: fife.store.v1.Command.put_join_token:type_name -> fife.store.v1.PutJoinToken
+	25,  // 36: fife.store.v1.Command.delete_join_token:type_name -> fife.store.v1.DeleteJoinToken
+	26,  // 37: fife.store.v1.Command.use_join_token:type_name -> fife.store.v1.UseJoinToken
+	27,  // 38: fife.store.v1.Command.revoke_identity:type_name -> fife.store.v1.RevokeIdentity
+	28,  // 39: fife.store.v1.Command.record_certificate:type_name -> fife.store.v1.RecordCertificate
+	18,  // 40: fife.store.v1.Command.start_rotation:type_name -> fife.store.v1.StartRotation
+	19,  // 41: fife.store.v1.Command.move_rotation:type_name -> fife.store.v1.MoveRotation
+	20,  // 42: fife.store.v1.Command.start_key_rotation:type_name -> fife.store.v1.StartKeyRotation
+	21,  // 43: fife.store.v1.Command.reseal_authorities:type_name -> fife.store.v1.ResealAuthorities
+	12,  // 44: fife.store.v1.Command.create_access_key:type_name -> fife.store.v1.CreateAccessKey
+	13,  // 45: fife.store.v1.Command.delete_access_key:type_name -> fife.store.v1.DeleteAccessKey
+	14,  // 46: fife.store.v1.Command.reseal_access_keys:type_name -> fife.store.v1.ResealAccessKeys
+	5,   // 47: fife.store.v1.CreateBinding.binding:type_name -> fife.store.v1.Binding
+	5,   // 48: fife.store.v1.DeleteBinding.binding:type_name -> fife.store.v1.Binding
+	106, // 49: fife.store.v1.UserToken.create_time:type_name -> google.protobuf.Timestamp
+	106, // 50: fife.store.v1.UserToken.expire_time:type_name -> google.protobuf.Timestamp
+	8,   // 51: fife.store.v1.CreateUserToken.token:type_name -> fife.store.v1.UserToken
+	106, // 52: fife.store.v1.AccessKey.create_time:type_name -> google.protobuf.Timestamp
+	106, // 53: fife.store.v1.AccessKey.expire_time:type_name -> google.protobuf.Timestamp
+	11,  // 54: fife.store.v1.CreateAccessKey.key:type_name -> fife.store.v1.AccessKey
+	11,  // 55: fife.store.v1.ResealAccessKeys.keys:type_name -> fife.store.v1.AccessKey
+	16,  // 56: fife.store.v1.PutTrust.trust:type_name -> fife.store.v1.Trust
+	22,  // 57: fife.store.v1.Trust.issuers:type_name -> fife.store.v1.Issuer
+	17,  // 58: fife.store.v1.Trust.rotation:type_name -> fife.store.v1.Rotation
+	0,   // 59: fife.store.v1.Rotation.phase:type_name -> fife.store.v1.RotationPhase
+	22,  // 60: fife.store.v1.Rotation.issuers:type_name -> fife.store.v1.Issuer
+	106, // 61: fife.store.v1.Rotation.start_time:type_name -> google.protobuf.Timestamp
+	106, // 62: fife.store.v1.Rotation.move_time:type_name -> google.protobuf.Timestamp
+	22,  // 63: fife.store.v1.StartRotation.issuers:type_name -> fife.store.v1.Issuer
+	0,   // 64: fife.store.v1.MoveRotation.from:type_name -> fife.store.v1.RotationPhase
+	0,   // 65: fife.store.v1.MoveRotation.to:type_name -> fife.store.v1.RotationPhase
+	22,  // 66: fife.store.v1.ResealAuthorities.issuers:type_name -> fife.store.v1.Issuer
+	22,  // 67: fife.store.v1.ResealAuthorities.next_issuers:type_name -> fife.store.v1.Issuer
+	106, // 68: fife.store.v1.JoinToken.expire_time:type_name -> google.protobuf.Timestamp
+	23,  // 69: fife.store.v1.PutJoinToken.token:type_name -> fife.store.v1.JoinToken
+	29,  // 70: fife.store.v1.RecordCertificate.certificate:type_name -> fife.store.v1.UserCertificate
+	106, // 71: fife.store.v1.UserCertificate.create_time:type_name -> google.protobuf.Timestamp
+	106, // 72: fife.store.v1.UserCertificate.expire_time:type_name -> google.protobuf.Timestamp
+	106, // 73: fife.store.v1.Enrolment.join_time:type_name -> google.protobuf.Timestamp
+	106, // 74: fife.store.v1.Enrolment.revoke_time:type_name -> google.protobuf.Timestamp
+	32,  // 75: fife.store.v1.InitCluster.audit:type_name -> fife.store.v1.AuditLimits
+	5,   // 76: fife.store.v1.InitCluster.bindings:type_name -> fife.store.v1.Binding
+	107, // 77: fife.store.v1.AuditLimits.retention:type_name -> google.protobuf.Duration
+	32,  // 78: fife.store.v1.ConfigureAudit.limits:type_name -> fife.store.v1.AuditLimits
+	35,  // 79: fife.store.v1.RecordCalls.calls:type_name -> fife.store.v1.AuditEntry
+	106, // 80: fife.store.v1.AuditEntry.time:type_name -> google.protobuf.Timestamp
+	92,  // 81: fife.store.v1.AuditEntry.before:type_name -> fife.store.v1.AuditEntry.BeforeEntry
+	93,  // 82: fife.store.v1.AuditEntry.after:type_name -> fife.store.v1.AuditEntry.AfterEntry
+	67,  // 83: fife.store.v1.PutNode.node:type_name -> fife.store.v1.Node
+	68,  // 84: fife.store.v1.CreateApi.api:type_name -> fife.store.v1.Api
+	68,  // 85: fife.store.v1.UpdateApi.api:type_name -> fife.store.v1.Api
+	46,  // 86: fife.store.v1.EditRoutes.delete:type_name -> fife.store.v1.DeleteRoute
+	45,  // 87: fife.store.v1.EditRoutes.put:type_name -> fife.store.v1.PutRoute
+	68,  // 88: fife.store.v1.EditRoutes.values:type_name -> fife.store.v1.Api
+	69,  // 89: fife.store.v1.PutRoute.route:type_name -> fife.store.v1.Route
+	69,  // 90: fife.store.v1.StageRoutes.routes:type_name -> fife.store.v1.Route
+	69,  // 91: fife.store.v1.ImportRoutes.routes:type_name -> fife.store.v1.Route
+	1,   // 92: fife.store.v1.CreateDeployment.target:type_name -> fife.store.v1.Target
+	53,  // 93: fife.store.v1.CreateDeployment.values:type_name -> fife.store.v1.StageFields
+	53,  // 94: fife.store.v1.CreateStage.values:type_name -> fife.store.v1.StageFields
+	53,  // 95: fife.store.v1.UpdateStage.values:type_name -> fife.store.v1.StageFields
+	94,  // 96: fife.store.v1.StageFields.variables:type_name -> fife.store.v1.StageFields.VariablesEntry
+	75,  // 97: fife.store.v1.StageFields.split:type_name -> fife.store.v1.Split
+	78,  // 98: fife.store.v1.StageFields.waves:type_name -> fife.store.v1.Wave
+	74,  // 99: fife.store.v1.StageFields.canary:type_name -> fife.store.v1.Canary
+	95,  // 100: fife.store.v1.StageFields.annotations:type_name -> fife.store.v1.StageFields.AnnotationsEntry
+	54,  // 101: fife.store.v1.StageFields.throttle:type_name -> fife.store.v1.Throttle
+	74,  // 102: fife.store.v1.StartCanary.canary:type_name -> fife.store.v1.Canary
+	74,  // 103: fife.store.v1.UpdateCanary.canary:type_name -> fife.store.v1.Canary
+	107, // 104: fife.store.v1.OpenPromotion.prepare_timeout:type_name -> google.protobuf.Duration
+	106, // 105: fife.store.v1.MovePromotion.flip_time:type_name -> google.protobuf.Timestamp
+	62,  // 106: fife.store.v1.MovePromotion.report:type_name -> fife.store.v1.PromotionReport
+	107, // 107: fife.store.v1.PromotionReport.window:type_name -> google.protobuf.Duration
+	107, // 108: fife.store.v1.PromotionReport.clock_error:type_name -> google.protobuf.Duration
+	65,  // 109: fife.store.v1.RegisterAgents.agents:type_name -> fife.store.v1.Agent
+	96,  // 110: fife.store.v1.Agent.labels:type_name -> fife.store.v1.Agent.LabelsEntry
+	107, // 111: fife.store.v1.Api.default_timeout:type_name -> google.protobuf.Duration
+	106, // 112: fife.store.v1.Api.create_time:type_name -> google.protobuf.Timestamp
+	106, // 113: fife.store.v1.Api.update_time:type_name -> google.protobuf.Timestamp
+	97,  // 114: fife.store.v1.Api.annotations:type_name -> fife.store.v1.Api.AnnotationsEntry
+	107, // 115: fife.store.v1.Route.timeout:type_name -> google.protobuf.Duration
+	70,  // 116: fife.store.v1.Route.http:type_name -> fife.store.v1.HttpIntegration
+	71,  // 117: fife.store.v1.Route.lambda:type_name -> fife.store.v1.LambdaIntegration
+	72,  // 118: fife.store.v1.Route.mock:type_name -> fife.store.v1.MockIntegration
+	98,  // 119: fife.store.v1.Route.annotations:type_name -> fife.store.v1.Route.AnnotationsEntry
+	99,  // 120: fife.store.v1.MockIntegration.headers:type_name -> fife.store.v1.MockIntegration.HeadersEntry
+	106, // 121: fife.store.v1.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	107, // 122: fife.store.v1.Deployment.default_timeout:type_name -> google.protobuf.Duration
+	100, // 123: fife.store.v1.Canary.overrides:type_name -> fife.store.v1.Canary.OverridesEntry
+	106, // 124: fife.store.v1.Canary.start_time:type_name -> google.protobuf.Timestamp
+	2,   // 125: fife.store.v1.Split.source:type_name -> fife.store.v1.KeySource
+	101, // 126: fife.store.v1.StageConfig.variables:type_name -> fife.store.v1.StageConfig.VariablesEntry
+	74,  // 127: fife.store.v1.StageConfig.canary:type_name -> fife.store.v1.Canary
+	106, // 128: fife.store.v1.StageRevision.time:type_name -> google.protobuf.Timestamp
+	76,  // 129: fife.store.v1.StageRevision.config:type_name -> fife.store.v1.StageConfig
+	102, // 130: fife.store.v1.Wave.labels:type_name -> fife.store.v1.Wave.LabelsEntry
+	107, // 131: fife.store.v1.Wave.dwell:type_name -> google.protobuf.Duration
+	106, // 132: fife.store.v1.Promotion.create_time:type_name -> google.protobuf.Timestamp
+	106, // 133: fife.store.v1.Promotion.deadline:type_name -> google.protobuf.Timestamp
+	76,  // 134: fife.store.v1.Promotion.config:type_name -> fife.store.v1.StageConfig
+	106, // 135: fife.store.v1.Promotion.flip_time:type_name -> google.protobuf.Timestamp
+	106, // 136: fife.store.v1.Promotion.end_time:type_name -> google.protobuf.Timestamp
+	62,  // 137: fife.store.v1.Promotion.report:type_name -> fife.store.v1.PromotionReport
+	80,  // 138: fife.store.v1.Promotion.waves:type_name -> fife.store.v1.ReachedWave
+	76,  // 139: fife.store.v1.Promotion.former:type_name -> fife.store.v1.StageConfig
+	103, // 140: fife.store.v1.ReachedWave.labels:type_name -> fife.store.v1.ReachedWave.LabelsEntry
+	107, // 141: fife.store.v1.ReachedWave.dwell:type_name -> google.protobuf.Duration
+	76,  // 142: fife.store.v1.Stage.config:type_name -> fife.store.v1.StageConfig
+	75,  // 143: fife.store.v1.Stage.split:type_name -> fife.store.v1.Split
+	106, // 144: fife.store.v1.Stage.create_time:type_name -> google.protobuf.Timestamp
+	77,  // 145: fife.store.v1.Stage.history:type_name -> fife.store.v1.StageRevision
+	106, // 146: fife.store.v1.Stage.update_time:type_name -> google.protobuf.Timestamp
+	78,  // 147: fife.store.v1.Stage.waves:type_name -> fife.store.v1.Wave
+	79,  // 148: fife.store.v1.Stage.promotion:type_name -> fife.store.v1.Promotion
+	54,  // 149: fife.store.v1.Stage.throttle:type_name -> fife.store.v1.Throttle
+	104, // 150: fife.store.v1.Stage.annotations:type_name -> fife.store.v1.Stage.AnnotationsEntry
+	106, // 151: fife.store.v1.Outcome.time:type_name -> google.protobuf.Timestamp
+	84,  // 152: fife.store.v1.Outcome.refusal:type_name -> fife.store.v1.Refusal
+	68,  // 153: fife.store.v1.Outcome.api:type_name -> fife.store.v1.Api
+	69,  // 154: fife.store.v1.Outcome.route:type_name -> fife.store.v1.Route
+	73,  // 155: fife.store.v1.Outcome.deployment:type_name -> fife.store.v1.Deployment
+	81,  // 156: fife.store.v1.Outcome.stage:type_name -> fife.store.v1.Stage
+	83,  // 157: fife.store.v1.Outcome.imported:type_name -> fife.store.v1.Imported
+	105, // 158: fife.store.v1.Refusal.metadata:type_name -> fife.store.v1.Refusal.MetadataEntry
+	85,  // 159: fife.store.v1.Refusal.violations:type_name -> fife.store.v1.FieldViolation
+	32,  // 160: fife.store.v1.SnapshotHeader.audit:type_name -> fife.store.v1.AuditLimits
+	37,  // 161: fife.store.v1.SnapshotHeader.audit_chains:type_name -> fife.store.v1.AuditChain
+	87,  // 162: fife.store.v1.SnapshotRecord.header:type_name -> fife.store.v1.SnapshotHeader
+	67,  // 163: fife.store.v1.SnapshotRecord.node:type_name -> fife.store.v1.Node
+	68,  // 164: fife.store.v1.SnapshotRecord.api:type_name -> fife.store.v1.Api
+	69,  // 165: fife.store.v1.SnapshotRecord.route:type_name -> fife.store.v1.Route
+	73,  // 166: fife.store.v1.SnapshotRecord.deployment:type_name -> fife.store.v1.Deployment
+	89,  // 167: fife.store.v1.SnapshotRecord.deployment_routes:type_name -> fife.store.v1.DeploymentRoutes
+	81,  // 168: fife.store.v1.SnapshotRecord.stage:type_name -> fife.store.v1.Stage
+	82,  // 169: fife.store.v1.SnapshotRecord.outcome:type_name -> fife.store.v1.Outcome
+	86,  // 170: fife.store.v1.SnapshotRecord.change:type_name -> fife.store.v1.Change
+	91,  // 171: fife.store.v1.SnapshotRecord.trailer:type_name -> fife.store.v1.SnapshotTrailer
+	65,  // 172: fife.store.v1.SnapshotRecord.agent:type_name -> fife.store.v1.Agent
+	36,  // 173: fife.store.v1.SnapshotRecord.audit:type_name -> fife.store.v1.AuditRecord
+	90,  // 174: fife.store.v1.SnapshotRecord.staged_routes:type_name -> fife.store.v1.StagedRoutes
+	16,  // 175: fife.store.v1.SnapshotRecord.trust:type_name -> fife.store.v1.Trust
+	23,  // 176: fife.store.v1.SnapshotRecord.join_token:type_name -> fife.store.v1.JoinToken
+	30,  // 177: fife.store.v1.SnapshotRecord.enrolment:type_name -> fife.store.v1.Enrolment
+	5,   // 178: fife.store.v1.SnapshotRecord.binding:type_name -> fife.store.v1.Binding
+	8,   // 179: fife.store.v1.SnapshotRecord.user_token:type_name -> fife.store.v1.UserToken
+	29,  // 180: fife.store.v1.SnapshotRecord.user_certificate:type_name -> fife.store.v1.UserCertificate
+	11,  // 181: fife.store.v1.SnapshotRecord.access_key:type_name -> fife.store.v1.AccessKey
+	69,  // 182: fife.store.v1.DeploymentRoutes.routes:type_name -> fife.store.v1.Route
+	106, // 183: fife.store.v1.StagedRoutes.time:type_name -> google.protobuf.Timestamp
+	69,  // 184: fife.store.v1.StagedRoutes.routes:type_name -> fife.store.v1.Route
+	185, // [185:185] is the sub-list for method output_type
+	185, // [185:185] is the sub-list for method input_type
+	185, // [185:185] is the sub-list for extension type_name
+	185, // [185:185] is the sub-list for extension extendee
+	0,   // [0:185] is the sub-list for field type_name
 }
 
 func init() { file_fife_store_v1_store_proto_init() }
@@ -8298,13 +9157,20 @@ func file_fife_store_v1_store_proto_init() {
 		(*Command_UseJoinToken)(nil),
 		(*Command_RevokeIdentity)(nil),
 		(*Command_RecordCertificate)(nil),
+		(*Command_StartRotation)(nil),
+		(*Command_MoveRotation)(nil),
+		(*Command_StartKeyRotation)(nil),
+		(*Command_ResealAuthorities)(nil),
+		(*Command_CreateAccessKey)(nil),
+		(*Command_DeleteAccessKey)(nil),
+		(*Command_ResealAccessKeys)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[57].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[66].OneofWrappers = []any{
 		(*Route_Http)(nil),
 		(*Route_Lambda)(nil),
 		(*Route_Mock)(nil),
 	}
-	file_fife_store_v1_store_proto_msgTypes[76].OneofWrappers = []any{
+	file_fife_store_v1_store_proto_msgTypes[85].OneofWrappers = []any{
 		(*SnapshotRecord_Header)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Api)(nil),
@@ -8324,14 +9190,15 @@ func file_fife_store_v1_store_proto_init() {
 		(*SnapshotRecord_Binding)(nil),
 		(*SnapshotRecord_UserToken)(nil),
 		(*SnapshotRecord_UserCertificate)(nil),
+		(*SnapshotRecord_AccessKey)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fife_store_v1_store_proto_rawDesc), len(file_fife_store_v1_store_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   94,
+			NumEnums:      3,
+			NumMessages:   103,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
