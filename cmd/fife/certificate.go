@@ -19,7 +19,7 @@ import (
 
 func newCertificateCommand(c *cli) *cobra.Command {
 	return newGroup("certificate", "Certificates of nodes, agents and users",
-		newCertificateCreateCommand(c), newCertificateListCommand(c), newCertificateRevokeCommand(c))
+		newCertificateCreateCommand(c), newCertificateListCommand(c), newCertificateRenewCommand(c), newCertificateRevokeCommand(c))
 }
 
 func newCertificateCreateCommand(c *cli) *cobra.Command {
@@ -96,7 +96,7 @@ func newCertificateListCommand(c *cli) *cobra.Command {
 		Use:   "list",
 		Short: "List the certificates that users have been given",
 		Long: `List the certificates of users that were made with fife certificate create and have not
-expired. Those that were made by hand with the root's key are not known.`,
+expired. Those that were renewed, or made by hand with the root's key, are not known.`,
 		Example: "  fife certificate list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return read(c, cmd, func(ctx context.Context, at *nodes) (*fifev1.ListCertificatesResponse, error) {

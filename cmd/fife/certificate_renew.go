@@ -24,7 +24,8 @@ func newCertificateRenewCommand(c *cli) *cobra.Command {
 		Use:   "renew",
 		Short: "Renew your own certificate",
 		Long: `Get another certificate, for a new key, in place of your own before it expires or its root is
-retired, and whom to trust with it. It lasts 90 days. The old one stays valid until it expires.`,
+retired, and whom to trust with it. It lasts as long as the old one did, which stays valid until it
+expires.`,
 		Example: "  fife certificate renew --cert admin.pem",
 	}
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write (default that of --cert)")

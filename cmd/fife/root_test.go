@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -8,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/fifegateway/fife/controlplane/identity"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
 
@@ -21,6 +24,33 @@ func leaves(cmd *cobra.Command) (all []*cobra.Command) {
 		all = append(all, cmd)
 	}
 	return all
+}
+
+// certify answers as an authority of users.
+func certify(t *testing.T) answer {
+	root, err := identity.NewRoot("c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := root.NewIntermediate("c1", identity.User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(_ context.Context, request proto.Message, send func(proto.Message) error) error {
+		req := request.(*fifev1.CreateCertificateRequest)
+		public, err := identity.RequestedKey(req.GetCsr())
+		if err != nil {
+			return err
+		}
+		cert, err := users.Issue(public, identity.Identity{Cluster: "c1", Class: identity.User, Name: req.GetUser()}, req.GetTtl().AsDuration())
+		if err != nil {
+			return err
+		}
+		return send(&fifev1.CreateCertificateResponse{
+			Certificate: &fifev1.Certificate{Name: "certificates/0123456789abcdef"},
+			Chain:       [][]byte{cert.Raw, users.Certificate.Raw}, Roots: [][]byte{root.Certificate.Raw},
+		})
+	}
 }
 
 // TestExamples runs the examples of every command: they must be true.
@@ -38,6 +68,7 @@ func TestExamples(t *testing.T) {
 	f.on("FleetService/WaitForVersion", reply(waiting(1, 1)))
 	f.on("StageService/GetStage", reply(&fifev1.GetStageResponse{Stage: promoting(fifev1.Promotion_STATE_COMPLETE)}))
 	f.on("AuthorityService/GetAuthority", reply(&fifev1.GetAuthorityResponse{Authority: &fifev1.Authority{}}))
+	f.on("CertificateService/CreateCertificate", certify(t))
 	f.on("StageService/WatchStage", reply(&fifev1.WatchStageResponse{
 		Stage: promoting(fifev1.Promotion_STATE_COMPLETE), Version: &fifev1.Version{Epoch: 9},
 	}))

@@ -66,7 +66,16 @@ func (s *joinService) IssueCertificate(
 	if err != nil {
 		return nil, err
 	}
-	return s.issue(id, public, certificateTTL(id.Class))
+	ttl := certificateTTL(id.Class)
+	if id.Class == identity.User {
+		// As long as the one shown was given for: nobody makes a long one of a short one.
+		shown, ok := holderOf(ctx)
+		if !ok || shown.Identity != id {
+			return nil, fmt.Errorf("%w: show the certificate that is to be renewed", ErrUnauthenticated)
+		}
+		ttl = shown.NotAfter.Sub(shown.Issued)
+	}
+	return s.issue(id, public, ttl)
 }
 
 // identify returns who the caller may be from now on.
@@ -79,8 +88,6 @@ func (s *joinService) identify(ctx context.Context, req *fifev1.IssueCertificate
 		return caller, fmt.Errorf("%w: show a client certificate or a join token", ErrUnauthenticated)
 	case ctx.Value(tokenKey{}) != nil || caller.Class == identity.SignedIn:
 		return caller, fmt.Errorf("%w: a bearer token gets no certificate, which would outlast it", ErrDenied)
-	case caller.Class == identity.User:
-		return caller, release.CannotJoin("a certificate of a user ends when it ends: ask an admin for another one, who makes it with: fife certificate create --user %s", caller.Name)
 	case req.GetName() != "" && req.GetName() != nameOf(caller):
 		return caller, release.CannotJoin("%s cannot become %s without a join token", nameOf(caller), req.GetName())
 	}

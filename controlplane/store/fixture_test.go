@@ -132,6 +132,7 @@ create-access-key id=FIFEA user=ci sealed=abc ttl=720h
 create-access-key id=FIFEGONE user=ci sealed=def ttl=720h
 reseal-access-key id=FIFEA sealed=xyz
 delete-access-key id=FIFEGONE
+record-certificate id=0123456789abcdef user=ann ttl=720h
 update-api name=demo description=granted fields=(description) as=user:ann groups=(team/web) need=(apis.edit, demo, "")
 update-api name=demo description=denied fields=(description) as=user:ann groups=(team/web) need=(apis.manage, demo, *)
 `
