@@ -2,8 +2,11 @@ package apigateway_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/fifegateway/fife/controlplane/openapi"
 )
 
 const petStore = `
@@ -93,6 +96,41 @@ func TestDocuments(t *testing.T) {
 		}
 		if got := len(c.do(200, get, "/restapis", nil)["item"].([]any)); got != before {
 			t.Errorf("documents that were refused left %d APIs", got-before)
+		}
+	})
+}
+
+// TestLargeDocuments: a document of 5 MB and 9,000 methods is taken in; one that is larger
+// than documents may be is refused, and leaves no API behind.
+func TestLargeDocuments(t *testing.T) {
+	document := func(methods int) string {
+		var b strings.Builder
+		b.WriteString(`{"openapi": "3.0.1", "info": {"title": "large", "version": "1"}, "servers": [{"url": "https://pets.test"}], "paths": {"/": {}`)
+		for i := range methods {
+			fmt.Fprintf(&b, `, "/pets/%d/{id}": {"get": {"description": %q, "responses": {}}}`, i, strings.Repeat("d", 500))
+		}
+		return b.String() + "}}"
+	}
+	inBubble(t, 3, func(t *testing.T, clients []*client) {
+		large, larger := document(9000), document(12_000)
+		if len(large) < 5_000_000 || len(large) > openapi.MaxDocument || len(larger) < openapi.MaxDocument {
+			t.Fatalf("the documents have %d and %d bytes", len(large), len(larger))
+		}
+		created := clients[1].do(201, post, "/restapis?mode=import", large)
+		path := "/restapis/" + created["id"].(string)
+		if got := len(clients[2].do(200, get, path+"/resources?limit=500", nil)["item"].([]any)); got != 500 {
+			t.Errorf("a page has %d resources", got)
+		}
+		if got := clients[0].do(200, put, path+"?mode=overwrite", document(1)); got["name"] != "large" {
+			t.Errorf("replaced: %v", got)
+		}
+		before := clients[0].do(200, get, "/restapis", nil)
+		code, header, text := clients[0].send(post, "/restapis?mode=import", larger)
+		if code != 413 || header.Get("x-amzn-ErrorType") == "" || !strings.Contains(text, "message") {
+			t.Errorf("too large: %d %v %s", code, header, text)
+		}
+		if after := clients[0].do(200, get, "/restapis", nil); len(after["item"].([]any)) != len(before["item"].([]any)) {
+			t.Errorf("what was refused left an API: %v", after)
 		}
 	})
 }

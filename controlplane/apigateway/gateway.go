@@ -33,7 +33,8 @@ const (
 // Verifier finds out who sends a request.
 type Verifier interface {
 	// Verify returns the context in which the request's calls are made, which says who
-	// makes them, or why the request is refused. It may read the body.
+	// makes them, or why the request is refused. It may read the body, which it leaves to
+	// be read again.
 	Verify(r *http.Request) (context.Context, error)
 }
 
@@ -172,24 +173,20 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (answer, error) 
 	if op.document {
 		limit = maxDocument
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return answer{}, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException",
-				fmt.Sprintf("The request body has more than %d bytes", limit)}
-		}
-		return answer{}, badRequest("The request body could not be read: %v", err)
-	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	ctx := r.Context()
 	if g.config.Verifier != nil {
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		var err error
 		if ctx, err = g.config.Verifier.Verify(r); err != nil {
 			if g.config.Refused != nil {
 				g.config.Refused(r, op.name, err)
 			}
 			return answer{}, err
 		}
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return answer{}, err
 	}
 	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		ctx = peer.NewContext(ctx, &peer.Peer{Addr: net.TCPAddrFromAddrPort(from)})
@@ -199,6 +196,19 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (answer, error) 
 			fmt.Sprintf("Fife does not implement %s", op.name)}
 	}
 	return op.handle(g, &call{ctx: ctx, path: params, query: r.URL.Query(), body: body, head: r.Header})
+}
+
+// readBody reads the body of a request that is bounded by http.MaxBytesReader.
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(r.Body)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException",
+			fmt.Sprintf("The request body has more than %d bytes", tooLarge.Limit)}
+	}
+	if err != nil {
+		return nil, badRequest("The request body could not be read: %v", err)
+	}
+	return body, nil
 }
 
 // newRequestID returns a random UUID (RFC 9562, version 4).

@@ -83,16 +83,16 @@ func (s *SigV4) Verify(r *http.Request) (context.Context, error) {
 	if err := s.checkTime(stamp, cred.date); err != nil {
 		return nil, err
 	}
-	hash, err := bodyHash(r)
-	if err != nil {
-		return nil, err
-	}
 	secret, as, err := s.Keys.Key(r.Context(), cred.key)
 	if errors.Is(err, ErrUnknownKey) || r.Header.Get("X-Amz-Security-Token") != "" {
 		return nil, forbidden("UnrecognizedClientException", "The security token included in the request is invalid.")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up access key: %w", err)
+	}
+	hash, err := bodyHash(r) // of those with a key only: nobody else's takes memory
+	if err != nil {
+		return nil, err
 	}
 	want := sign(secret, cred, stamp, canonicalRequest(r, cred.signed, hash))
 	if subtle.ConstantTimeCompare([]byte(want), []byte(cred.signature)) != 1 {
@@ -155,9 +155,9 @@ func (s *SigV4) checkTime(stamp, date string) error {
 
 // bodyHash returns the hash of the body, which must be what the request says it is.
 func bodyHash(r *http.Request) (string, error) {
-	body, err := io.ReadAll(r.Body)
+	body, err := readBody(r)
 	if err != nil {
-		return "", badRequest("The request body could not be read: %v", err)
+		return "", err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	sum := sha256.Sum256(body)

@@ -119,9 +119,25 @@ func TestSigV4(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
 		}
 	}
+	r := signed(t, "POST", "/restapis", "")
+	r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "AKID", "OTHER", 1))
+	r.Body = unread{t}
+	if _, err := s.Verify(r); err == nil {
+		t.Error("a key that nobody has was taken")
+	}
 	for _, at = range []time.Time{signedAt.Add(5*time.Minute + time.Second), signedAt.Add(-5*time.Minute - time.Second)} {
 		if _, err := s.Verify(signed(t, "POST", "/", "")); err == nil || !strings.HasPrefix(err.Error(), "InvalidSignatureException") {
 			t.Errorf("at %v: %v", at, err)
 		}
 	}
 }
+
+// unread is the body of a request whose body must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body of somebody without a key was read")
+	return 0, io.EOF
+}
+
+func (unread) Close() error { return nil }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -13,6 +14,7 @@ import (
 const (
 	slowWrite = time.Second      // is logged
 	hungWrite = 10 * time.Second // ends the process
+	hungSteps = 10               // in which it is counted
 )
 
 // watchdog watches the writes of a node's log and vote, and ends the process when
@@ -31,16 +33,47 @@ func (w watchdog) write(what string, f func() error) error {
 	slow := time.AfterFunc(slowWrite, func() {
 		w.logger.Warn("a write to disk is slow", "what", what, "since", slowWrite)
 	})
-	hung := time.AfterFunc(hungWrite, func() {
+	landed := expect(hungSteps, func() {
 		w.fatal(fmt.Errorf("write %s: no answer from the disk for %v", what, hungWrite))
 	})
 	err := f()
 	slow.Stop()
-	hung.Stop()
+	landed()
 	if err != nil {
 		w.fatal(fmt.Errorf("write %s, after %v: %w", what, time.Since(begin).Round(time.Millisecond), err))
 	}
 	return err
+}
+
+// expect calls late unless it is stopped within so many steps. A process that is
+// stopped, or whose machine is, for however long, has missed one step: the disk had no
+// chance to answer it.
+func expect(steps int, late func()) (stop func()) {
+	var (
+		mu    sync.Mutex
+		over  bool
+		timer *time.Timer
+	)
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(hungWrite/hungSteps, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return
+		}
+		if steps--; steps == 0 {
+			late()
+			return
+		}
+		timer.Reset(hungWrite / hungSteps)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		timer.Stop()
+	}
 }
 
 // watchedLogs is a log under watch.
