@@ -220,8 +220,8 @@ func TestRateLimits(t *testing.T) {
 }
 
 // TestUserCertificates: an admin gives a user a certificate for a key that the user
-// has; it is on the record, ends when it was to, is not renewed by the user, and is void
-// once it was revoked.
+// has; it is on the record, ends when it was to, is renewed by the user for no longer than
+// that, and is void once it was revoked.
 func TestUserCertificates(t *testing.T) {
 	n := startSecure(t)
 	admin := fifev1.NewCertificateServiceClient(n.as(t, AdminName))
@@ -266,8 +266,14 @@ func TestUserCertificates(t *testing.T) {
 		if left := time.Until(credential(t, key, resp).Current().Leaf().NotAfter); left > time.Hour+time.Minute || left < 55*time.Minute {
 			t.Errorf("it lasts %v", left)
 		}
-		_, err = fifev1.NewJoinServiceClient(conn).IssueCertificate(t.Context(), &fifev1.IssueCertificateRequest{Csr: csr})
-		refusedWith(t, "the user renews it", err, codes.PermissionDenied, "JOIN_REFUSED")
+		given := credential(t, key, resp)
+		renewed, err := fifev1.NewJoinServiceClient(conn).IssueCertificate(t.Context(), &fifev1.IssueCertificateRequest{Csr: csr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now := credential(t, key, renewed); lasts(now) > lasts(given) || now.Current().Identity != given.Current().Identity {
+			t.Errorf("renewed, it lasts %v as %v; it was given for %v", lasts(now), now.Current().Identity, lasts(given))
+		}
 		if resp.GetCertificate().GetCreator() != "user:admin" {
 			t.Errorf("it was made by %s", resp.GetCertificate().GetCreator())
 		}
@@ -296,8 +302,17 @@ func TestUserCertificates(t *testing.T) {
 	}
 }
 
+// lasts returns for how long a certificate is good, from its issue on.
+func lasts(h *identity.Holder) time.Duration {
+	leaf := h.Current().Leaf()
+	return leaf.NotAfter.Sub(leaf.NotBefore)
+}
+
 // credential puts a credential together of an answer.
-func credential(t *testing.T, key crypto.Signer, resp *fifev1.CreateCertificateResponse) *identity.Holder {
+func credential(t *testing.T, key crypto.Signer, resp interface {
+	GetChain() [][]byte
+	GetRoots() [][]byte
+}) *identity.Holder {
 	t.Helper()
 	parse := func(ders [][]byte) (out []*x509.Certificate) {
 		for _, der := range ders {

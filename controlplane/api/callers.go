@@ -30,7 +30,11 @@ const (
 	callerHeader   = "fife-caller"       // its SPIFFE ID, or nothing for one who has none
 	signedInHeader = "fife-caller-oidc"  // the name of one of class identity.SignedIn
 	groupHeader    = "fife-caller-group" // a group of his; there may be several
+	lastsHeader    = "fife-caller-lasts" // for how long his certificate was given
 )
+
+// lastsKey is where a context has for how long the caller's certificate was given.
+type lastsKey struct{}
 
 // Callers finds out who calls, by the certificate of the connection, and whether
 // that class of callers may call the service at all. The caller is then in the
@@ -113,10 +117,13 @@ func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identit
 		}
 	}
 	if !ok || holder.Class != identity.Server {
-		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, signedInHeader, groupHeader, sourceHeader, tokenHeader)
+		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, signedInHeader, groupHeader, lastsHeader, sourceHeader, tokenHeader)
 		if text, shown := bearerOf(ctx); shown && !ok {
 			caller, ctx, err = c.bearers.caller(ctx, text)
 			return caller, err == nil, ctx, err
+		}
+		if ok {
+			ctx = context.WithValue(ctx, lastsKey{}, holder.NotAfter.Sub(holder.Issued))
 		}
 		return holder.Identity, ok, ctx, nil
 	}
@@ -145,6 +152,11 @@ func (c *Callers) behalf(ctx context.Context, node identity.Identity) (context.C
 	}
 	if token := metadata.ValueFromIncomingContext(ctx, tokenHeader); len(token) == 1 {
 		ctx = context.WithValue(ctx, tokenKey{}, token[0])
+	}
+	if said := metadata.ValueFromIncomingContext(ctx, lastsHeader); len(said) == 1 && err == nil {
+		var lasts time.Duration
+		lasts, err = time.ParseDuration(said[0])
+		ctx = context.WithValue(ctx, lastsKey{}, lasts)
 	}
 	return ctx, caller, err
 }

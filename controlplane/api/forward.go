@@ -157,6 +157,9 @@ func onBehalf(ctx context.Context) context.Context {
 	if token, ok := ctx.Value(tokenKey{}).(string); ok {
 		ctx = metadata.AppendToOutgoingContext(ctx, tokenHeader, token)
 	}
+	if lasts, ok := ctx.Value(lastsKey{}).(time.Duration); ok {
+		ctx = metadata.AppendToOutgoingContext(ctx, lastsHeader, lasts.String())
+	}
 	return ctx
 }
 

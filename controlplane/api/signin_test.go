@@ -224,7 +224,7 @@ func (w *statusWriter) WriteStatus(s *status.Status) error {
 // TestNoCertificateForBearers: a token, which ends, gets nobody a certificate, which
 // would go on.
 func TestNoCertificateForBearers(t *testing.T) {
-	s := &joinService{}
+	s := &joinService{renewals: newUsages(renewalLimit)}
 	token := context.WithValue(identity.NewContext(t.Context(), identity.Identity{Class: identity.User, Name: "ci"}), tokenKey{}, "t1")
 	person := identity.NewContext(t.Context(), identity.Identity{Class: identity.SignedIn, Name: "ann"})
 	for what, ctx := range map[string]context.Context{"a token": token, "the issuer's word": person} {

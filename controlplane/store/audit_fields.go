@@ -312,6 +312,9 @@ func stageSubject(api, id string) subject {
 		for i, w := range stage.Waves {
 			f[fmt.Sprintf("waves.%d", i+1)] = fmt.Sprintf("%s %v %d %v", w.OnePerLabel, w.Labels, w.PartsPerMillion, w.Dwell)
 		}
+		if stage.Throttle != (release.Throttle{}) {
+			f["throttle"] = stage.Throttle.String()
+		}
 		promotionFields(f, stage.Promotion)
 		return f
 	}}

@@ -42,7 +42,7 @@ func commandSchema(cmd *storev1.Command) uint32 {
 		newer = newerValues(op.UpdateStage.GetValues()) ||
 			slices.Contains(op.UpdateStage.GetFields(), release.FieldSecretVariables)
 	case *storev1.Command_CreateDeployment:
-		newer = newerValues(op.CreateDeployment.GetValues())
+		newer = newerValues(op.CreateDeployment.GetValues()) || len(op.CreateDeployment.GetFields()) > 0
 	case *storev1.Command_StartCanary:
 		newer = len(release.Secrets(op.StartCanary.GetCanary().GetOverrides())) > 0
 	case *storev1.Command_UpdateCanary:

@@ -244,6 +244,8 @@ func TestThrottleSchema(t *testing.T) {
 	}{
 		{&storev1.Command{Op: &storev1.Command_CreateStage{CreateStage: &storev1.CreateStage{Values: limits}}}, 2},
 		{&storev1.Command{Op: &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{Values: limits}}}, 2},
+		{&storev1.Command{Op: &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{Fields: []string{"split"}}}}, 2},
+		{&storev1.Command{Op: &storev1.Command_CreateDeployment{CreateDeployment: &storev1.CreateDeployment{Stage: "s"}}}, 1},
 		{&storev1.Command{Op: &storev1.Command_CreateStage{CreateStage: &storev1.CreateStage{Values: &storev1.StageFields{}}}}, 1},
 		{&storev1.Command{Op: &storev1.Command_UpdateStage{UpdateStage: &storev1.UpdateStage{}}}, 1},
 		{&storev1.Command{}, 1},
