@@ -3,28 +3,42 @@
 package netloop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"net"
+	"os"
 	"runtime"
 	"sync"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
 	batch = 128 // how many sockets may turn ready before the loop looks for new ones
-	// share is after how many sockets others get the processor. It is not after every
-	// batch, since the scheduler then looks for another processor for them, which
-	// costs more than a small batch.
+	// busy is after how many sockets without a pause the loop counts as busy, until it
+	// pauses.
+	busy = 16
+	// share is after how many sockets a busy loop lets others have the processor. It is
+	// not after every batch, since the scheduler then looks for another processor for
+	// them, which costs more than a small batch.
 	share = 4 * batch
+	// patience is for how many milliseconds a loop that was busy pauses in a call that
+	// blocks, before it waits in the runtime's poller. With much to do the call costs
+	// less than the scheduler. With little to do it costs more: the runtime wakes up
+	// just to look for threads that are blocked.
+	patience = 1
 )
 
 // Loop runs coroutines on one goroutine.
 type Loop struct {
-	epoll, bell int // the bell ends a wait when something was posted
+	epoll int
+	file  *os.File // epoll in the runtime's poller
+	bell  int      // ends a wait when something was posted
 
 	// Only the loop and its coroutines touch these.
 	current *coroutine // the one that runs
@@ -53,12 +67,15 @@ func New() (*Loop, error) {
 	if err == nil {
 		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(bell)})
 	}
+	if err == nil {
+		err = unix.SetNonblock(epoll, true) // or the runtime's poller would not take it
+	}
 	if err != nil {
 		_ = unix.Close(epoll)
 		_ = unix.Close(bell)
 		return nil, fmt.Errorf("create an event descriptor: %w", err)
 	}
-	return &Loop{epoll: epoll, bell: bell}, nil
+	return &Loop{epoll: epoll, file: os.NewFile(uintptr(epoll), "epoll"), bell: bell}, nil
 }
 
 // Run runs the loop until ctx ends. All coroutines must have ended, or left, by then:
@@ -67,23 +84,43 @@ func (l *Loop) Run(ctx context.Context) error {
 	ended := false
 	defer context.AfterFunc(ctx, func() { _ = l.post(func() { ended = true }) })()
 	defer l.close()
-	var events [batch]unix.EpollEvent
-	served := 0
+	poller, err := l.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("wait for sockets: %w", err)
+	}
+	var (
+		events [batch]unix.EpollEvent
+		n      int    // of them
+		failed error  // that it came to no events
+		run    int    // sockets since the last pause
+		yield  = busy // when run comes to this, others get the processor
+	)
+	look := func(uintptr) bool {
+		if n, failed = ready(l.epoll, events[:]); n == 0 && failed == nil {
+			if run >= busy {
+				n, failed = unix.EpollWait(l.epoll, events[:], patience)
+			}
+			run, yield = 0, busy
+		}
+		if errors.Is(failed, unix.EINTR) {
+			n, failed = 0, nil
+		}
+		return n > 0 || failed != nil
+	}
 	for {
 		l.work()
 		if ended {
 			return nil
 		}
-		if served >= share {
-			served = 0
+		if run >= yield {
+			yield = run + share
 			runtime.Gosched()
 		}
-		n, err := unix.EpollWait(l.epoll, events[:], -1)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		if err := cmp.Or(poller.Read(look), failed); err != nil {
 			return fmt.Errorf("wait for sockets: %w", err)
 		}
-		served += max(n, 0)
-		for i := range max(n, 0) {
+		run += n
+		for i := range n {
 			if e := &events[i]; int(e.Fd) == l.bell {
 				var count [8]byte
 				_, _ = unix.Read(l.bell, count[:])
@@ -92,6 +129,16 @@ func (l *Loop) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// ready returns how many sockets have turned ready, and which. It does not block, so the
+// scheduler need not be told of it.
+func ready(epoll int, events []unix.EpollEvent) (int, error) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }
 
 // work does what was posted until there is no more.
@@ -136,7 +183,7 @@ func (l *Loop) close() {
 			break
 		}
 	}
-	_ = unix.Close(l.epoll)
+	_ = l.file.Close()
 	_ = unix.Close(l.bell)
 }
 

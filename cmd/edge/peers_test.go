@@ -38,7 +38,7 @@ var peers = []peer{
 		},
 	},
 	{
-		name: "Traefik", configs: []string{"traefik.yml", "traefik-routes.yml"}, version: []string{"traefik", "version"}, install: "make bench-edge builds it", http2: true,
+		name: "Traefik", configs: []string{"traefik.yml", "traefik-routes.yml"}, version: []string{"traefik", "version"}, install: "put its binary on the path: it cannot be built with go install", http2: true,
 		command: func(config string) []string { return []string{"traefik", "--configFile=" + config} },
 	},
 }
