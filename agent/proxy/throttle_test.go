@@ -431,6 +431,30 @@ func TestGateUnderLoad(t *testing.T) {
 	}
 }
 
+// TestBucketUnderLoad: however many ask at once, each token is given out once. Nothing but
+// the bucket is between them, so that they meet there.
+func TestBucketUnderLoad(t *testing.T) {
+	const workers, tokens = 8, 200_000
+	var g gate
+	var passed atomic.Int64
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			mine := int64(0)
+			for range tokens / workers * 2 {
+				if g.take(int64(time.Second), tokens*int64(time.Second), 0) <= 0 {
+					mine++
+				}
+			}
+			passed.Add(mine)
+		})
+	}
+	group.Wait()
+	if passed.Load() != tokens {
+		t.Errorf("%d passed, want %d", passed.Load(), tokens)
+	}
+}
+
 // TestIdleGatesAreForgotten: stages that are gone do not fill the memory, and none is
 // forgotten that has something to remember.
 func TestIdleGatesAreForgotten(t *testing.T) {
