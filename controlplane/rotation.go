@@ -166,9 +166,14 @@ func usesKey(s *store.State, id string) bool {
 	return false
 }
 
+// keyGrace is how long a node keeps a key that nothing needs. What was sealed with a key
+// just before another took its place may still be on its way to the log, and one that
+// was just made is not yet named there.
+const keyGrace = time.Minute
+
 // arrangeKeys has the node seal with the key that the cluster seals with, and forget
 // all others but the one that is to come, and those that something is still sealed
-// with.
+// with, or was a moment ago.
 func (s *secrets) arrangeKeys() error {
 	state := s.store.Load().State()
 	trust := state.Trust()
@@ -183,14 +188,26 @@ func (s *secrets) arrangeKeys() error {
 		return err
 	}
 	var first, rest []byte
+	needless := map[string]time.Time{}
 	for _, key := range split {
-		switch id := identity.KeyID(key); {
-		case id == trust.GetKey():
+		id := identity.KeyID(key)
+		if id == trust.GetKey() {
 			first = key
-		case id == trust.GetNextKey() || usesKey(state, id):
-			rest = append(rest, key...)
+			continue
 		}
+		if id != trust.GetNextKey() && !usesKey(state, id) {
+			since, known := s.needless[id]
+			if !known {
+				since = time.Now()
+			}
+			if time.Since(since) >= keyGrace {
+				continue
+			}
+			needless[id] = since
+		}
+		rest = append(rest, key...)
 	}
+	s.needless = needless
 	if want := append(bytes.Clone(first), rest...); !bytes.Equal(want, k.key) {
 		return s.putKeys(want)
 	}

@@ -61,8 +61,10 @@ type secrets struct {
 	holder *identity.Holder
 	store  atomic.Pointer[store.Store] // nil until it is open; nobody is let in before
 	key    atomic.Pointer[clusterKey]  // nil until the node has it
-	keying sync.Mutex                  // held by who changes it
-	raft   raftConns
+	keying sync.Mutex                  // held by who changes it, or needless
+	// needless says since when nothing has needed a key, by its id.
+	needless map[string]time.Time
+	raft     raftConns
 
 	believers *identity.Believers
 	users     sightings
