@@ -169,7 +169,7 @@ func usesKey(s *store.State, id string) bool {
 // keyGrace is how long a node keeps a key that nothing needs. What was sealed with a key
 // just before another took its place may still be on its way to the log, and one that
 // was just made is not yet named there.
-const keyGrace = time.Minute
+const keyGrace = 20 * time.Second
 
 // arrangeKeys has the node seal with the key that the cluster seals with, and forget
 // all others but the one that is to come, and those that something is still sealed
