@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -248,6 +249,10 @@ func TestConcurrencyLimitCoversWebSockets(t *testing.T) {
 	}
 	_ = first.CloseNow()
 	await(t, "the end of the tunnel", conn.ended)
+	place := &(*p.gates.byKey.Load())[gateKey{"demo", "prod"}].inside
+	for deadline := time.Now().Add(20 * time.Second); place.Load() > 0 && time.Now().Before(deadline); {
+		runtime.Gosched() // it is given back just behind the end
+	}
 	again, _, err := tunnel(t, p)
 	if err != nil {
 		t.Fatalf("once the first has ended: %v", err)
