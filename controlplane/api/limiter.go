@@ -221,6 +221,9 @@ func (u *usages) open(caller string) (end func(), err error) {
 	if err := u.take(caller, &used.streams, now); err != nil {
 		return nil, err
 	}
+	if u.limit.Streams == 0 {
+		return func() {}, nil // those who have no limit of them need not be remembered for them
+	}
 	used.open++
 	return func() {
 		u.mu.Lock()

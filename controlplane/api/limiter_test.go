@@ -138,6 +138,24 @@ func TestManyCallers(t *testing.T) {
 	})
 }
 
+// TestManyStreams: streams without a limit take nobody's place among those told apart.
+func TestManyStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUsages(Limit{Rate: 1, Burst: 1})
+		for i := range maxUsages {
+			if _, err := u.open(fmt.Sprint("agent/", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(2 * time.Second)
+		for _, name := range []string{"agent/x", "agent/y"} {
+			if _, err := u.open(name); err != nil {
+				t.Errorf("%s, beside streams that nobody limits: %v", name, err)
+			}
+		}
+	})
+}
+
 // TestWhoIsCounted: callers are counted by what was verified, and not again where a call
 // was passed on.
 func TestWhoIsCounted(t *testing.T) {

@@ -68,7 +68,7 @@ func (g *Gateway) errorOf(err error) *apiError {
 		return badRequest("%s", message)
 	case "RESOURCE_NOT_FOUND":
 		return g.missing(metadata["resource"])
-	case "RESOURCE_EXISTS", "CANARY_EXISTS", "PROMOTION_OPEN", "API_IN_USE":
+	case "RESOURCE_EXISTS", "CANARY_EXISTS", "PROMOTION_OPEN", "API_IN_USE", "PROMOTION_NEEDED":
 		return conflict("%s", message)
 	case "STALE_ETAG":
 		return errConcurrent

@@ -51,7 +51,9 @@ func (s *State) apply(index uint64, cmd *storev1.Command) (*State, Outcome) {
 		t.next.changes = t.next.changes.add(change{index: index, names: t.names})
 	}
 	outcome.Version = t.next.Version()
-	denied := outcome.Refusal != nil && outcome.Refusal.Reason == release.PermissionDenied // what may be allowed later
+	// What may be allowed later, or to others, is not remembered.
+	denied := outcome.Refusal != nil &&
+		(outcome.Refusal.Reason == release.PermissionDenied || outcome.Refusal.Reason == release.SamePromoter)
 	if id != "" && !denied {
 		t.next.outcomes = t.next.outcomes.add(remembered{
 			id: id, index: index, time: t.change.Time, fingerprint: cmd.GetFingerprint(), outcome: outcome,
