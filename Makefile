@@ -22,13 +22,14 @@ build: ## Build the three binaries into .bin
 	go build -trimpath -ldflags='-s -w' -o $(BIN)/ ./cmd/fife ./cmd/fife-controlplane ./cmd/fife-agent
 
 # The race detector of Go 1.26 now and then crashes by itself, in the timers of synctest's
-# bubbles. Where that is all that went wrong, what it has interrupted is run once more; a
-# test that has failed is not.
+# bubbles: see controlplane/bubbletest. Where that is all that went wrong, what it has
+# interrupted is run once more; a test that has failed is not.
 .PHONY: test
 test: ## Run all tests with the race detector
 	@set -o pipefail; out=$$(mktemp) && trap 'rm -f "$$out"' EXIT; echo 'go test -race ./...'; \
 		go test -race ./... 2>&1 | tee "$$out" || { \
-		grep -q '^SIGSEGV: segmentation violation' "$$out" && grep -q '^runtime\.(\*timer)\.' "$$out" && \
+		{ grep -q '^ThreadSanitizer: CHECK failed' "$$out" || \
+			grep -q '^SIGSEGV: segmentation violation' "$$out" && grep -q '^runtime\.(\*timer)\.' "$$out"; } && \
 		! grep -q -e '--- FAIL' -e 'DATA RACE' "$$out" && \
 		echo 'the race detector has crashed: once more' && go test -race ./...; }
 

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/fifegateway/fife/agent"
 	"github.com/fifegateway/fife/agent/route"
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -171,7 +171,7 @@ func (o operator) untilConnected(agents int) {
 // TestRemovedNode: the agents of a node that has been taken out of the cluster, and
 // still runs, go to the others.
 func TestRemovedNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		cluster := controlplanetest.Start(t, 3)
 		o := operator{t, cluster.Conn("n1")}
 		e := startEdge(t, cluster, "edge", controlplanetest.GRPC("n3"))
@@ -200,7 +200,7 @@ func TestRemovedNode(t *testing.T) {
 
 func TestSystemInMemory(t *testing.T) {
 	begin := time.Now()
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		const agents = 10
 		cluster := controlplanetest.Start(t, 3)
 		o := operator{t, cluster.Conn("n3")}

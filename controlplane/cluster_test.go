@@ -5,13 +5,13 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -29,7 +29,7 @@ func reasonOf(err error) string {
 // TestStaleReads: a node that is cut off answers nothing but stale reads, and says
 // how old they are.
 func TestStaleReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		cluster := controlplanetest.Start(t, 3)
 		c, cut := connect(cluster.Conn("n1")), connect(cluster.Conn("n3"))
 		untilVoters(t, c, 3)
@@ -82,7 +82,7 @@ func untilLeader(t *testing.T, c clients, name string) {
 // TestMembership: leadership moves, a node leaves, and no removal is taken that
 // the cluster would not outlive.
 func TestMembership(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		cluster := controlplanetest.Start(t, 3)
 		c := connect(cluster.Conn("n2"))
 		untilVoters(t, c, 3)
@@ -119,7 +119,7 @@ func TestMembership(t *testing.T) {
 // TestWipedNode: a node that has lost its disk is not taken for what it was, and
 // says so; the cluster goes on, and takes it under a new name.
 func TestWipedNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		cluster := controlplanetest.Start(t, 3)
 		c := connect(cluster.Conn("n1"))
 		untilVoters(t, c, 3)
@@ -175,7 +175,7 @@ func restore(t *testing.T, c clients, data []byte) (*fifev1.RestoreClusterRespon
 // TestBackupAndRestore: what one cluster held is what another goes on with, on
 // all its nodes, under a higher epoch; and nothing is changed by a bad backup.
 func TestBackupAndRestore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		old := controlplanetest.Start(t, 3)
 		from := connect(old.Conn("n2"))
 		untilVoters(t, from, 3)

@@ -3,13 +3,13 @@ package controlplane_test
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -72,7 +72,7 @@ func untilVoters(t *testing.T, c clients, n int) {
 }
 
 func TestWalkThrough(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		cluster := controlplanetest.Start(t, 3)
 		c := connect(cluster.Conn("n3")) // a follower, most of the time: any node answers
 		untilVoters(t, c, 3)

@@ -9,20 +9,20 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/fifegateway/fife/controlplane"
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/identity/enroll"
@@ -140,10 +140,7 @@ func (c *secured) joiner(token, name string) enroll.Joiner {
 // TestRacingJoins: of fifty who join at the same time with a token that is good for
 // one use exactly one wins, and of those who then wait for the same name none.
 func TestRacingJoins(t *testing.T) {
-	// On one processor: timers of a bubble that are due at once, which bufconn makes, now
-	// and then crash the race detector of Go 1.26 if several threads make them.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		admin := c.admin()
 		token := c.token(admin, &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_AGENT, Uses: 1})
@@ -216,7 +213,7 @@ func (c *secured) open(node string, h *identity.Holder) (discoveryv1.DiscoverySe
 // after they have expired while the control plane was away, but not by those who were
 // revoked meanwhile. Nothing else is given to a certificate that has expired.
 func TestRenewal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		admin := c.admin()
 		token := c.token(admin, &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_AGENT, Uses: 2})
@@ -288,10 +285,63 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
+// TestRevokedElsewhere: the leader renews no certificate that was revoked, though the node
+// that passes the call on has not heard of it; one that was given since is renewed.
+func TestRevokedElsewhere(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
+		c := startSecured(t)
+		admin := c.admin()
+		c.token(admin, &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_AGENT}) // there is a leader
+		node := c.node("n1")
+		csr, err := identity.NewRequest(node.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leader := fifev1.NewJoinServiceClient(c.dial("n1", identity.ClientConfig(identity.NewHolder(node))))
+		// As a node passes it on that lets the caller pass.
+		renew := func(name string, said ...string) error {
+			said = append(said, "fife-forwarded-by", "n2", "fife-caller", "spiffe://"+node.Identity.Cluster+"/"+name)
+			_, err := leader.IssueCertificate(metadata.AppendToOutgoingContext(t.Context(), said...), &fifev1.IssueCertificateRequest{Csr: csr})
+			return err
+		}
+		for _, name := range []string{"agent/edge", "user/ann", "server/n2"} {
+			given := []string{"fife-caller-issued", time.Now().UTC().Format(time.RFC3339), "fife-caller-lasts", "1h0m0s"}
+			if err := renew(name, given...); err != nil {
+				t.Errorf("%s renews: %v", name, err)
+			}
+			<-time.After(time.Minute)
+			_, err := fifev1.NewCertificateServiceClient(admin).RevokeCertificate(t.Context(), &fifev1.RevokeCertificateRequest{Name: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Second)
+			given[1] = time.Now().UTC().Format(time.RFC3339)
+			if err := renew(name, given...); status.Code(err) != codes.FailedPrecondition {
+				t.Errorf("%s renews, a second after it was revoked: %v", name, err)
+			}
+			<-time.After(time.Minute)
+			if err := renew(name, given...); err != nil {
+				t.Errorf("%s renews what it was given since: %v", name, err)
+			}
+			given[1] = time.Now().Add(-2 * time.Minute).UTC().Format(time.RFC3339)
+			if err := renew(name, given...); status.Code(err) != codes.Unauthenticated {
+				t.Errorf("%s renews what was revoked: %v", name, err)
+			}
+			if err := renew(name); status.Code(err) != codes.Unauthenticated {
+				t.Errorf("%s renews what was not shown: %v", name, err)
+			}
+			given[1] = "yesterday"
+			if err := renew(name, given...); err == nil {
+				t.Errorf("%s renews what was issued %s", name, given[1])
+			}
+		}
+	})
+}
+
 // TestExpiredAgentMayOnlyRenew: the connection of an expired certificate is taken, for
 // the one call that helps.
 func TestExpiredAgentMayOnlyRenew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		token := c.token(c.admin(), &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_AGENT})
 		credential, _, err := c.joiner(token, "agent/edge").Join(t.Context())
@@ -318,7 +368,7 @@ func TestExpiredAgentMayOnlyRenew(t *testing.T) {
 // TestStreamsProveAnew: a stream is ended within the hour, and at once when its caller
 // is revoked, on every node.
 func TestStreamsProveAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		admin := c.admin()
 		server := c.token(admin, &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_SERVER, Pattern: "n2"})

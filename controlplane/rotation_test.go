@@ -14,13 +14,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/identity/enroll"
@@ -230,7 +230,7 @@ func (c *secured) node(name string) *identity.Credential {
 
 // TestRotation takes the root of three nodes, an agent and a user through all steps.
 func TestRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		c := startSecured(t)
@@ -349,7 +349,7 @@ func renewUser(ctx context.Context, c *secured, conn *grpc.ClientConn) error {
 // TestRotationWithLeadersThatDie: whoever leads goes on with the step that another has
 // made, and who was away for a step is waited for by name.
 func TestRotationWithLeadersThatDie(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		c := startSecured(t)
@@ -416,7 +416,7 @@ func TestRotationWithLeadersThatDie(t *testing.T) {
 // TestRotationLeavesBehind: with force a rotation goes on without those who are away,
 // who then are refused until they join anew.
 func TestRotationLeavesBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		c := startSecured(t)
@@ -497,7 +497,7 @@ func TestRotationLeavesBehind(t *testing.T) {
 // the next one, also if a node was away and the leader dies; what it has sealed is
 // sealed anew, and it is forgotten.
 func TestKeyRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		c := startSecured(t)
@@ -573,7 +573,7 @@ func TestKeyRotation(t *testing.T) {
 // it, until nothing is sealed with it any more; what is set from then on is sealed with
 // the new one.
 func TestKeyRotationKeepsSecrets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		c := startSecured(t)

@@ -7,9 +7,9 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/store"
 )
 
@@ -46,7 +46,7 @@ func TestSimulation(t *testing.T) {
 		rest -= hours
 		t.Run(fmt.Sprintf("world=%d/nodes=%d", i, size), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { simulate(t, rand.New(rand.NewPCG(*simSeed, i)), size, hours) })
+			bubbletest.Test(t, func(t *testing.T) { simulate(t, rand.New(rand.NewPCG(*simSeed, i)), size, hours) })
 		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/fifegateway/fife/controlplane"
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/identity/enroll"
@@ -122,7 +122,7 @@ func (c *secured) wait(conn *grpc.ClientConn) (end <-chan error) {
 // is revoked end the streams that are open on their word, on another node too, at once;
 // and those of nobody else.
 func TestStreamsEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		admin := c.admin()
 		server := c.token(admin, &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_SERVER, Pattern: "n2"})
@@ -185,7 +185,7 @@ func TestStreamsEnd(t *testing.T) {
 
 // TestRenewalsArePaced: whoever renews again and again is told to wait, and nobody else.
 func TestRenewalsArePaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		token := c.token(c.admin(), &fifev1.CreateTokenRequest{Role: fifev1.TokenRole_TOKEN_ROLE_AGENT, Uses: 2})
 		renew := map[string]func() error{}
@@ -222,7 +222,7 @@ func TestRenewalsArePaced(t *testing.T) {
 // TestRemovedNode: whoever has the credential of a node that was taken out is believed
 // no more when it says for whom it calls.
 func TestRemovedNode(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startSecured(t)
 		admin, ctx := c.admin(), t.Context()
 		join := func(name string) {

@@ -27,14 +27,25 @@ var (
 
 // What a node says of the caller of a call that it passes on.
 const (
-	callerHeader   = "fife-caller"       // its SPIFFE ID, or nothing for one who has none
-	signedInHeader = "fife-caller-oidc"  // the name of one of class identity.SignedIn
-	groupHeader    = "fife-caller-group" // a group of his; there may be several
-	lastsHeader    = "fife-caller-lasts" // for how long his certificate was given
+	callerHeader   = "fife-caller"        // its SPIFFE ID, or nothing for one who has none
+	signedInHeader = "fife-caller-oidc"   // the name of one of class identity.SignedIn
+	groupHeader    = "fife-caller-group"  // a group of his; there may be several
+	issuedHeader   = "fife-caller-issued" // when the certificate was made that he has shown (RFC 3339)
+	lastsHeader    = "fife-caller-lasts"  // and for how long
 )
 
-// lastsKey is where a context has for how long the caller's certificate was given.
-type lastsKey struct{}
+// shownKey is where a context has the certificate that the caller has shown.
+type shownKey struct{}
+
+// shown is what renewing a certificate asks of the one that was shown.
+type shown struct {
+	issued time.Time
+	lasts  time.Duration
+}
+
+func withShown(ctx context.Context, p identity.Peer) context.Context {
+	return context.WithValue(ctx, shownKey{}, shown{p.Issued, p.NotAfter.Sub(p.Issued)})
+}
 
 // Callers finds out who calls, by the certificate of the connection, and whether
 // that class of callers may call the service at all. The caller is then in the
@@ -117,18 +128,18 @@ func (c *Callers) caller(ctx context.Context, fullMethod string) (caller identit
 		}
 	}
 	if !ok || holder.Class != identity.Server {
-		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, signedInHeader, groupHeader, lastsHeader, sourceHeader, tokenHeader)
+		ctx = withoutHeaders(ctx, clusterHeader, forwardedBy, callerHeader, signedInHeader, groupHeader, issuedHeader, lastsHeader, sourceHeader, tokenHeader)
 		if text, shown := bearerOf(ctx); shown && !ok {
 			caller, ctx, err = c.bearers.caller(ctx, text)
 			return caller, err == nil, ctx, err
 		}
 		if ok {
-			ctx = context.WithValue(ctx, lastsKey{}, holder.NotAfter.Sub(holder.Issued))
+			ctx = withShown(ctx, holder)
 		}
 		return holder.Identity, ok, ctx, nil
 	}
 	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) == 0 {
-		return holder.Identity, true, ctx, nil
+		return holder.Identity, true, withShown(ctx, holder), nil
 	}
 	ctx, caller, err = c.behalf(ctx, holder.Identity)
 	return caller, caller != identity.Identity{}, ctx, err
@@ -153,10 +164,13 @@ func (c *Callers) behalf(ctx context.Context, node identity.Identity) (context.C
 	if token := metadata.ValueFromIncomingContext(ctx, tokenHeader); len(token) == 1 {
 		ctx = context.WithValue(ctx, tokenKey{}, token[0])
 	}
-	if said := metadata.ValueFromIncomingContext(ctx, lastsHeader); len(said) == 1 && err == nil {
-		var lasts time.Duration
-		lasts, err = time.ParseDuration(said[0])
-		ctx = context.WithValue(ctx, lastsKey{}, lasts)
+	issued, lasts := metadata.ValueFromIncomingContext(ctx, issuedHeader), metadata.ValueFromIncomingContext(ctx, lastsHeader)
+	if err == nil && len(issued) == 1 && len(lasts) == 1 {
+		var of shown
+		var wrong error
+		of.issued, err = time.Parse(time.RFC3339, issued[0])
+		of.lasts, wrong = time.ParseDuration(lasts[0])
+		ctx, err = context.WithValue(ctx, shownKey{}, of), errors.Join(err, wrong)
 	}
 	return ctx, caller, err
 }

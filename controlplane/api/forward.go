@@ -157,8 +157,8 @@ func onBehalf(ctx context.Context) context.Context {
 	if token, ok := ctx.Value(tokenKey{}).(string); ok {
 		ctx = metadata.AppendToOutgoingContext(ctx, tokenHeader, token)
 	}
-	if lasts, ok := ctx.Value(lastsKey{}).(time.Duration); ok {
-		ctx = metadata.AppendToOutgoingContext(ctx, lastsHeader, lasts.String())
+	if of, ok := ctx.Value(shownKey{}).(shown); ok {
+		ctx = metadata.AppendToOutgoingContext(ctx, issuedHeader, of.issued.UTC().Format(time.RFC3339), lastsHeader, of.lasts.String())
 	}
 	return ctx
 }

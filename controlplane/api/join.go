@@ -67,13 +67,8 @@ func (s *joinService) IssueCertificate(
 		return nil, err
 	}
 	ttl := certificateTTL(id.Class)
-	if id.Class == identity.User {
-		// Nobody makes a long one of a short one.
-		lasts, ok := ctx.Value(lastsKey{}).(time.Duration)
-		if !ok {
-			return nil, fmt.Errorf("%w: show the certificate that is to be renewed", ErrUnauthenticated)
-		}
-		ttl = lasts
+	if of, ok := ctx.Value(shownKey{}).(shown); ok && id.Class == identity.User {
+		ttl = of.lasts // nobody makes a long one of a short one
 	}
 	return s.issue(id, public, ttl)
 }
@@ -91,7 +86,30 @@ func (s *joinService) identify(ctx context.Context, req *fifev1.IssueCertificate
 	case req.GetName() != "" && req.GetName() != nameOf(caller):
 		return caller, release.CannotJoin("%s cannot become %s without a join token", nameOf(caller), req.GetName())
 	}
+	if err := s.checkRenewal(ctx, caller); err != nil {
+		return caller, err
+	}
 	return caller, s.renewals.call(nameOf(caller))
+}
+
+// checkRenewal refuses to renew a certificate that was revoked. The node that has let the
+// call pass may not have known of it yet.
+func (s *joinService) checkRenewal(ctx context.Context, caller identity.Identity) error {
+	of, ok := ctx.Value(shownKey{}).(shown)
+	if !ok {
+		return fmt.Errorf("%w: show the certificate that is to be renewed", ErrUnauthenticated)
+	}
+	revoked := s.store.State().RevokedAt(nameOf(caller))
+	switch {
+	case revoked.IsZero():
+		return nil
+	case !of.issued.After(revoked):
+		return fmt.Errorf("%w: the certificate of %s was revoked at %s",
+			ErrUnauthenticated, caller, revoked.UTC().Format(time.RFC3339))
+	case time.Since(revoked) < revocationPause:
+		return fmt.Errorf("%w: %s was revoked a moment ago; try again", ErrNotYet, nameOf(caller))
+	}
+	return nil
 }
 
 // nameOf returns an identity as CLASS/NAME.

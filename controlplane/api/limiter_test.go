@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/identity"
 )
 
@@ -35,7 +35,7 @@ func passed(u *usages, caller string, n int) (let int, wait time.Duration) {
 // TestCallRate: a burst, then the rate; whoever waits as long as a refusal says is let
 // through; and nobody is held up by others.
 func TestCallRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		u := newUsages(Limit{Rate: 10, Burst: 5})
 		let, wait := passed(u, "ann", 20)
 		if let != 5 || wait != 100*time.Millisecond {
@@ -70,7 +70,7 @@ func TestCallRate(t *testing.T) {
 // TestOpenStreams: so many streams at a time, as soon as one ends another; and no more
 // often than the rate.
 func TestOpenStreams(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		u := newUsages(Limit{Rate: 10, Burst: 5, Streams: 2})
 		end, err := u.open("ann")
 		if err != nil {
@@ -111,7 +111,7 @@ func TestOpenStreams(t *testing.T) {
 // TestManyCallers: memory is bounded however many callers there are; those who have used
 // up nothing are forgotten, those who have are not.
 func TestManyCallers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		u := newUsages(Limit{Rate: 1, Burst: 2, Streams: 1})
 		if _, err := u.open("watcher"); err != nil {
 			t.Fatal(err)
@@ -140,7 +140,7 @@ func TestManyCallers(t *testing.T) {
 
 // TestManyStreams: streams without a limit take nobody's place among those told apart.
 func TestManyStreams(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		u := newUsages(Limit{Rate: 1, Burst: 1})
 		for i := range maxUsages {
 			if _, err := u.open(fmt.Sprint("agent/", i)); err != nil {

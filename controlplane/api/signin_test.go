@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fifegateway/fife/controlplane/access"
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/identity"
 	"github.com/fifegateway/fife/controlplane/signin"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -191,7 +191,7 @@ func TestManyGroups(t *testing.T) {
 
 // TestSignedInStreamEnds: a stream lives no longer than the token that it began with.
 func TestSignedInStreamEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := peopleCallers(&policy{}, people{"ann": {Name: "ann", Expires: time.Now().Add(time.Minute)}})
 		transport := &statusWriter{ended: make(chan struct{})}
 		ctx := grpc.NewContextWithServerTransportStream(showing(t.Context(), "ann.b.c"), transport)

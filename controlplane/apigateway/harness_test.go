@@ -10,9 +10,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -33,7 +33,7 @@ type object = map[string]any
 // inBubble runs a test on a cluster of n nodes, with clients of its nodes n1, n2 ...
 func inBubble(t *testing.T, n int, test func(*testing.T, []*client)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		cluster := controlplanetest.Start(t, n)
 		var clients []*client
 		for i := range n {

@@ -4,11 +4,11 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/store"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -17,7 +17,7 @@ import (
 // any further back it is a full snapshot. Changes go straight to a store here, as
 // it takes ten thousand to forget one.
 func TestForgottenPast(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		_, transport := raft.NewInmemTransport("n1:raft")
 		s, err := store.Open(store.Config{
 			NodeID: "n1", GRPCAddress: "n1:grpc", Transport: transport, Storage: store.NewMemory(), Bootstrap: true,

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	discoveryv1 "github.com/fifegateway/fife/gen/fife/discovery/v1"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
@@ -34,7 +34,7 @@ type bench struct {
 // inBubble runs a test on a cluster of n nodes once all of them vote.
 func inBubble(t *testing.T, n int, test func(*testing.T, *bench)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		b := &bench{controlplanetest.Start(t, n), t, map[string]*grpc.ClientConn{}}
 		for i := range n {
 			name := fmt.Sprintf("n%d", i+1)

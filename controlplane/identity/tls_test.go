@@ -6,8 +6,9 @@ import (
 	"errors"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 )
 
 func accept(Peer) error { return nil }
@@ -36,7 +37,7 @@ func shake(t testing.TB, caller, callee *tls.Config) (callerErr, calleeErr error
 }
 
 func TestHandshake(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		p, stranger := newPKI(t, "c"), newPKI(t, "c")
 		server := NewHolder(p.credential(t, Server, "n1", 30*24*time.Hour))
 		agent := NewHolder(p.credential(t, Agent, "a1", 24*time.Hour))

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/controlplanetest"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -30,7 +30,7 @@ type scene struct {
 const prod = "apis/demo/stages/prod"
 
 func play(t *testing.T, act func(t *testing.T, s *scene)) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := controlplanetest.Start(t, 3)
 		s := &scene{t: t, cluster: c, fleet: &fleet{t: t, cluster: c}, stages: map[string]fifev1.StageServiceClient{}}
 		for _, n := range []string{"n1", "n2", "n3"} {

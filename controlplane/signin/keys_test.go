@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/signin"
 	"github.com/fifegateway/fife/controlplane/signin/signintest"
 )
@@ -15,7 +16,7 @@ import (
 // TestRotation: a token that is signed with a new key is good at once, and one of a key
 // that was withdrawn is bad before long.
 func TestRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		issuer := signintest.New(issuerURL)
 		v := start(t, issuer, nil)
 		old := issuer.Token(ann)
@@ -45,7 +46,7 @@ func TestRotation(t *testing.T) {
 // TestFlood: tokens with made-up keys do not make the node a burden for the issuer, nor
 // hold up those with known ones; and a new key is known soon, flood or not.
 func TestFlood(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		issuer := signintest.New(issuerURL)
 		v := start(t, issuer, nil)
 		if _, err := v.Verify(t.Context(), issuer.Token(ann)); err != nil {
@@ -96,7 +97,7 @@ func TestFlood(t *testing.T) {
 // TestIssuerAway: a node does without its issuer, and says so in bounded time; what it
 // knows lasts for a day.
 func TestIssuerAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		issuer := signintest.New(issuerURL)
 		issuer.Leave(true)
 		v := start(t, issuer, nil)

@@ -18,11 +18,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/signin"
 	"github.com/fifegateway/fife/controlplane/signin/signintest"
 )
@@ -87,7 +87,7 @@ func unsigned(header, body any, signature string) string {
 }
 
 func TestVerify(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		issuer := signintest.New(issuerURL)
 		v := start(t, issuer, func(c *signin.Config) { c.Audience = "fife-api" })
 		now := time.Now()
@@ -163,7 +163,7 @@ func withoutID(key jose.JSONWebKey) jose.JSONWebKey {
 
 // TestNames: how a person is called is up to the configuration.
 func TestNames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		issuer := signintest.New(issuerURL)
 		v := start(t, issuer, func(c *signin.Config) { c.UsernameClaim, c.GroupsClaim = "", "" })
 		p, err := v.Verify(t.Context(), issuer.Token(with(ann, claims{"email_verified": false})))

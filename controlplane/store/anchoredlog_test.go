@@ -2,16 +2,17 @@ package store
 
 import (
 	"testing"
-	"testing/synctest"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 )
 
 // TestLogBehindSnapshot: a node that holds nothing between its snapshot and an entry of
 // a leader that fell follows the next leader. Without the anchor it stays behind: no
 // entry that it has is the leader's.
 func TestLogBehindSnapshot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1)
 		n1 := c.nodes["n1"]
 		c.open("n2", NewMemory(), false)

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -154,7 +154,7 @@ func (c *cluster) apply(n *clusterNode, cmd *storev1.Command) Outcome {
 }
 
 func TestStoreApply(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1)
 		n := c.nodes["n1"]
 		before := n.State()
@@ -179,7 +179,7 @@ func TestStoreApply(t *testing.T) {
 // TestFounding: the first leader gives the cluster its identity, once, and every
 // leader records where it is reached.
 func TestFounding(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		id := c.nodes["n1"].State().ClusterID()
 		if len(id) != 26 || c.nodes["n1"].State().Version().Epoch != 1 {
@@ -217,7 +217,7 @@ func TestFounding(t *testing.T) {
 func TestRestart(t *testing.T) {
 	for _, snapshots := range []bool{false, true} {
 		t.Run(fmt.Sprintf("snapshot=%v", snapshots), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				c := startCluster(t, 1)
 				for _, id := range []string{"a", "b"} {
 					c.apply(c.nodes["n1"], createAPI(id))
@@ -251,7 +251,7 @@ func TestRestart(t *testing.T) {
 // TestFollowerIsServedASnapshot: a node that is too far behind for the log gets a
 // snapshot, and is the same as the others.
 func TestFollowerIsServedASnapshot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1)
 		n1 := c.nodes["n1"]
 		c.apply(n1, createAPI("a"))
@@ -280,7 +280,7 @@ func TestFollowerIsServedASnapshot(t *testing.T) {
 }
 
 func TestMembership(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 2)
 		n1 := c.nodes["n1"]
 		applied := n1.State().Applied()

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
-	"testing/synctest"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 )
 
 // TestLateSnapshot: a snapshot that turns up after the log has gone on, as one
@@ -22,7 +23,7 @@ func TestLateSnapshot(t *testing.T) {
 		"before the log, in a new term": {true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				c := startCluster(t, 2)
 				n1, n2 := c.nodes["n1"], c.nodes["n2"]
 				c.apply(n1, createAPI("a"))
@@ -88,7 +89,7 @@ func TestLateSnapshot(t *testing.T) {
 func TestCompactedEntries(t *testing.T) {
 	for name, all := range map[string]bool{"the log is empty": true, "the log goes on": false} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				c := startCluster(t, 2)
 				n1, n2 := c.nodes["n1"], c.nodes["n2"]
 				for i := range 6 {

@@ -14,13 +14,14 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
 // This file holds what Apply and Sync may promise when things go wrong.
 
 func TestFollowersRefuse(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		before := c.nodes["n1"].raft.LastIndex()
 		for _, id := range []string{"n2", "n3"} {
@@ -51,7 +52,7 @@ func paddedCommand(t *testing.T, size int) *storev1.Command {
 }
 
 func TestTooLarge(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1)
 		n := c.nodes["n1"]
 		before := n.raft.LastIndex()
@@ -82,7 +83,7 @@ func TestOutcomeUnknown(t *testing.T) {
 		"before it is even taken": {0, impatient},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubbletest.Test(t, func(t *testing.T) {
 				c := startCluster(t, 3)
 				c.connect("n1")
 				ctx, cancel := context.WithTimeoutCause(t.Context(), tt.patience, impatient)
@@ -113,7 +114,7 @@ func TestOutcomeUnknown(t *testing.T) {
 
 // TestCloseEndsWaits: nobody waits for a node that is gone.
 func TestCloseEndsWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		n := c.nodes["n1"]
 		c.connect("n1")
@@ -160,7 +161,7 @@ func TestClosedNodesRefuse(t *testing.T) {
 // TestSyncSeesAcknowledged: a leader that has been deposed without knowing it does
 // not pass its past off as the present.
 func TestSyncSeesAcknowledged(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		old := c.nodes["n1"]
 		c.connect("n1")
@@ -185,7 +186,7 @@ func TestSyncSeesAcknowledged(t *testing.T) {
 // TestSyncsShareBarriers: readers that wait at the same time cost one entry of
 // the log or few, not one each.
 func TestSyncsShareBarriers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		n := c.nodes["n1"]
 		before := n.raft.LastIndex()
@@ -207,7 +208,7 @@ func TestSyncsShareBarriers(t *testing.T) {
 // TestBarrier: a waiter is served by a run that began after it came, and all who
 // come during one run share the next.
 func TestBarrier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		var b barrier
 		started, finish := make(chan int, 10), make(chan error)
 		runs := 0
@@ -263,7 +264,7 @@ func TestBarrier(t *testing.T) {
 }
 
 func TestHandOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		begin := time.Now()
 		c.nodes["n1"].HandOver(5 * time.Second)

@@ -4,15 +4,16 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 )
 
 // TestRecover: the survivor goes on with what it held, as a cluster that the lost
 // nodes do not belong to, under a higher epoch.
 func TestRecover(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 3)
 		c.apply(c.nodes["n1"], createAPI("kept"))
 		lost, disk := c.nodes["n2"].storage.ClusterID(), c.nodes["n1"].storage
@@ -56,7 +57,7 @@ func TestRecover(t *testing.T) {
 // TestFounderCutShort: a founder that was cut off before it had named its cluster
 // does so at the next start.
 func TestFounderCutShort(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		c := startCluster(t, 1)
 		disk := c.nodes["n1"].storage
 		c.close("n1")

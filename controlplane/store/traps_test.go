@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/fifegateway/fife/controlplane/bubbletest"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
 
@@ -134,7 +135,7 @@ func (l stuckLogs) StoreLogs([]*raft.Log) error {
 // logged after one. Without the watchdog the test ends with nothing logged and
 // nobody told: seen by passing on to the log store without dog.write.
 func TestHungLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		fatal := make(chan error, 1)
 		logs := stuckLogs{LogStore: raft.NewInmemStore(), release: make(chan struct{})}
@@ -259,7 +260,7 @@ func TestThrottleSchema(t *testing.T) {
 // TestFullDisk: changes are refused before Raft meets a full disk. One
 // measurement is good for a second.
 func TestFullDisk(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubbletest.Test(t, func(t *testing.T) {
 		free := uint64(minFree)
 		g := &diskGauge{free: func() (uint64, bool, error) { return free, true, nil }}
 		if err := g.check(); err != nil {
