@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -216,6 +217,11 @@ func TestRateLimits(t *testing.T) {
 	refusedWith(t, "nobody, too often", whoAmI(nobody), codes.ResourceExhausted, "RATE_LIMITED")
 	if err := whoAmI(n.as(t, "cid")); err != nil {
 		t.Errorf("somebody who is known, from the same address: %v", err)
+	}
+	for range 5 {
+		if _, err := grpc_health_v1.NewHealthClient(nobody).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{}); err != nil {
+			t.Errorf("a load balancer's question: %v", err)
+		}
 	}
 }
 

@@ -401,7 +401,7 @@ func (n *Node) serve(
 	if c.HTTPListen != "" {
 		local := api.NewLocal(interceptors)
 		api.Register(local, services)
-		gateway, tlsConfig := secrets.management(c, auditor, local)
+		gateway, tlsConfig := secrets.management(c, auditor, callers, local)
 		group.Go(func() error { return n.serveHTTP(groupCtx, "http", c.HTTPListen, tlsConfig, gateway) })
 	}
 	group.Go(func() error {

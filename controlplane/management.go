@@ -22,12 +22,13 @@ const signingService = "apigateway"
 
 // management returns what answers the management API of Amazon API Gateway, and the TLS
 // side that it is served by; nil on a plaintext node.
-func (s *secrets) management(c Config, auditor *api.Auditor, conn *api.Local) (http.Handler, *tls.Config) {
+func (s *secrets) management(c Config, auditor *api.Auditor, callers *api.Callers, conn *api.Local) (http.Handler, *tls.Config) {
 	config := apigateway.Config{Conn: conn, Logger: c.Logger}
 	if s == nil {
 		return apigateway.New(config), nil
 	}
 	config.Verifier = &apigateway.SigV4{Keys: accessKeys{s}, Service: signingService}
+	config.Count = callers.Count
 	config.Refused = func(r *http.Request, operation string, err error) {
 		auditor.Refused(r.RemoteAddr, operation, err.Error())
 	}

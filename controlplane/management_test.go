@@ -16,6 +16,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/fifegateway/fife/controlplane/api"
 	"github.com/fifegateway/fife/controlplane/identity"
 	fifev1 "github.com/fifegateway/fife/gen/fife/v1"
 )
@@ -162,6 +163,55 @@ func TestSignedRequests(t *testing.T) {
 		t.Errorf("a key that was deleted: %d %s %s", status, kind, body)
 	}
 	n.wantAudit(t, fifev1.NewAuditServiceClient(conn))
+}
+
+// TestSignedRequestsAreLimited: a request counts once, by its access key, whatever it takes to
+// carry it out; those that are refused count by their address, and hold up nobody who
+// signs.
+func TestSignedRequestsAreLimited(t *testing.T) {
+	n := startSecure(t, func(c *Config) {
+		c.Limits = api.Limits{Users: api.Limit{Rate: 0.01, Burst: 5}, Addresses: api.Limit{Rate: 0.01, Burst: 3}}
+	})
+	conn := n.dial(t, identity.ClientConfig(n.holder(t, "user/"+AdminName)))
+	if _, err := fifev1.NewAccessServiceClient(conn).CreateBinding(t.Context(), &fifev1.CreateBindingRequest{
+		Binding: &fifev1.Binding{Subject: "user:ci", Role: "operator", Api: "*", Stage: "*"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var calls []signedCall
+	for range 2 {
+		made, err := fifev1.NewAccessKeyServiceClient(conn).CreateAccessKey(t.Context(),
+			&fifev1.CreateAccessKeyRequest{User: "ci", Ttl: durationpb.New(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls = append(calls, signedCall{
+			id: strings.TrimPrefix(made.GetKey().GetName(), "accessKeys/"), secret: made.GetSecret(), method: "POST", path: "/restapis",
+			body: `{"name": "demo"}`,
+		})
+	}
+	first, second := calls[0], calls[1]
+	for i := range 5 {
+		if status, kind, body := n.send(t, first); status != http.StatusCreated {
+			t.Errorf("request %d: %d %s %s", i, status, kind, body)
+		}
+	}
+	if status, kind, body := n.send(t, first); status != http.StatusTooManyRequests || kind != "TooManyRequestsException" {
+		t.Errorf("a request too many: %d %s %s", status, kind, body)
+	}
+	wrong := second
+	wrong.secret = first.secret
+	for range 3 {
+		if status, kind, body := n.send(t, wrong); status != http.StatusForbidden {
+			t.Errorf("a wrong signature: %d %s %s", status, kind, body)
+		}
+	}
+	if status, kind, body := n.send(t, wrong); status != http.StatusTooManyRequests {
+		t.Errorf("a wrong signature too many: %d %s %s", status, kind, body)
+	}
+	if status, kind, body := n.send(t, second); status != http.StatusCreated {
+		t.Errorf("another key from the same address: %d %s %s", status, kind, body)
+	}
 }
 
 // wantAudit waits for what TestSignedRequests has done to be in the audit.

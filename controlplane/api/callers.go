@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
@@ -204,13 +206,30 @@ func (c *Callers) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 		return handler(ctx, req)
 	}
 	verified, err := c.verify(ctx, info.FullMethod)
-	if limited := c.limiter.call(ctx, verified); limited != nil {
-		return nil, limited // whoever guesses tokens is to learn of it no faster
+	if counts(ctx, info.FullMethod) {
+		if limited := c.limiter.call(ctx, verified); limited != nil {
+			return nil, limited // whoever guesses tokens is to learn of it no faster
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return handler(verified, req)
+}
+
+// counts reports whether a call is one of those that are limited. A load balancer's
+// question after the health is not to fail for what others behind its address do, and a
+// signed request was counted as one whatever calls it takes.
+func counts(ctx context.Context, fullMethod string) bool {
+	_, signed := ctx.Value(signerKey{}).(signer)
+	return !signed && fullMethod != grpc_health_v1.Health_Check_FullMethodName
+}
+
+// Count counts a request over HTTP. signed is the context that AsSigner has returned; nil
+// if the request was refused. The error is a status that says when to try
+// again.
+func (c *Callers) Count(signed context.Context, source net.Addr) error {
+	return toStatus(c.limiter.call(peer.NewContext(context.Background(), &peer.Peer{Addr: source}), signed))
 }
 
 func (c *Callers) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {

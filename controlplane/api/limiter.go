@@ -15,9 +15,9 @@ import (
 )
 
 // Limits are how much each caller may ask of one node of the control plane. Callers
-// are told apart by the name in their certificate, by their bearer token, and those
-// who are not known by the address that they come from. Calls that a node has passed on
-// were counted there.
+// are told apart by the name in their certificate, by their bearer token or access key,
+// and those who are not known by the address that they come from. Calls that a node has
+// passed on were counted there, those that a signed request comes to with the request.
 type Limits struct {
 	Users     Limit
 	Addresses Limit // of callers who are not known: of all that come from one address
@@ -91,6 +91,9 @@ func newLimiter(l Limits) *limiter {
 func (l *limiter) of(ctx, verified context.Context) (u *usages, caller string, ok bool) {
 	if verified == nil {
 		return l.addresses, addressOf(peerOf(ctx)), true
+	}
+	if s, ok := verified.Value(signerKey{}).(signer); ok {
+		return l.users, "token " + s.key, true
 	}
 	if len(metadata.ValueFromIncomingContext(verified, forwardedBy)) > 0 {
 		return nil, "", false

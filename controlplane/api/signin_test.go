@@ -232,10 +232,6 @@ func TestNoCertificateForBearers(t *testing.T) {
 			t.Errorf("%s gets a certificate of %v: %v", what, id, err)
 		}
 	}
-	holder := identity.NewContext(t.Context(), identity.Identity{Class: identity.User, Name: "ci"})
-	if id, err := s.identify(holder, &fifev1.IssueCertificateRequest{}); err != nil || id.Name != "ci" {
-		t.Errorf("the holder of one: %v, %v", id, err)
-	}
 }
 
 func TestSignInSettings(t *testing.T) {

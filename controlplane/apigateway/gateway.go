@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime/debug"
 
@@ -42,6 +41,10 @@ type Verifier interface {
 type Config struct {
 	Conn     grpc.ClientConnInterface // leads to the operators' services
 	Verifier Verifier                 // nil asks nobody who they are
+
+	// Count decides whether whoever sends a request has sent too many. verified is what the
+	// Verifier has returned, nil if it has refused. nil counts nothing.
+	Count func(verified context.Context, source net.Addr) error
 
 	// Refused is told of each request that the Verifier has refused, with the name of its
 	// operation; nil if nobody wants to know.
@@ -174,28 +177,45 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) (answer, error) 
 		limit = maxDocument
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	ctx := r.Context()
-	if g.config.Verifier != nil {
-		var err error
-		if ctx, err = g.config.Verifier.Verify(r); err != nil {
-			if g.config.Refused != nil {
-				g.config.Refused(r, op.name, err)
-			}
-			return answer{}, err
-		}
+	ctx, err := g.verify(r, op)
+	if err != nil {
+		return answer{}, err
 	}
 	body, err := readBody(r)
 	if err != nil {
 		return answer{}, err
 	}
-	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		ctx = peer.NewContext(ctx, &peer.Peer{Addr: net.TCPAddrFromAddrPort(from)})
-	}
+	ctx = peer.NewContext(ctx, &peer.Peer{Addr: source(r.RemoteAddr)})
 	if op.handle == nil {
 		return answer{}, &apiError{http.StatusNotImplemented, "NotImplementedException",
 			fmt.Sprintf("Fife does not implement %s", op.name)}
 	}
 	return op.handle(g, &call{ctx: ctx, path: params, query: r.URL.Query(), body: body, head: r.Header})
+}
+
+// source is the address that a request comes from.
+type source string
+
+// Network returns the network of HTTP.
+func (source) Network() string { return "tcp" }
+
+func (s source) String() string { return string(s) }
+
+// verify returns the context in which the calls of a request are made.
+func (g *Gateway) verify(r *http.Request, op *operation) (context.Context, error) {
+	if g.config.Verifier == nil {
+		return r.Context(), nil
+	}
+	ctx, refused := g.config.Verifier.Verify(r)
+	if g.config.Count != nil {
+		if err := g.config.Count(ctx, source(r.RemoteAddr)); err != nil {
+			return nil, err
+		}
+	}
+	if refused != nil && g.config.Refused != nil {
+		g.config.Refused(r, op.name, refused)
+	}
+	return ctx, refused
 }
 
 // readBody reads the body of a request that is bounded by http.MaxBytesReader.

@@ -159,7 +159,7 @@ func (s *Service) forget(ctx context.Context) error {
 	state := s.config.Store.State()
 	for node := range state.Departed() {
 		if time.Now().After(s.grants.quiet(node)) {
-			op := &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: node}}
+			op := &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: node, DepartedOnly: true}}
 			if err := s.apply(ctx, &storev1.Command{Method: "ForgetNode", Op: op}); err != nil {
 				return err
 			}

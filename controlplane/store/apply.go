@@ -215,21 +215,21 @@ func (t *tx) putNode(op *storev1.PutNode) (Outcome, error) {
 	return Outcome{}, nil
 }
 
-// deleteNode notes of a node that leaves that it may still hold a grant, and forgets
-// that of one that has left. What a node that has left says of callers is not to be
-// believed any more: its certificate is void.
+// deleteNode notes of a node that leaves that it may still hold a grant, or forgets that.
+// What a node that has left says of callers is not to be believed any more: its
+// certificate is void.
 func (t *tx) deleteNode(op *storev1.DeleteNode) (Outcome, error) {
 	id := []byte(op.GetId())
-	var known bool
-	if t.next.nodes, _, known = t.next.nodes.Delete(id); known {
-		t.next.departed, _, _ = t.next.departed.Insert(id, op.GetId())
-		if t.next.trust != nil {
-			name := "server/" + op.GetId()
-			before, _ := t.next.Enrolment(name)
-			t.revoke(name, before)
-		}
-	} else {
+	if op.GetDepartedOnly() {
 		t.next.departed, _, _ = t.next.departed.Delete(id)
+		return Outcome{}, nil
+	}
+	t.next.nodes, _, _ = t.next.nodes.Delete(id)
+	t.next.departed, _, _ = t.next.departed.Insert(id, op.GetId())
+	if t.next.trust != nil {
+		name := "server/" + op.GetId()
+		before, _ := t.next.Enrolment(name)
+		t.revoke(name, before)
 	}
 	return Outcome{}, nil
 }

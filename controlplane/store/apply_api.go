@@ -48,6 +48,9 @@ func (t *tx) updateAPI(op *storev1.UpdateApi) (Outcome, error) {
 	}
 	a := old.Update(t.change.Time, decodeAPI(op.GetApi()), op.GetFields())
 	a.Revision = t.index
+	if err := t.needToTakeHosts(a, old); err != nil {
+		return Outcome{}, err
+	}
 	if err := t.claimHosts(a, old); err != nil {
 		return Outcome{}, err
 	}
@@ -68,6 +71,21 @@ func (t *tx) claimHosts(a, old *release.API) error {
 			return release.Taken(fmt.Sprintf("host %s of %s", h, release.APIName(owner)))
 		}
 		t.next.hosts, _, _ = t.next.hosts.Insert([]byte(h), a.ID)
+	}
+	return nil
+}
+
+// needToTakeHosts refuses to take a host from an API with a stage that requires another
+// promoter: with another API behind it the host's callers would be served what that
+// promoter has not seen.
+func (t *tx) needToTakeHosts(a, old *release.API) error {
+	if !slices.ContainsFunc(old.Hosts, func(h string) bool { return !slices.Contains(a.Hosts, h) }) {
+		return nil
+	}
+	for s := range t.next.Stages(a.ID, "") {
+		if err := t.needToUnprotect(s, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }

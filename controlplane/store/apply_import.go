@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fifegateway/fife/controlplane/access"
 	"github.com/fifegateway/fife/controlplane/release"
 	storev1 "github.com/fifegateway/fife/gen/fife/store/v1"
 )
@@ -123,6 +124,9 @@ func (t *tx) importRoutes(op *storev1.ImportRoutes) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if types := op.GetBinaryMediaTypes(); len(types) > 0 && !slices.Equal(types, a.BinaryMediaTypes) {
+		if err := t.need(access.APIsManage, a.ID, "*"); err != nil {
+			return Outcome{}, err
+		}
 		a.BinaryMediaTypes, a.Revision = types, t.index
 		t.touch(a.Name())
 	}

@@ -132,7 +132,7 @@ var builders = map[string]func(args, *storev1.Command){
 		}}
 	},
 	"delete-node": func(a args, c *storev1.Command) {
-		c.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: a.text("id")}}
+		c.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: a.text("id"), DepartedOnly: a.has("departed-only")}}
 	},
 	"checkpoint": func(_ args, c *storev1.Command) {
 		c.Op = &storev1.Command_Checkpoint{Checkpoint: &storev1.Checkpoint{}}

@@ -176,7 +176,7 @@ func drawPutNode(t *rapid.T, c *storev1.Command) {
 }
 
 func drawDeleteNode(t *rapid.T, c *storev1.Command) {
-	c.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: drawStage(t)}}
+	c.Op = &storev1.Command_DeleteNode{DeleteNode: &storev1.DeleteNode{Id: drawStage(t), DepartedOnly: rapid.Bool().Draw(t, "departed only")}}
 }
 
 func drawCheckpoint(_ *rapid.T, c *storev1.Command) {

@@ -30,12 +30,14 @@ const (
 // asks, and never travel.
 type JoinServiceClient interface {
 	// IssueCertificate makes a certificate: a first one for the bearer of a join token,
-	// or another one for who the caller already is by its certificate, if that is an agent
-	// or a node. An agent whose certificate has expired may still renew it.
+	// or another one for who the caller already is by its certificate: a user's for as long
+	// as that was given for. An agent whose certificate has expired may still renew it.
 	// PERMISSION_DENIED (JOIN_REFUSED) if the token is not known, used up, expired or for
-	// others, if the name has joined already, if the caller asks for another identity
-	// than its own, or is a user: whoever has given a certificate has said when it ends.
-	// RESOURCE_EXHAUSTED (RATE_LIMITED) if it is renewed again and again.
+	// others, if the name has joined already, or if the caller asks for another identity
+	// than its own; PERMISSION_DENIED for bearer tokens. UNAUTHENTICATED if the certificate
+	// was revoked, FAILED_PRECONDITION (NOT_CAUGHT_UP) within two seconds of that, and while
+	// the cluster has no authority. RESOURCE_EXHAUSTED (RATE_LIMITED) if it is renewed again
+	// and again.
 	IssueCertificate(ctx context.Context, in *IssueCertificateRequest, opts ...grpc.CallOption) (*IssueCertificateResponse, error)
 }
 
@@ -65,12 +67,14 @@ func (c *joinServiceClient) IssueCertificate(ctx context.Context, in *IssueCerti
 // asks, and never travel.
 type JoinServiceServer interface {
 	// IssueCertificate makes a certificate: a first one for the bearer of a join token,
-	// or another one for who the caller already is by its certificate, if that is an agent
-	// or a node. An agent whose certificate has expired may still renew it.
+	// or another one for who the caller already is by its certificate: a user's for as long
+	// as that was given for. An agent whose certificate has expired may still renew it.
 	// PERMISSION_DENIED (JOIN_REFUSED) if the token is not known, used up, expired or for
-	// others, if the name has joined already, if the caller asks for another identity
-	// than its own, or is a user: whoever has given a certificate has said when it ends.
-	// RESOURCE_EXHAUSTED (RATE_LIMITED) if it is renewed again and again.
+	// others, if the name has joined already, or if the caller asks for another identity
+	// than its own; PERMISSION_DENIED for bearer tokens. UNAUTHENTICATED if the certificate
+	// was revoked, FAILED_PRECONDITION (NOT_CAUGHT_UP) within two seconds of that, and while
+	// the cluster has no authority. RESOURCE_EXHAUSTED (RATE_LIMITED) if it is renewed again
+	// and again.
 	IssueCertificate(context.Context, *IssueCertificateRequest) (*IssueCertificateResponse, error)
 	mustEmbedUnimplementedJoinServiceServer()
 }

@@ -3339,12 +3339,15 @@ func (x *PutNode) GetNode() *Node {
 	return nil
 }
 
-// DeleteNode forgets where a node was reached. Of a node that has been forgotten it
-// forgets that it may still hold a grant.
+// DeleteNode takes a node off the record, which it has left or is made to leave: its
+// certificates are void. That it may still hold a grant is noted.
 type DeleteNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node's id.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whether only that note is to go, as the node can hold no grant any more. Nothing else
+	// changes then: it may have joined again.
+	DepartedOnly  bool `protobuf:"varint,2,opt,name=departed_only,json=departedOnly,proto3" json:"departed_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3384,6 +3387,13 @@ func (x *DeleteNode) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *DeleteNode) GetDepartedOnly() bool {
+	if x != nil {
+		return x.DepartedOnly
+	}
+	return false
 }
 
 // Checkpoint makes every node keep the state it has come to, in memory, so that
@@ -8336,10 +8346,11 @@ const file_fife_store_v1_store_proto_rawDesc = "" +
 	"\x04last\x18\x03 \x01(\x04R\x04last\x12\x12\n" +
 	"\x04head\x18\x04 \x01(\fR\x04head\"2\n" +
 	"\aPutNode\x12'\n" +
-	"\x04node\x18\x01 \x01(\v2\x13.fife.store.v1.NodeR\x04node\"\x1c\n" +
+	"\x04node\x18\x01 \x01(\v2\x13.fife.store.v1.NodeR\x04node\"A\n" +
 	"\n" +
 	"DeleteNode\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\f\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rdeparted_only\x18\x02 \x01(\bR\fdepartedOnly\"\f\n" +
 	"\n" +
 	"Checkpoint\"1\n" +
 	"\tCreateApi\x12$\n" +
