@@ -64,12 +64,8 @@ func (g *Gateway) errorOf(err error) *apiError {
 	reason, metadata := reasonOf(err)
 	message := status.Convert(err).Message()
 	switch reason {
-	case "INVALID_FIELD", "PROPOSAL_TOO_LARGE":
-		return badRequest("%s", message)
 	case "RESOURCE_NOT_FOUND":
 		return g.missing(metadata["resource"])
-	case "RESOURCE_EXISTS", "CANARY_EXISTS", "PROMOTION_OPEN", "API_IN_USE", "PROMOTION_NEEDED":
-		return conflict("%s", message)
 	case "STALE_ETAG":
 		return errConcurrent
 	case "API_EMPTY":
@@ -85,8 +81,14 @@ func (g *Gateway) errorOf(err error) *apiError {
 			"The change may or may not have been carried out; look before you repeat it"}
 	case "NOT_SUPPORTED":
 		return &apiError{http.StatusServiceUnavailable, "ServiceUnavailableException", message}
+	case "CALLERS_UNKNOWN", "NO_CLUSTER_KEY", "PROPOSAL_TOO_LARGE":
+		return badRequest("%s", message) // not here, whatever is done before
 	}
 	switch status.Code(err) {
+	case codes.InvalidArgument:
+		return badRequest("%s", message)
+	case codes.AlreadyExists, codes.FailedPrecondition, codes.Aborted:
+		return conflict("%s", message)
 	case codes.Unauthenticated:
 		return &apiError{http.StatusForbidden, "UnrecognizedClientException", message}
 	case codes.ResourceExhausted:
