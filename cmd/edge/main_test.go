@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,11 +44,13 @@ const roleVariable = "FIFE_EDGE_ROLE"
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code, err := 0, error(nil)
-	switch role := os.Getenv(roleVariable); role { // this binary is its own load generator
-	case "":
+	switch role := os.Getenv(roleVariable); { // this binary is its own load generator
+	case role == "":
 		code, err = run(m)
-	case "upstream":
+	case role == "upstream":
 		err = runBenchUpstream()
+	case strings.HasPrefix(role, slowRole):
+		err = runSlow(role)
 	default:
 		err = runLoad(role)
 	}

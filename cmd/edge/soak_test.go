@@ -13,8 +13,6 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,50 +38,68 @@ func holding() held {
 }
 
 // TestSlowClients: clients that send and read slowly, many of them, do not hurt the
-// others: their p99 at most doubles, and memory stays bounded.
+// others: their p99 at most doubles, and memory stays bounded. nginx tells beside it what
+// of that the machine does.
 func TestSlowClients(t *testing.T) {
 	h := holding()
 	a, _ := soakAgent(t)
-	spec := loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1, Rate: h.rate, Warm: h.length / 10, Phase: h.length / 2}
-	c := &contestant{name: agentName, process: a.process, http1: a.http}
 	before := vitals(t, a)
-	alone := measure(t, c, spec, nil)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	var slow sync.WaitGroup
-	var open, closed atomic.Int64
-	for i := range h.slow {
-		slow.Go(func() { beSlow(ctx, a.http, i, &open, &closed) })
+	c := &contestant{name: agentName, process: a.process, http1: a.http}
+	open, closed, ratio := besideSlow(t, c, h, func(open int64) {
+		during := vitals(t, a)
+		perConn := float64(during.rss-before.rss) / float64(max(1, open)) / 1024
+		if *soaked == 0 {
+			return
+		}
+		fmt.Fprintf(t.Output(), "%v before, %v during: %.1f KiB per slow connection\n", before, during, perConn)
+		if perConn > 64 {
+			t.Errorf("a slow connection takes %.1f KiB", perConn)
+		}
+	})
+	if h.length > 15*time.Second && closed == 0 {
+		t.Error("the agent has ended no slow connection")
 	}
+	if *soaked == 0 {
+		return
+	}
+	fmt.Fprintf(t.Output(), "%d slow connections held for %v: p99 of the others is %.2f times (goal: 2 at most: %s)\n",
+		open, h.length, ratio, met(ratio <= 2))
+	nginx := &peers[0]
+	if version, ok := nginx.installed(); ok {
+		base := startBenchUpstream(t, nil)
+		p, http1, _ := startPeer(t, nginx, base, base, nil)
+		_, _, ratio := besideSlow(t, &contestant{name: version, process: p, http1: http1}, h, func(int64) {})
+		fmt.Fprintf(t.Output(), "beside the same clients, of %s it is %.2f times\n", version, ratio)
+	}
+}
+
+// besideSlow measures what a proxy does for others alone and beside slow clients, and
+// returns how many were open at the end, how many it has ended, and by how much the p99
+// of the others has grown. look is called while they are open.
+func besideSlow(t *testing.T, c *contestant, h held, look func(open int64)) (open, closed int64, ratio float64) {
+	t.Helper()
+	spec := loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1, Rate: h.rate, Warm: h.length / 10, Phase: h.length / 2}
+	alone := measure(t, c, spec, nil)
+	s := startSlow(t, c.http1, h.slow)
 	if err := await(t.Context(), "open the slow connections", func() error {
-		if n := open.Load(); n < int64(h.slow)*9/10 {
-			return fmt.Errorf("%d of %d are open", n, h.slow)
+		if open, _ := s.count(); open < int64(h.slow)*9/10 {
+			return fmt.Errorf("%d of %d are open", open, h.slow)
 		}
 		return nil
-	}, a.process); err != nil {
+	}, c.process, s.process); err != nil {
 		t.Error(err)
 	}
 	spec.Phase = h.length
 	beside := measure(t, c, spec, nil)
-	during := vitals(t, a)
-	held := open.Load()
-	cancel()
-	slow.Wait()
-	ratio := beside[p99] / alone[p99]
-	perConn := float64(during.rss-before.rss) / float64(max(1, held)) / 1024
+	open, closed = s.count()
+	look(open)
+	s.kill()
+	ratio = beside[p99] / alone[p99]
 	if *soaked > 0 {
-		fmt.Fprintf(t.Output(), "%d slow connections held for %v, %d ended by the agent and opened again; %d/s of others\n",
-			held, h.length, closed.Load(), h.rate)
-		fmt.Fprintf(t.Output(), "p50 %s alone, %s beside them; p99 %s and %s: %.2f times (goal: 2 at most: %s)\n",
-			format(p50, alone[p50]), format(p50, beside[p50]), format(p99, alone[p99]), format(p99, beside[p99]), ratio, met(ratio <= 2))
-		fmt.Fprintf(t.Output(), "%v before, %v during: %.1f KiB per slow connection\n", before, during, perConn)
-		if h.length > 15*time.Second && closed.Load() == 0 {
-			t.Error("the agent has ended no slow connection")
-		}
-		if perConn > 64 {
-			t.Errorf("a slow connection takes %.1f KiB", perConn)
-		}
+		fmt.Fprintf(t.Output(), "%s: %d slow connections, %d more that it has ended; %d/s of others: p50 %s alone and %s beside them, p99 %s and %s\n",
+			c.name, open, closed, h.rate, format(p50, alone[p50]), format(p50, beside[p50]), format(p99, alone[p99]), format(p99, beside[p99]))
 	}
+	return open, closed, ratio
 }
 
 func met(ok bool) string {
@@ -91,70 +107,6 @@ func met(ok bool) string {
 		return "met"
 	}
 	return "missed"
-}
-
-// beSlow is a client that never gets anywhere: it sends a head, or a body, byte by
-// byte, or does not read what it asked for. When the agent has had enough of it, it
-// begins anew.
-func beSlow(ctx context.Context, address string, kind int, open, closed *atomic.Int64) {
-	for ctx.Err() == nil {
-		// Addresses of their own, so that there are ports enough.
-		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+kind/250%250), byte(1+kind%250))}}
-		conn, err := dialer.DialContext(ctx, "tcp", address)
-		if err != nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-			}
-			continue
-		}
-		open.Add(1)
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		slowly(ctx, conn, kind%3)
-		stop()
-		_ = conn.Close()
-		open.Add(-1)
-		if ctx.Err() == nil {
-			closed.Add(1)
-		}
-	}
-}
-
-func slowly(ctx context.Context, conn net.Conn, kind int) {
-	switch kind {
-	case 0:
-		_, _ = io.WriteString(conn, "GET /b/x HTTP/1.1\r\nHost: slow.test\r\nX-Slow: ")
-	case 1:
-		_, _ = io.WriteString(conn, "POST /b/x HTTP/1.1\r\nHost: slow.test\r\nContent-Length: 100000\r\n\r\n")
-	default:
-		// As much as fits into the buffers of both sides, and then one answer more.
-		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-		_, _ = io.WriteString(conn, strings.Repeat("GET /b/16k HTTP/1.1\r\nHost: slow.test\r\n\r\n", 20))
-	}
-	gone := make(chan struct{})
-	if kind != 2 {
-		go func() {
-			defer close(gone)
-			_, _ = io.Copy(io.Discard, conn)
-		}()
-	}
-	for {
-		select {
-		case <-time.After(5*time.Second + rand.N(time.Second)):
-		case <-gone:
-			return
-		case <-ctx.Done():
-			return
-		}
-		if kind == 2 {
-			buf := make([]byte, 1)
-			if _, err := conn.Read(buf); err != nil {
-				return
-			}
-		} else if _, err := io.WriteString(conn, "a"); err != nil {
-			return
-		}
-	}
 }
 
 // TestSoak: five config swaps a second, beside load, WebSockets and uploads: not one
