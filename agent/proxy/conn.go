@@ -54,6 +54,8 @@ type conn struct {
 	at    aborter // what the request waits for
 	left  bool    // the client has gone meanwhile
 	since atomic.Int64
+
+	nextLook int64 // when to see next whether the client has gone; of server.lookOut
 }
 
 // serve serves requests until the connection ends. It returns false if the connection
@@ -245,13 +247,21 @@ func (c *conn) gone() bool {
 }
 
 // look sees to it that nobody waits for an integration on behalf of a client that is
-// gone. The sweeper calls it.
-func (c *conn) look(before int64) {
-	if since := c.since.Load(); since == 0 || since == before|1 || !hasHungUp(c.Conn) {
+// gone. A request that has waited for long is seen to less often, as looking is a call
+// of the system: at least once a second.
+func (c *conn) look(now int64) {
+	since := c.since.Load()
+	waits := now - since
+	if since == 0 || waits < int64(tick) || now < c.nextLook && waits > maxLook {
 		return
 	}
-	c.abort()
+	c.nextLook = now + min(waits/8, maxLook)
+	if hasHungUp(c.Conn) {
+		c.abort()
+	}
 }
+
+const maxLook = int64(time.Second)
 
 // abort ends what the request waits for: its client is gone, or has to go.
 func (c *conn) abort() {

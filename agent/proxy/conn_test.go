@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -269,4 +270,62 @@ func TestTooLargeMeanwhile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// aborts counts how often what a request waits for was aborted.
+type aborts int
+
+func (a *aborts) abort() { *a++ }
+
+// TestLook: a client is looked at once its request has waited for a tick, and less often
+// when it has waited for long; the next request begins anew.
+func TestLook(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("sockets cannot be asked")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // it was only listened on
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close() //nolint:errcheck // its peer is gone
+	c := &conn{timedConn: timedConn{Conn: raw}}
+	var aborted aborts
+	at := func(since time.Duration) int64 { return int64(time.Hour + since) }
+	begin := func(since time.Duration) {
+		c.at = &aborted
+		c.since.Store(at(since))
+	}
+	look := func(now time.Duration, want aborts) {
+		t.Helper()
+		c.look(at(now))
+		if aborted != want {
+			t.Errorf("after %v: aborted %d times, want %d", now, aborted, want)
+		}
+	}
+	begin(0)
+	look(8*time.Second, 0)
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for !hasHungUp(raw) {
+		runtime.Gosched()
+	}
+	look(8*time.Second+999*time.Millisecond, 0)
+	look(9*time.Second, 1)
+
+	begin(9*time.Second + 100*time.Millisecond)
+	look(9*time.Second+199*time.Millisecond, 1)
+	look(9*time.Second+200*time.Millisecond, 2)
+	c.since.Store(0)
+	c.at = &aborted
+	look(20*time.Second, 2)
 }

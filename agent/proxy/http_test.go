@@ -287,6 +287,47 @@ func TestClientGoneCancelsUpstream(t *testing.T) {
 	await(t, "the upstream's request to be cancelled", gone)
 }
 
+// TestClientsGoneAmongMany: of more connections than are looked at in one step all are
+// seen to, whose clients are gone; nobody else is cut off.
+func TestClientsGoneAmongMany(t *testing.T) {
+	const n = 2*lookStep + lookStep/2
+	arrived, gone, stay := make(chan struct{}, n), make(chan struct{}, n), make(chan struct{})
+	table := proxied(t, func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		select {
+		case <-r.Context().Done():
+			gone <- struct{}{}
+		case <-stay:
+		}
+	})
+	front := edge(t, newProxy(t, table, nil))
+	var conns []net.Conn
+	for range n {
+		conn, err := net.Dial("tcp", front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // all was said
+		if _, err := io.WriteString(conn, "GET /prod/x HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	for range n {
+		await(t, "a request at its upstream", arrived)
+	}
+	for _, conn := range conns[1:] {
+		_ = conn.Close()
+	}
+	for range n - 1 {
+		await(t, "a request to be cancelled", gone)
+	}
+	close(stay)
+	if status, err := bufio.NewReader(conns[0]).ReadString('\n'); err != nil || !strings.HasPrefix(status, "HTTP/1.1 200") {
+		t.Errorf("the client that has stayed got %q, %v", status, err)
+	}
+}
+
 func TestServerSentEvents(t *testing.T) {
 	next := make(chan string)
 	table := proxied(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// tick is how often the sweeper looks around.
-	tick = 100 * time.Millisecond
+	// tick is how often the sweeper keeps the time, and about how often each connection
+	// is looked at, lookStep of them at once.
+	tick     = 100 * time.Millisecond
+	lookStep = 256
 	// onItsWay is how long the first request of a connection may take to arrive while
 	// the server drains. A client expects that a kept connection may end, and tries
 	// again; not that a new one does.
@@ -61,6 +63,7 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener, secure *tls.Config) e
 		group.Go(func() { w.run(background, p.logger) })
 	}
 	group.Go(func() { s.sweep(background) })
+	group.Go(func() { s.lookOut(background) })
 	group.Go(func() { s.http2.run() })
 	closed := context.AfterFunc(ctx, func() { _ = l.Close() })
 	err := s.accept(ctx)
@@ -206,9 +209,7 @@ func (s *server) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 			now := time.Now() // the tick's own may be old
-			before := p.clock.nanos.Load()
 			p.clock.set(now)
-			s.look(before)
 			if now.Sub(last) >= time.Second {
 				last = now
 				p.pools.sweep(now)
@@ -221,18 +222,39 @@ func (s *server) sweep(ctx context.Context) {
 	}
 }
 
-// look looks at every connection: whether its client is gone while a request waits,
-// and, while the server drains, whether it is idle.
-func (s *server) look(before int64) {
+// lookOut looks at every connection, again and again until ctx ends: whether its client
+// is gone while a request waits, and, while the server drains, whether it is idle. A pass
+// over thousands of connections takes milliseconds, which are too many for those who wait
+// for a processor or for a connection to be accepted: it is made in steps.
+func (s *server) lookOut(ctx context.Context) {
+	timer := time.NewTimer(tick)
+	defer timer.Stop()
+	rest := func() {
+		steps := time.Duration(len(s.conns)/lookStep + 1)
+		s.mu.Unlock()
+		timer.Reset(tick / steps)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		if c == nil {
-			continue
-		}
-		c.look(before)
-		if s.draining.Load() && c.idle.Load() && c.endable() && isQuiet(c.Conn) {
-			c.abortRead()
+	for ctx.Err() == nil {
+		rest()
+		seen := 0
+		for _, c := range s.conns { // which come and go between the steps
+			if seen++; seen%lookStep == 0 {
+				rest()
+			}
+			if c == nil {
+				continue
+			}
+			c.look(s.proxy.clock.nanos.Load())
+			if s.draining.Load() && c.idle.Load() && c.endable() && isQuiet(c.Conn) {
+				c.abortRead()
+			}
 		}
 	}
 }

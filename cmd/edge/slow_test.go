@@ -36,6 +36,10 @@ func (s slowClients) count() (open, closed int64) {
 	return open, closed
 }
 
+// apart is how long after each other slow clients come: together they would be ended
+// together, and come back together, again and again.
+const apart = time.Millisecond
+
 // runSlow is the process's main function. It tells what it has come to, line by line.
 func runSlow(role string) error {
 	var address string
@@ -45,7 +49,10 @@ func runSlow(role string) error {
 	}
 	var open, closed atomic.Int64
 	for i := range n {
-		go beSlow(context.Background(), address, i, &open, &closed)
+		go func() {
+			<-time.After(time.Duration(i) * apart)
+			beSlow(context.Background(), address, i, &open, &closed)
+		}()
 	}
 	for {
 		if _, err := fmt.Println(open.Load(), closed.Load()); err != nil {

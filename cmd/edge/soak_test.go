@@ -66,10 +66,11 @@ func TestSlowClients(t *testing.T) {
 		open, h.length, ratio, met(ratio <= 2))
 	nginx := &peers[0]
 	if version, ok := nginx.installed(); ok {
+		h.length /= 5
 		base := startBenchUpstream(t, nil)
 		p, http1, _ := startPeer(t, nginx, base, base, nil)
 		_, _, ratio := besideSlow(t, &contestant{name: version, process: p, http1: http1}, h, func(int64) {})
-		fmt.Fprintf(t.Output(), "beside the same clients, of %s it is %.2f times\n", version, ratio)
+		fmt.Fprintf(t.Output(), "beside the same clients for %v, of %s it is %.2f times\n", h.length, version, ratio)
 	}
 }
 
@@ -78,7 +79,7 @@ func TestSlowClients(t *testing.T) {
 // of the others has grown. look is called while they are open.
 func besideSlow(t *testing.T, c *contestant, h held, look func(open int64)) (open, closed int64, ratio float64) {
 	t.Helper()
-	spec := loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1, Rate: h.rate, Warm: h.length / 10, Phase: h.length / 2}
+	spec := loadSpec{Path: "/b/x", Length: 100, Conns: 64, Streams: 1, Rate: h.rate, Warm: h.length / 10, Phase: h.length / 5}
 	alone := measure(t, c, spec, nil)
 	s := startSlow(t, c.http1, h.slow)
 	if err := await(t.Context(), "open the slow connections", func() error {
