@@ -44,6 +44,7 @@ type Loop struct {
 	current *coroutine // the one that runs
 	conns   []*Conn    // by descriptor
 	turn    int32      // tells a descriptor from an earlier one of the same number
+	turns   turns
 
 	mu     sync.Mutex
 	posted []func() // to be done on the loop
@@ -57,8 +58,27 @@ type coroutine struct {
 	yield func(left bool) bool   // step aside
 }
 
-// New makes a loop. It runs nothing before Run.
-func New() (*Loop, error) {
+// New makes n loops, which let each other have their turn where they have to share a
+// core. None runs anything before its Run.
+func New(n int) ([]*Loop, error) {
+	var all []*Loop
+	for range n {
+		l, err := newLoop()
+		if err != nil {
+			for _, l := range all {
+				l.close()
+			}
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	for _, l := range all {
+		l.turns.all = all
+	}
+	return all, nil
+}
+
+func newLoop() (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("create an epoll instance: %w", err)
@@ -75,7 +95,9 @@ func New() (*Loop, error) {
 		_ = unix.Close(bell)
 		return nil, fmt.Errorf("create an event descriptor: %w", err)
 	}
-	return &Loop{epoll: epoll, file: os.NewFile(uintptr(epoll), "epoll"), bell: bell}, nil
+	l := &Loop{epoll: epoll, file: os.NewFile(uintptr(epoll), "epoll"), bell: bell}
+	l.turns.pause()
+	return l, nil
 }
 
 // Run runs the loop until ctx ends. All coroutines must have ended, or left, by then:
@@ -97,6 +119,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	)
 	look := func(uintptr) bool {
 		if n, failed = ready(l.epoll, events[:]); n == 0 && failed == nil {
+			l.turns.pause()
 			if run >= busy {
 				n, failed = unix.EpollWait(l.epoll, events[:], patience)
 			}
@@ -120,6 +143,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			return fmt.Errorf("wait for sockets: %w", err)
 		}
 		run += n
+		if run >= busy {
+			l.turns.begin(n)
+		}
 		for i := range n {
 			if e := &events[i]; int(e.Fd) == l.bell {
 				var count [8]byte

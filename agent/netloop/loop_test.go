@@ -18,10 +18,11 @@ import (
 // run runs a loop for as long as the test takes.
 func run(t testing.TB) *Loop {
 	t.Helper()
-	l, err := New()
+	loops, err := New(1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l := loops[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- l.Run(ctx) }()
@@ -411,10 +412,11 @@ func descriptors(t *testing.T) int {
 
 // TestEnd has connections of a loop that has ended be closed nevertheless.
 func TestEnd(t *testing.T) {
-	l, err := New()
+	loops, err := New(1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l := loops[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	near, far := pair(t)
 	conn, err := l.Adopt(near)

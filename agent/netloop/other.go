@@ -12,7 +12,7 @@ import (
 type Loop struct{}
 
 // New fails.
-func New() (*Loop, error) { return nil, errors.ErrUnsupported }
+func New(int) ([]*Loop, error) { return nil, errors.ErrUnsupported }
 
 // Run fails.
 func (*Loop) Run(context.Context) error { return errors.ErrUnsupported }

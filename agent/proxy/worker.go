@@ -18,13 +18,13 @@ type worker struct {
 
 // newWorkers makes a worker for every processor, or none where there are no event loops.
 func newWorkers(p *Proxy) []*worker {
+	loops, err := netloop.New(runtime.GOMAXPROCS(0))
+	if err != nil {
+		p.logger.Debug("connections get goroutines", "reason", err)
+		return nil
+	}
 	var all []*worker
-	for range runtime.GOMAXPROCS(0) {
-		loop, err := netloop.New()
-		if err != nil {
-			p.logger.Debug("connections get goroutines", "reason", err)
-			return all
-		}
+	for _, loop := range loops {
 		w := &worker{loop: loop, pools: newPools(&p.guard, &p.clock)}
 		w.pools.loop = loop
 		all = append(all, w)
