@@ -1,5 +1,10 @@
 package http1
 
+import (
+	"net/netip"
+	"strings"
+)
+
 // The limits of a head.
 const (
 	MaxHead   = 32 << 10 // bytes of a head
@@ -268,12 +273,11 @@ func lower(c byte) byte {
 func IsHost(s string) bool {
 	i := 0
 	if s != "" && s[0] == '[' {
-		for i = 1; i < len(s) && s[i] != ']'; i++ {
-			if c := lower(s[i]); !('0' <= c && c <= '9' || 'a' <= c && c <= 'f' || c == ':' || c == '.') {
-				return false
-			}
+		if i = strings.IndexByte(s, ']'); i < 0 {
+			return false
 		}
-		if i < 3 || i == len(s) {
+		// A zone means something on one machine only (RFC 6874).
+		if a, err := netip.ParseAddr(s[1:i]); err != nil || !a.Is6() || a.Zone() != "" {
 			return false
 		}
 		i++

@@ -111,6 +111,9 @@ func TestRequestRefuses(t *testing.T) {
 		{"Host with bad port", "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", errHost},
 		{"Host with large port", "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", errHost},
 		{"Host with two ports", "GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n", errHost},
+		{"Host with no address in brackets", "GET / HTTP/1.1\r\nHost: [00]\r\n\r\n", errHost},
+		{"Host with IPv4 in brackets", "GET / HTTP/1.1\r\nHost: [127.0.0.1]\r\n\r\n", errHost},
+		{"Host with a zone", "GET / HTTP/1.1\r\nHost: [fe80::1%eth0]\r\n\r\n", errHost},
 		{"Host with open bracket", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", errHost},
 
 		{"Expect", head("Expect: 200-ok"), errExpect},

@@ -21,6 +21,7 @@ func TestParseTarget(t *testing.T) {
 
 		{uri: ""}, {uri: "http://"}, {uri: "http:///x"}, {uri: "ftp://a/"}, {uri: "a/x"}, {uri: "http:a/x"},
 		{uri: "http://user@a/"}, {uri: "http://a:b/"}, {uri: "http://a:/"}, {uri: "http://a b/"}, {uri: "http://a,b/"},
+		{uri: "http://[00]/"}, {uri: "http://[1.2.3.4]/"}, {uri: "http://[::1%251]/"},
 		{uri: "http://a\\b/"}, {uri: "http://a#b/"}, {uri: "http://a/#b"}, {uri: "http://a/x?y#b"}, {uri: "http://a/x y"},
 		{uri: "http://a/x?y z"}, {uri: "http://a/x\r\ny"}, {uri: "http://a/\\"}, {uri: "http://a/é"}, {uri: "http://a/%"}, {uri: "http://a/%zz"},
 		{uri: "http://a/.."}, {uri: "http://a/x/./y"}, {uri: "http://a/%2e%2E/y"}, {uri: "http://a/x%2f..%2fy"},
