@@ -148,9 +148,14 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// enter starts all proxies, nginx first.
+// enter starts all proxies, nginx first. They have the one core, or if none is named all of
+// them, as the agent does.
 func enter(t *testing.T, base, canary string, core []string) []contestant {
 	t.Helper()
+	cores := runtime.NumCPU()
+	if len(core) > 0 {
+		cores = 1
+	}
 	var all []contestant
 	for i := range peers {
 		version, ok := peers[i].installed()
@@ -158,7 +163,7 @@ func enter(t *testing.T, base, canary string, core []string) []contestant {
 			t.Logf("%s is skipped: it is not installed (%s)", peers[i].name, peers[i].install)
 			continue
 		}
-		p, http1, http2 := startPeer(t, &peers[i], base, canary, core)
+		p, http1, http2 := startPeer(t, &peers[i], base, canary, cores, core)
 		if *measured {
 			fmt.Fprintln(t.Output(), version)
 		}

@@ -39,7 +39,8 @@ func TestDifferences(t *testing.T) {
 				t.Parallel()
 				upstream := startUpstream(t)
 				address := upstream.Addr().String()
-				_, http1, _ := startPeer(t, p, address, address, nil)
+				// One worker, so that a case finds the upstream connections of the one before.
+				_, http1, _ := startPeer(t, p, address, address, 1, nil)
 				for _, c := range cases {
 					o := play(http1, upstream, c, atOnce, 500*time.Millisecond)
 					if o.problem != "" { // the machine may have been slow

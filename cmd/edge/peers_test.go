@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"text/template"
@@ -78,17 +77,12 @@ func (p *peer) installed() (version string, ok bool) {
 }
 
 // startPeer starts a peer in front of two upstreams and returns where it takes
-// HTTP/1.1 and HTTP/2. What it is started behind, if anything, gives it one core; else it
-// has all, and uses them, as the agent does.
-func startPeer(t *testing.T, p *peer, base, canary string, behind []string) (proc *process, http1, http2 string) {
+// HTTP/1.1 and HTTP/2. It works on so many cores, where its configuration says how many.
+func startPeer(t *testing.T, p *peer, base, canary string, cores int, behind []string) (proc *process, http1, http2 string) {
 	t.Helper()
 	http1, http2 = freePort(t), freePort(t)
 	if p.http2 {
 		http2 = http1
-	}
-	cores := runtime.NumCPU()
-	if len(behind) > 0 {
-		cores = 1
 	}
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil { // nginx's workers are another user

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -68,7 +69,7 @@ func TestSlowClients(t *testing.T) {
 	if version, ok := nginx.installed(); ok {
 		h.length /= 5
 		base := startBenchUpstream(t, nil)
-		p, http1, _ := startPeer(t, nginx, base, base, nil)
+		p, http1, _ := startPeer(t, nginx, base, base, runtime.NumCPU(), nil)
 		_, _, ratio := besideSlow(t, &contestant{name: version, process: p, http1: http1}, h, func(int64) {})
 		fmt.Fprintf(t.Output(), "beside the same clients for %v, of %s it is %.2f times\n", h.length, version, ratio)
 	}
